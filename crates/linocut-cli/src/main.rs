@@ -1,0 +1,3 @@
+//! The `linocut` command.
+
+fn main() {}

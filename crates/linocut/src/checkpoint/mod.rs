@@ -1,0 +1,1 @@
+//! Model folders: reading, writing, tensor names, fingerprints.

@@ -1,0 +1,1 @@
+//! The cut file: what one task changes in one base.

@@ -1,0 +1,167 @@
+//! All tensors of an encoder in one allocation, addressed by canonical name.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+/// The role of a tensor in the encoder; `measure` and `--only` group by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Kind {
+    /// Word, position and token-type embeddings.
+    Embeddings,
+    /// Query projection, `[hidden, hidden]`.
+    Query,
+    /// Key projection, `[hidden, hidden]`.
+    Key,
+    /// Value projection, `[hidden, hidden]`.
+    Value,
+    /// Projection of the attention's output, `[hidden, hidden]`.
+    AttentionOutput,
+    /// First matrix of the feed-forward block, `[intermediate, hidden]`.
+    Intermediate,
+    /// Second matrix of the feed-forward block, `[hidden, intermediate]`.
+    Output,
+    /// Scale or shift of a LayerNorm, `[hidden]`.
+    LayerNorm,
+    /// Bias of any matrix above or of the pooler.
+    Bias,
+    /// The pooler's matrix, `[hidden, hidden]`.
+    Pooler,
+}
+
+impl Kind {
+    /// Every kind, in the order in which tables list them.
+    pub const ALL: [Kind; 10] = [
+        Kind::Embeddings,
+        Kind::Query,
+        Kind::Key,
+        Kind::Value,
+        Kind::AttentionOutput,
+        Kind::Intermediate,
+        Kind::Output,
+        Kind::LayerNorm,
+        Kind::Bias,
+        Kind::Pooler,
+    ];
+
+    /// The name used on the command line and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Embeddings => "embeddings",
+            Kind::Query => "query",
+            Kind::Key => "key",
+            Kind::Value => "value",
+            Kind::AttentionOutput => "attention-output",
+            Kind::Intermediate => "intermediate",
+            Kind::Output => "output",
+            Kind::LayerNorm => "layernorm",
+            Kind::Bias => "bias",
+            Kind::Pooler => "pooler",
+        }
+    }
+}
+
+/// One tensor's name, shape, role and place in the allocation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorSpec {
+    /// Canonical name, e.g. `encoder.layer.0.attention.self.query.weight`.
+    pub name: String,
+    /// Dimensions; matrices are `[out, in]`.
+    pub shape: Vec<usize>,
+    /// Role in the encoder.
+    pub kind: Kind,
+    /// Encoder layer, 0-based; `None` for embeddings and pooler.
+    pub layer: Option<usize>,
+    /// Where its entries lie in [`Weights::data`], row-major.
+    pub range: Range<usize>,
+}
+
+/// The tensors of one architecture, in the order of the allocation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    tensors: Vec<TensorSpec>,
+}
+
+impl Layout {
+    /// Builds a layout from (name, shape, kind, layer), laid out back to back in the order given.
+    pub fn new(
+        tensors: impl IntoIterator<Item = (String, Vec<usize>, Kind, Option<usize>)>,
+    ) -> Self {
+        let mut end = 0;
+        let tensors = tensors
+            .into_iter()
+            .map(|(name, shape, kind, layer)| {
+                let start = end;
+                end += shape.iter().product::<usize>();
+                TensorSpec { name, shape, kind, layer, range: start..end }
+            })
+            .collect();
+        Self { tensors }
+    }
+
+    /// All tensors in order.
+    pub fn tensors(&self) -> &[TensorSpec] {
+        &self.tensors
+    }
+
+    /// Entries of all tensors together.
+    pub fn len(&self) -> usize {
+        self.tensors.last().map_or(0, |t| t.range.end)
+    }
+
+    /// Whether there is no entry at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The position in [`Layout::tensors`] of the tensor named `name`.
+    pub fn index(&self, name: &str) -> Option<usize> {
+        self.tensors.iter().position(|t| t.name == name)
+    }
+}
+
+/// The values of a [`Layout`]'s tensors.
+#[derive(Debug, Clone)]
+pub struct Weights {
+    layout: Arc<Layout>,
+    data: Vec<f32>,
+}
+
+impl Weights {
+    /// Weights over `layout`; `data` has [`Layout::len`] entries.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn new(layout: Arc<Layout>, data: Vec<f32>) -> Self {
+        assert_eq!(layout.len(), data.len(), "weights do not fit their layout");
+        Self { layout, data }
+    }
+
+    /// The layout.
+    pub fn layout(&self) -> &Arc<Layout> {
+        &self.layout
+    }
+
+    /// All entries, tensor after tensor.
+    pub fn data(&self) -> &[f32] {
+        &self.data
+    }
+
+    /// All entries, writable.
+    pub fn data_mut(&mut self) -> &mut [f32] {
+        &mut self.data
+    }
+
+    /// The entries of the tensor named `name`.
+    pub fn tensor(&self, name: &str) -> Option<&[f32]> {
+        let i = self.layout.index(name)?;
+        Some(&self.data[self.layout.tensors[i].range.clone()])
+    }
+
+    /// The entries of the tensor named `name`, writable.
+    pub fn tensor_mut(&mut self, name: &str) -> Option<&mut [f32]> {
+        let i = self.layout.index(name)?;
+        let range = self.layout.tensors[i].range.clone();
+        Some(&mut self.data[range])
+    }
+}
