@@ -1,1 +1,18 @@
-//! Dense and sparse kernels: slices of `f32` in and out, forward and backward of a layer in one file.
+//! Dense kernels: slices of `f32` in and out, forward and backward of a layer in one file.
+//!
+//! Activations are packed, `[tokens, width]` row-major, without padding. Every kernel gives the
+//! same bits at any number of threads: work is split over outputs, never over a summed dimension.
+
+pub mod adamw;
+pub mod attention;
+pub mod gelu;
+pub mod gemm;
+pub mod layernorm;
+pub mod loss;
+pub mod mask;
+pub mod random;
+mod simd;
+pub mod sums;
+
+/// Rows of an activation matrix that one rayon task handles in element-wise passes.
+const ROWS_PER_TASK: usize = 32;

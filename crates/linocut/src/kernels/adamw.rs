@@ -1,0 +1,84 @@
+//! AdamW in one pass over memory.
+
+use super::simd::dispatch;
+use rayon::prelude::*;
+
+/// Constants of one step for one group of parameters (Loshchilov & Hutter 2019, as
+/// `torch.optim.AdamW` computes it).
+#[derive(Debug, Clone, Copy)]
+pub struct AdamW {
+    /// Learning rate of this step.
+    pub lr: f32,
+    /// Decay of the mean of gradients.
+    pub beta1: f32,
+    /// Decay of the mean of squared gradients.
+    pub beta2: f32,
+    /// Added to the root of the second moment.
+    pub eps: f32,
+    /// Decoupled weight decay.
+    pub decay: f32,
+    /// What gradients are multiplied by first (clipping).
+    pub grad_scale: f32,
+    /// Steps taken, this one included.
+    pub step: u32,
+}
+
+impl AdamW {
+    /// Moves `param` and the moments by one step; all of one length.
+    pub fn update(&self, param: &mut [f32], grad: &[f32], mean: &mut [f32], square: &mut [f32]) {
+        const CHUNK: usize = 1 << 14;
+        let step = f64::from(self.step);
+        let correction1 = 1.0 - f64::from(self.beta1).powf(step);
+        let correction2 = 1.0 - f64::from(self.beta2).powf(step);
+        let rate = (f64::from(self.lr) / correction1) as f32;
+        let root = (1.0 / correction2.sqrt()) as f32;
+        let keep = 1.0 - self.lr * self.decay;
+        let Self { beta1, beta2, eps, grad_scale, .. } = *self;
+        let chunks = param.par_chunks_mut(CHUNK).zip(grad.par_chunks(CHUNK));
+        let moments = mean.par_chunks_mut(CHUNK).zip(square.par_chunks_mut(CHUNK));
+        chunks.zip(moments).for_each(|((param, grad), (mean, square))| {
+            let n = param.len();
+            let (grad, mean, square) = (&grad[..n], &mut mean[..n], &mut square[..n]);
+            dispatch(
+                #[inline(always)]
+                || {
+                    for i in 0..n {
+                        let g = grad[i] * grad_scale;
+                        let m = beta1.mul_add(mean[i] - g, g);
+                        let v = beta2.mul_add(square[i] - g * g, g * g);
+                        mean[i] = m;
+                        square[i] = v;
+                        param[i] = param[i].mul_add(keep, -rate * m / v.sqrt().mul_add(root, eps));
+                    }
+                },
+            );
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_steps_by_hand() {
+        let (mut p, mut m, mut v) = ([1.0f32], [0.0], [0.0]);
+        let mut adamw = AdamW {
+            lr: 0.1,
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-8,
+            decay: 0.01,
+            grad_scale: 0.5,
+            step: 1,
+        };
+        adamw.update(&mut p, &[4.0], &mut m, &mut v);
+        // g = 2, m̂ = 2, v̂ = 4: p = 1·(1 − 0.001) − 0.1
+        assert!((p[0] - 0.899).abs() < 1e-6);
+        adamw.step = 2;
+        adamw.update(&mut p, &[-2.0], &mut m, &mut v);
+        // m = 0.9·0.2 − 0.1 = 0.08, m̂ = 0.08/0.19; v = 0.999·0.004 + 0.001, v̂ = v/0.001999
+        let want = 0.899 * 0.999 - 0.1 * (0.08 / 0.19) / (0.004_996_f64 / 0.001_999).sqrt();
+        assert!((f64::from(p[0]) - want).abs() < 1e-6);
+    }
+}

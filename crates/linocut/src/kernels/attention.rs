@@ -1,0 +1,479 @@
+//! Multi-head self-attention over packed sequences, forward and backward.
+//!
+//! Each sequence attends to itself alone; there is no padding and no mask. Probabilities are not
+//! kept: the backward pass computes them again from the log-sum-exp of every row.
+
+use super::random::Dropout;
+use super::simd::{LANES, dispatch, exp};
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// Shape of one attention call.
+///
+/// Queries are `[rows, hidden]`; keys and values stand side by side, `[tokens, 2·hidden]`. Sequence
+/// `s` owns tokens `offsets[s]..offsets[s + 1]`. With `first_only` only the first token of every
+/// sequence asks (`rows` = sequences), else every token does (`rows` = tokens).
+#[derive(Clone, Copy)]
+pub struct Attention<'a> {
+    /// Cumulative sequence lengths, `[sequences + 1]`.
+    pub offsets: &'a [usize],
+    /// Number of heads; divides `hidden`.
+    pub heads: usize,
+    /// Width of queries, keys and values.
+    pub hidden: usize,
+    /// Whether only first tokens ask.
+    pub first_only: bool,
+    /// Dropout on the probabilities.
+    pub dropout: Option<Dropout>,
+}
+
+/// Packed operands of one sequence and head; `d` and `len` are rounded up to whole vectors.
+#[derive(Default)]
+struct Scratch {
+    /// Keysᵀ scaled by 1/√d, `[d, len]`.
+    keys_t: Vec<f32>,
+    /// Valuesᵀ, `[d, len]` (backward), or values, `[len, d]` (forward).
+    values: Vec<f32>,
+    /// Keys scaled by 1/√d, `[len, d]` (backward).
+    keys: Vec<f32>,
+    /// Queries, `[queries, d]`.
+    queries: Vec<f32>,
+    /// Gradient of the output, `[queries, d]`.
+    grad: Vec<f32>,
+    /// Probabilities, `[queries, len]`.
+    probabilities: Vec<f32>,
+    /// Their gradient, `[queries, len]`.
+    scores_grad: Vec<f32>,
+    /// A result, `[queries or len, d]`.
+    out: Vec<f32>,
+}
+
+impl Attention<'_> {
+    /// softmax(Q·Kᵀ/√d)·V per sequence and head into `out`, `[rows, hidden]`; `log_sums`,
+    /// `[rows, heads]`, receives the log-sum-exp of every score row.
+    pub fn forward(&self, q: &[f32], kv: &[f32], out: &mut [f32], log_sums: &mut [f32]) {
+        let out = self.split(out, self.hidden);
+        let log_sums = self.split(log_sums, self.heads);
+        out.into_par_iter().zip(log_sums).enumerate().for_each_init(
+            Scratch::default,
+            |scratch, (sequence, (out, log_sums))| {
+                let (rows, tokens) = (self.rows(sequence), self.tokens(sequence));
+                for head in 0..self.heads {
+                    dispatch(
+                        #[inline(always)]
+                        || self.head_forward(scratch, q, kv, (&rows, &tokens, sequence, head)),
+                    );
+                    let (d, padded) =
+                        (self.hidden / self.heads, round_up(self.hidden / self.heads));
+                    for i in 0..rows.len() {
+                        out[i * self.hidden + head * d..][..d]
+                            .copy_from_slice(&scratch.out[i * padded..][..d]);
+                        log_sums[i * self.heads + head] = scratch.grad[i];
+                    }
+                }
+            },
+        );
+    }
+
+    /// Gradients of queries and of keys and values, given that of the output and what the forward
+    /// left in `log_sums`. `q_grad` and `kv_grad` are overwritten.
+    pub fn backward(
+        &self,
+        q: &[f32],
+        kv: &[f32],
+        log_sums: &[f32],
+        grad: &[f32],
+        q_grad: &mut [f32],
+        kv_grad: &mut [f32],
+    ) {
+        let q_grad = self.split(q_grad, self.hidden);
+        let mut kv_grads = Vec::with_capacity(self.offsets.len());
+        let mut rest = kv_grad;
+        for sequence in 0..self.offsets.len() - 1 {
+            let (mine, others) = rest.split_at_mut(self.tokens(sequence).len() * 2 * self.hidden);
+            kv_grads.push(mine);
+            rest = others;
+        }
+        q_grad.into_par_iter().zip(kv_grads).enumerate().for_each_init(
+            Scratch::default,
+            |scratch, (sequence, (q_grad, kv_grad))| {
+                let (rows, tokens) = (self.rows(sequence), self.tokens(sequence));
+                for head in 0..self.heads {
+                    dispatch(
+                        #[inline(always)]
+                        || {
+                            let place = (&rows, &tokens, sequence, head);
+                            self.head_backward(
+                                scratch,
+                                (q, kv, log_sums, grad),
+                                (q_grad, kv_grad),
+                                place,
+                            );
+                        },
+                    );
+                }
+            },
+        );
+    }
+
+    /// Token range of a sequence.
+    fn tokens(&self, sequence: usize) -> Range<usize> {
+        self.offsets[sequence]..self.offsets[sequence + 1]
+    }
+
+    /// Query rows of a sequence.
+    fn rows(&self, sequence: usize) -> Range<usize> {
+        if self.first_only { sequence..sequence + 1 } else { self.tokens(sequence) }
+    }
+
+    /// Splits `[rows, width]` into one slice a sequence.
+    fn split<'x>(&self, mut x: &'x mut [f32], width: usize) -> Vec<&'x mut [f32]> {
+        (0..self.offsets.len() - 1)
+            .map(|sequence| {
+                let len = self.rows(sequence).len() * width;
+                let (mine, rest) = std::mem::take(&mut x).split_at_mut(len);
+                x = rest;
+                mine
+            })
+            .collect()
+    }
+
+    fn head_dropout(&self, sequence: usize, head: usize) -> Option<Dropout> {
+        self.dropout.map(|d| d.substream((sequence * self.heads + head) as u64))
+    }
+
+    /// Leaves the output in `scratch.out` and the log-sums in `scratch.grad`.
+    #[inline(always)]
+    fn head_forward(
+        &self,
+        scratch: &mut Scratch,
+        q: &[f32],
+        kv: &[f32],
+        (rows, tokens, sequence, head): (&Range<usize>, &Range<usize>, usize, usize),
+    ) {
+        let d = self.hidden / self.heads;
+        let (queries, len) = (rows.len(), tokens.len());
+        let (d_padded, len_padded) = (round_up(d), round_up(len));
+        let s = scratch;
+        let scale = 1.0 / (d as f32).sqrt();
+        let at = head * d;
+        pack_transposed(&mut s.keys_t, kv, 2 * self.hidden, at, tokens, d, scale);
+        pack(&mut s.values, kv, 2 * self.hidden, self.hidden + at, tokens, d, 1.0);
+        pack(&mut s.queries, q, self.hidden, at, rows, d, 1.0);
+        fit(&mut s.probabilities, queries * len_padded);
+        product(
+            &mut s.probabilities,
+            (&s.queries, d_padded, 1),
+            &s.keys_t,
+            (queries, len_padded, d),
+        );
+        fit(&mut s.grad, queries);
+        let dropout = self.head_dropout(sequence, head);
+        for i in 0..queries {
+            let row = &mut s.probabilities[i * len_padded..(i + 1) * len_padded];
+            let mut most = f32::NEG_INFINITY;
+            for &score in &row[..len] {
+                most = most.max(score);
+            }
+            let mut total = 0.0;
+            for p in &mut row[..len] {
+                *p = exp(*p - most);
+            }
+            for &p in &row[..len] {
+                total += p;
+            }
+            let inverse = 1.0 / total;
+            match dropout {
+                Some(dropout) => {
+                    for (j, p) in row[..len].iter_mut().enumerate() {
+                        *p *= inverse * dropout.factor((i * len + j) as u32);
+                    }
+                }
+                None => {
+                    for p in &mut row[..len] {
+                        *p *= inverse;
+                    }
+                }
+            }
+            s.grad[i] = most + total.ln();
+        }
+        fit(&mut s.out, queries * d_padded);
+        product(&mut s.out, (&s.probabilities, len_padded, 1), &s.values, (queries, d_padded, len));
+    }
+
+    #[inline(always)]
+    fn head_backward(
+        &self,
+        s: &mut Scratch,
+        (q, kv, log_sums, grad): (&[f32], &[f32], &[f32], &[f32]),
+        (q_grad, kv_grad): (&mut [f32], &mut [f32]),
+        (rows, tokens, sequence, head): (&Range<usize>, &Range<usize>, usize, usize),
+    ) {
+        let (d, hidden) = (self.hidden / self.heads, self.hidden);
+        let (queries, len) = (rows.len(), tokens.len());
+        let (d_padded, len_padded) = (round_up(d), round_up(len));
+        let scale = 1.0 / (d as f32).sqrt();
+        let at = head * d;
+        pack_transposed(&mut s.keys_t, kv, 2 * hidden, at, tokens, d, scale);
+        pack(&mut s.keys, kv, 2 * hidden, at, tokens, d, scale);
+        pack_transposed(&mut s.values, kv, 2 * hidden, hidden + at, tokens, d, 1.0);
+        pack(&mut s.queries, q, hidden, at, rows, d, 1.0);
+        pack(&mut s.grad, grad, hidden, at, rows, d, 1.0);
+        fit(&mut s.probabilities, queries * len_padded);
+        fit(&mut s.scores_grad, queries * len_padded);
+        let scores = (queries, len_padded, d);
+        product(&mut s.probabilities, (&s.queries, d_padded, 1), &s.keys_t, scores);
+        product(&mut s.scores_grad, (&s.grad, d_padded, 1), &s.values, scores);
+        let dropout = self.head_dropout(sequence, head);
+        for i in 0..queries {
+            let p = &mut s.probabilities[i * len_padded..][..len];
+            let g = &mut s.scores_grad[i * len_padded..][..len];
+            let log_sum = log_sums[(rows.start + i) * self.heads + head];
+            for p in p.iter_mut() {
+                *p = exp(*p - log_sum);
+            }
+            // g ← gradient of the undropped probabilities, then of the scores; p ← dropped.
+            let mut dot = 0.0;
+            match dropout {
+                Some(dropout) => {
+                    for j in 0..len {
+                        g[j] *= dropout.factor((i * len + j) as u32);
+                    }
+                    for j in 0..len {
+                        dot += p[j] * g[j];
+                    }
+                    for j in 0..len {
+                        g[j] = p[j] * (g[j] - dot);
+                        p[j] *= dropout.factor((i * len + j) as u32);
+                    }
+                }
+                None => {
+                    for j in 0..len {
+                        dot += p[j] * g[j];
+                    }
+                    for j in 0..len {
+                        g[j] = p[j] * (g[j] - dot);
+                    }
+                }
+            }
+        }
+        fit(&mut s.out, len.max(queries) * d_padded);
+        // Values: Pᵀ·dO.
+        let over_queries = (len, d_padded, queries);
+        product(&mut s.out, (&s.probabilities, 1, len_padded), &s.grad, over_queries);
+        for j in 0..len {
+            kv_grad[j * 2 * hidden + hidden + at..][..d]
+                .copy_from_slice(&s.out[j * d_padded..][..d]);
+        }
+        // Keys: dSᵀ·Q/√d.
+        product(&mut s.out, (&s.scores_grad, 1, len_padded), &s.queries, over_queries);
+        for j in 0..len {
+            let out = &s.out[j * d_padded..][..d];
+            for (g, o) in kv_grad[j * 2 * hidden + at..][..d].iter_mut().zip(out) {
+                *g = o * scale;
+            }
+        }
+        // Queries: dS·K/√d.
+        let over_keys = (queries, d_padded, len);
+        product(&mut s.out, (&s.scores_grad, len_padded, 1), &s.keys, over_keys);
+        for i in 0..queries {
+            q_grad[i * hidden + at..][..d].copy_from_slice(&s.out[i * d_padded..][..d]);
+        }
+    }
+}
+
+#[inline(always)]
+fn round_up(n: usize) -> usize {
+    n.div_ceil(LANES) * LANES
+}
+
+/// Gives `x` the length `len`; what is new is zero, what was there stays.
+#[inline(always)]
+fn fit(x: &mut Vec<f32>, len: usize) {
+    x.resize(len, 0.0);
+}
+
+/// `out[i, ..d]` = scale · x[rows[i], at..at + d]; padding columns are zero.
+#[inline(always)]
+fn pack(
+    out: &mut Vec<f32>,
+    x: &[f32],
+    stride: usize,
+    at: usize,
+    rows: &Range<usize>,
+    d: usize,
+    scale: f32,
+) {
+    let padded = round_up(d);
+    fit(out, rows.len() * padded);
+    for (i, row) in rows.clone().enumerate() {
+        let out = &mut out[i * padded..(i + 1) * padded];
+        for (o, v) in out.iter_mut().zip(&x[row * stride + at..][..d]) {
+            *o = v * scale;
+        }
+        out[d..].fill(0.0);
+    }
+}
+
+/// `out[c, i]` = scale · x[rows[i], at + c], `[d, rows]` with padding columns zero.
+#[inline(always)]
+fn pack_transposed(
+    out: &mut Vec<f32>,
+    x: &[f32],
+    stride: usize,
+    at: usize,
+    rows: &Range<usize>,
+    d: usize,
+    scale: f32,
+) {
+    let padded = round_up(rows.len());
+    fit(out, d * padded);
+    for (i, row) in rows.clone().enumerate() {
+        let x = &x[row * stride + at..][..d];
+        for c in 0..d {
+            out[c * padded + i] = x[c] * scale;
+        }
+    }
+    for c in 0..d {
+        out[c * padded + rows.len()..(c + 1) * padded].fill(0.0);
+    }
+}
+
+/// C = A·B. `c` is `[m, n]`, `b` `[k, n]`, both contiguous, n a multiple of `LANES`; entry (i, p)
+/// of A is `a[i·row_stride + p·col_stride]`.
+#[inline(always)]
+fn product(
+    c: &mut [f32],
+    (a, row_stride, col_stride): (&[f32], usize, usize),
+    b: &[f32],
+    (m, n, k): (usize, usize, usize),
+) {
+    const ROWS: usize = 4;
+    for j in (0..n).step_by(LANES) {
+        let mut i = 0;
+        while i + ROWS <= m {
+            let mut acc = [[0.0f32; LANES]; ROWS];
+            for p in 0..k {
+                let b: &[f32; LANES] = b[p * n + j..].first_chunk().expect("n is a multiple");
+                for r in 0..ROWS {
+                    let a = a[(i + r) * row_stride + p * col_stride];
+                    for l in 0..LANES {
+                        acc[r][l] = a.mul_add(b[l], acc[r][l]);
+                    }
+                }
+            }
+            for r in 0..ROWS {
+                c[(i + r) * n + j..][..LANES].copy_from_slice(&acc[r]);
+            }
+            i += ROWS;
+        }
+        while i < m {
+            let mut acc = [0.0f32; LANES];
+            for p in 0..k {
+                let b: &[f32; LANES] = b[p * n + j..].first_chunk().expect("n is a multiple");
+                let a = a[i * row_stride + p * col_stride];
+                for l in 0..LANES {
+                    acc[l] = a.mul_add(b[l], acc[l]);
+                }
+            }
+            c[i * n + j..][..LANES].copy_from_slice(&acc);
+            i += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::random::{Purpose, key, normal};
+
+    const HIDDEN: usize = 36;
+    const OFFSETS: [usize; 5] = [0, 17, 18, 35, 40];
+
+    fn draw(key: u64, len: usize) -> Vec<f32> {
+        (0..len as u32).map(|i| normal(key, i)).collect()
+    }
+
+    fn attention(first_only: bool, dropout: bool) -> Attention<'static> {
+        let dropout =
+            if dropout { Dropout::new(0.3, key(1, Purpose::Dropout, 0, 0)) } else { None };
+        Attention { offsets: &OFFSETS, heads: 3, hidden: HIDDEN, first_only, dropout }
+    }
+
+    /// Σ weight ∘ out by a plain float64 loop.
+    fn loss(attention: &Attention<'_>, q: &[f32], kv: &[f32], weight: &[f32]) -> f64 {
+        let d = HIDDEN / attention.heads;
+        let mut loss = 0.0;
+        for s in 0..OFFSETS.len() - 1 {
+            let (rows, tokens) = (attention.rows(s), attention.tokens(s));
+            for h in 0..attention.heads {
+                for (i, r) in rows.clone().enumerate() {
+                    let exps: Vec<f64> = tokens
+                        .clone()
+                        .map(|t| {
+                            let dot = |c| {
+                                f64::from(q[r * HIDDEN + h * d + c])
+                                    * f64::from(kv[t * 2 * HIDDEN + h * d + c])
+                            };
+                            ((0..d).map(dot).sum::<f64>() / (d as f64).sqrt()).exp()
+                        })
+                        .collect();
+                    let total: f64 = exps.iter().sum();
+                    for (j, t) in tokens.clone().enumerate() {
+                        let factor = attention
+                            .head_dropout(s, h)
+                            .map_or(1.0, |d| f64::from(d.factor((i * tokens.len() + j) as u32)));
+                        for c in 0..d {
+                            loss += exps[j] / total
+                                * factor
+                                * f64::from(kv[t * 2 * HIDDEN + HIDDEN + h * d + c])
+                                * f64::from(weight[r * HIDDEN + h * d + c]);
+                        }
+                    }
+                }
+            }
+        }
+        loss
+    }
+
+    #[test]
+    fn forward_and_backward_agree_with_float64() {
+        for (first_only, dropout) in [(false, false), (false, true), (true, false), (true, true)] {
+            let a = attention(first_only, dropout);
+            let rows = if first_only { OFFSETS.len() - 1 } else { 40 };
+            let (q, kv) = (draw(1, rows * HIDDEN), draw(2, 40 * 2 * HIDDEN));
+            let weight = draw(3, rows * HIDDEN);
+            let (mut out, mut log_sums) = (vec![0.0; q.len()], vec![0.0; rows * a.heads]);
+            a.forward(&q, &kv, &mut out, &mut log_sums);
+            let got: f64 = out.iter().zip(&weight).map(|(o, w)| f64::from(o * w)).sum();
+            assert!((got - loss(&a, &q, &kv, &weight)).abs() < 1e-4);
+            let (mut q_grad, mut kv_grad) = (vec![9.0; q.len()], vec![9.0; kv.len()]);
+            a.backward(&q, &kv, &log_sums, &weight, &mut q_grad, &mut kv_grad);
+            let nudged = |v: &[f32], i: usize, h: f32| {
+                let mut v = v.to_vec();
+                v[i] += h;
+                v
+            };
+            for i in (0..q.len()).step_by(7) {
+                let at = |h| loss(&a, &nudged(&q, i, h), &kv, &weight);
+                let want = (at(1e-3) - at(-1e-3)) / 2e-3;
+                assert!((f64::from(q_grad[i]) - want).abs() < 2e-3, "{} {want}", q_grad[i]);
+            }
+            for i in (0..kv.len()).step_by(11) {
+                let at = |h| loss(&a, &q, &nudged(&kv, i, h), &weight);
+                let want = (at(1e-3) - at(-1e-3)) / 2e-3;
+                assert!((f64::from(kv_grad[i]) - want).abs() < 2e-3, "{} {want}", kv_grad[i]);
+            }
+        }
+    }
+
+    #[test]
+    fn large_scores_do_not_overflow() {
+        let a = attention(false, false);
+        let q = vec![40.0; 40 * HIDDEN];
+        let kv = draw(2, 40 * 2 * HIDDEN).iter().map(|v| v * 40.0).collect::<Vec<_>>();
+        let (mut out, mut log_sums) = (vec![0.0; q.len()], vec![0.0; 40 * a.heads]);
+        a.forward(&q, &kv, &mut out, &mut log_sums);
+        assert!(out.iter().all(|v| v.is_finite()));
+    }
+}

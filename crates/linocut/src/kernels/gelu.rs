@@ -1,0 +1,167 @@
+//! bias + GELU in one pass, and its backward.
+
+use super::ROWS_PER_TASK;
+use super::simd::{dispatch, erf, exp};
+use rayon::prelude::*;
+use std::f32::consts::FRAC_1_SQRT_2;
+
+/// 1 / √(2π)
+const NORMAL_PEAK: f32 = 0.398_942_3;
+
+/// The feed-forward block's activation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// x·Φ(x) by erf: Transformers' `gelu`.
+    Gelu,
+    /// The tanh approximation: Transformers' `gelu_new` and `gelu_pytorch_tanh`.
+    GeluTanh,
+    /// max(x, 0).
+    Relu,
+}
+
+#[inline(always)]
+fn tanh_argument(x: f32) -> f32 {
+    0.797_884_6 * (x + 0.044_715 * x * x * x)
+}
+
+/// tanh by σ: 2σ(2u) − 1.
+#[inline(always)]
+fn tanh(u: f32) -> f32 {
+    2.0 / (1.0 + exp(-2.0 * u)) - 1.0
+}
+
+/// (value, derivative) at x.
+#[inline(always)]
+fn gelu(x: f32) -> (f32, f32) {
+    let cdf = 0.5 + 0.5 * erf(x * FRAC_1_SQRT_2);
+    (x * cdf, x.mul_add(NORMAL_PEAK * exp(-0.5 * x * x), cdf))
+}
+
+#[inline(always)]
+fn gelu_tanh(x: f32) -> (f32, f32) {
+    let t = tanh(tanh_argument(x));
+    let slope = 0.797_884_6 * (1.0 + 3.0 * 0.044_715 * x * x);
+    (0.5 * x * (1.0 + t), 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * slope)
+}
+
+#[inline(always)]
+fn relu(x: f32) -> (f32, f32) {
+    if x > 0.0 { (x, 1.0) } else { (0.0, 0.0) }
+}
+
+/// pre += bias, out = activation(pre); both `[rows, bias.len()]`. `pre` is kept for the backward.
+pub fn forward(activation: Activation, pre: &mut [f32], bias: &[f32], out: &mut [f32]) {
+    let chunk = bias.len() * ROWS_PER_TASK;
+    pre.par_chunks_mut(chunk).zip(out.par_chunks_mut(chunk)).for_each(
+        |(pre, out)| match activation {
+            Activation::Gelu => forward_rows(
+                pre,
+                bias,
+                out,
+                #[inline(always)]
+                |x| gelu(x).0,
+            ),
+            Activation::GeluTanh => {
+                forward_rows(
+                    pre,
+                    bias,
+                    out,
+                    #[inline(always)]
+                    |x| gelu_tanh(x).0,
+                );
+            }
+            Activation::Relu => forward_rows(
+                pre,
+                bias,
+                out,
+                #[inline(always)]
+                |x| relu(x).0,
+            ),
+        },
+    );
+}
+
+#[inline(always)]
+fn forward_rows(pre: &mut [f32], bias: &[f32], out: &mut [f32], f: impl Fn(f32) -> f32) {
+    let width = bias.len();
+    dispatch(
+        #[inline(always)]
+        || {
+            for (pre, out) in pre.chunks_exact_mut(width).zip(out.chunks_exact_mut(width)) {
+                for j in 0..width {
+                    pre[j] += bias[j];
+                    out[j] = f(pre[j]);
+                }
+            }
+        },
+    );
+}
+
+/// grad ← grad ∘ activation′(pre), and out = activation(pre) again (the output matrix's gradient
+/// needs it; recomputing costs less than storing it). All of one length.
+pub fn backward(activation: Activation, pre: &[f32], grad: &mut [f32], out: &mut [f32]) {
+    const CHUNK: usize = 1 << 14;
+    pre.par_chunks(CHUNK).zip(grad.par_chunks_mut(CHUNK)).zip(out.par_chunks_mut(CHUNK)).for_each(
+        |((pre, grad), out)| match activation {
+            Activation::Gelu => backward_rows(pre, grad, out, gelu),
+            Activation::GeluTanh => backward_rows(pre, grad, out, gelu_tanh),
+            Activation::Relu => backward_rows(pre, grad, out, relu),
+        },
+    );
+}
+
+#[inline(always)]
+fn backward_rows(pre: &[f32], grad: &mut [f32], out: &mut [f32], f: impl Fn(f32) -> (f32, f32)) {
+    let (grad, out) = (&mut grad[..pre.len()], &mut out[..pre.len()]);
+    dispatch(
+        #[inline(always)]
+        || {
+            for i in 0..pre.len() {
+                let (value, slope) = f(pre[i]);
+                out[i] = value;
+                grad[i] *= slope;
+            }
+        },
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_values_of_transformers() {
+        // torch.nn.functional.gelu in float64.
+        let x = [-3.0f32, -1.0, -0.1, 0.0, 0.5, 2.0];
+        let exact = [-0.004_049_694, -0.158_655_25, -0.046_017_22, 0.0, 0.345_731_23, 1.954_499_7];
+        let tanh = [-0.003_637_392, -0.158_808, -0.046_017_068, 0.0, 0.345_714, 1.954_597_7];
+        for (activation, want) in [(Activation::Gelu, exact), (Activation::GeluTanh, tanh)] {
+            let (mut pre, mut out) = (x, [0.0; 6]);
+            forward(activation, &mut pre, &[0.0; 6], &mut out);
+            for (got, want) in out.iter().zip(want) {
+                assert!((got - want).abs() < 1e-6, "{activation:?}: {got} {want}");
+            }
+        }
+    }
+
+    #[test]
+    fn slopes_agree_with_finite_differences() {
+        for activation in [Activation::Gelu, Activation::GeluTanh, Activation::Relu] {
+            let x: Vec<f32> = (0..83).map(|i| i as f32 * 0.1 - 4.13).collect();
+            let value = |shift: f32| {
+                let mut pre: Vec<f32> = x.iter().map(|v| v + shift).collect();
+                let mut out = vec![0.0; x.len()];
+                forward(activation, &mut pre, &vec![0.0; x.len()], &mut out);
+                out
+            };
+            let (up, down, here) = (value(1e-2), value(-1e-2), value(0.0));
+            let (mut grad, mut out) = (vec![2.0; x.len()], vec![0.0; x.len()]);
+            backward(activation, &x, &mut grad, &mut out);
+            assert_eq!(out, here);
+            for i in 0..x.len() {
+                let want = (up[i] - down[i]) / 1e-2;
+                assert!((grad[i] - want).abs() < 3e-4, "{activation:?} at {}: {}", x[i], grad[i]);
+            }
+        }
+    }
+}
