@@ -1,7 +1,18 @@
 //! The encoder: forward and backward over the kernels.
 
 mod config;
+mod dropout;
+mod embeddings;
+mod encoder;
+mod grads;
+mod head;
+mod layer;
+mod layout;
 mod weights;
 
-pub use config::Pooling;
+pub use config::{ModelConfig, Pooling};
+pub use dropout::DropoutStep;
+pub use encoder::{Encoder, Input, Tape};
+pub use grads::Grads;
+pub use head::{Head, Loss, LossTargets};
 pub use weights::{Kind, Layout, TensorSpec, Weights};

@@ -152,6 +152,23 @@ impl Weights {
         &mut self.data
     }
 
+    /// The entries of tensor `i` of the layout.
+    pub fn at(&self, i: usize) -> &[f32] {
+        &self.data[self.layout.tensors[i].range.clone()]
+    }
+
+    /// The entries of tensor `i`, writable.
+    pub fn at_mut(&mut self, i: usize) -> &mut [f32] {
+        let range = self.layout.tensors[i].range.clone();
+        &mut self.data[range]
+    }
+
+    /// The entries of tensors `i` and `i + 1`, which stand side by side.
+    pub(super) fn pair(&self, i: usize) -> &[f32] {
+        let tensors = &self.layout.tensors;
+        &self.data[tensors[i].range.start..tensors[i + 1].range.end]
+    }
+
     /// The entries of the tensor named `name`.
     pub fn tensor(&self, name: &str) -> Option<&[f32]> {
         let i = self.layout.index(name)?;

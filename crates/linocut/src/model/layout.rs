@@ -1,0 +1,93 @@
+//! Names, shapes and order of a BERT encoder's tensors.
+
+use super::{Kind, Layout, ModelConfig};
+
+/// Positions of the embeddings' tensors in the layout.
+pub(super) mod embedding {
+    pub(in crate::model) const WORD: usize = 0;
+    pub(in crate::model) const POSITION: usize = 1;
+    pub(in crate::model) const TOKEN_TYPE: usize = 2;
+    pub(in crate::model) const NORM_WEIGHT: usize = 3;
+    pub(in crate::model) const NORM_BIAS: usize = 4;
+    pub(in crate::model) const COUNT: usize = 5;
+}
+
+/// Positions of a layer's tensors, relative to its first. Query, key and value stand side by side
+/// so that keys and values are one product.
+pub(super) mod slot {
+    pub(in crate::model) const QUERY: usize = 0;
+    pub(in crate::model) const KEY: usize = 1;
+    pub(in crate::model) const VALUE: usize = 2;
+    pub(in crate::model) const QUERY_BIAS: usize = 3;
+    pub(in crate::model) const KEY_BIAS: usize = 4;
+    pub(in crate::model) const VALUE_BIAS: usize = 5;
+    pub(in crate::model) const ATTENTION_OUTPUT: usize = 6;
+    pub(in crate::model) const ATTENTION_OUTPUT_BIAS: usize = 7;
+    pub(in crate::model) const ATTENTION_NORM_WEIGHT: usize = 8;
+    pub(in crate::model) const ATTENTION_NORM_BIAS: usize = 9;
+    pub(in crate::model) const INTERMEDIATE: usize = 10;
+    pub(in crate::model) const INTERMEDIATE_BIAS: usize = 11;
+    pub(in crate::model) const OUTPUT: usize = 12;
+    pub(in crate::model) const OUTPUT_BIAS: usize = 13;
+    pub(in crate::model) const OUTPUT_NORM_WEIGHT: usize = 14;
+    pub(in crate::model) const OUTPUT_NORM_BIAS: usize = 15;
+    pub(in crate::model) const COUNT: usize = 16;
+}
+
+/// Index of `slot` of `layer` in the layout.
+pub(super) fn layer_tensor(layer: usize, slot: usize) -> usize {
+    embedding::COUNT + layer * slot::COUNT + slot
+}
+
+/// Index of the pooler's matrix in the layout (its bias follows), whether it is there or not.
+pub(super) fn pooler_tensor(layers: usize) -> usize {
+    layer_tensor(layers, 0)
+}
+
+impl Layout {
+    /// The tensors of a BERT encoder: word, position and token-type embeddings, their LayerNorm,
+    /// the layers, and the pooler if there is one.
+    pub fn bert(config: &ModelConfig, pooler: bool) -> Self {
+        let (h, f) = (config.hidden, config.intermediate);
+        let mut tensors = Vec::new();
+        let mut add = |name: String, shape: &[usize], kind, layer| {
+            tensors.push((name, shape.to_vec(), kind, layer));
+        };
+        for (name, rows) in [
+            ("word_embeddings", config.vocab),
+            ("position_embeddings", config.positions),
+            ("token_type_embeddings", config.token_types),
+        ] {
+            add(format!("embeddings.{name}.weight"), &[rows, h], Kind::Embeddings, None);
+        }
+        add("embeddings.LayerNorm.weight".into(), &[h], Kind::LayerNorm, None);
+        add("embeddings.LayerNorm.bias".into(), &[h], Kind::LayerNorm, None);
+        for layer in 0..config.layers {
+            let mut add = |suffix: &str, shape: &[usize], kind| {
+                add(format!("encoder.layer.{layer}.{suffix}"), shape, kind, Some(layer));
+            };
+            for (name, kind) in [("query", Kind::Query), ("key", Kind::Key), ("value", Kind::Value)]
+            {
+                add(&format!("attention.self.{name}.weight"), &[h, h], kind);
+            }
+            for name in ["query", "key", "value"] {
+                add(&format!("attention.self.{name}.bias"), &[h], Kind::Bias);
+            }
+            add("attention.output.dense.weight", &[h, h], Kind::AttentionOutput);
+            add("attention.output.dense.bias", &[h], Kind::Bias);
+            add("attention.output.LayerNorm.weight", &[h], Kind::LayerNorm);
+            add("attention.output.LayerNorm.bias", &[h], Kind::LayerNorm);
+            add("intermediate.dense.weight", &[f, h], Kind::Intermediate);
+            add("intermediate.dense.bias", &[f], Kind::Bias);
+            add("output.dense.weight", &[h, f], Kind::Output);
+            add("output.dense.bias", &[h], Kind::Bias);
+            add("output.LayerNorm.weight", &[h], Kind::LayerNorm);
+            add("output.LayerNorm.bias", &[h], Kind::LayerNorm);
+        }
+        if pooler {
+            add("pooler.dense.weight".into(), &[h, h], Kind::Pooler, None);
+            add("pooler.dense.bias".into(), &[h], Kind::Bias, None);
+        }
+        Self::new(tensors)
+    }
+}
