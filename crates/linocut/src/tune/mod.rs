@@ -1,1 +1,3 @@
 //! What is trained, and how.
+
+pub mod metrics;

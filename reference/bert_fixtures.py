@@ -1,0 +1,313 @@
+"""Writes testdata/bert/: a tiny random BERT and, for every case, what training it must give.
+
+    pip install -r reference/requirements.txt
+    python reference/bert_fixtures.py            # from the repository root
+
+`base/` is a Hugging Face model folder (config.json, model.safetensors, canonical names) shared by
+all cases. Each `<case>.safetensors` holds, with the metadata keys `config` and `case` (both JSON):
+
+    input_ids, type_ids   I64 [tokens]       all sequences back to back
+    offsets               I64 [sequences+1]  where each one begins
+    targets               I64 [rows] (single), F32 [rows, labels] (multi), F32 [rows] (regression)
+    class_weights         F32 [labels]       in `weighted` cases only
+    head.weight, head.bias                   F32, initial values; logits = pooled * W^T + b
+    logits, loss          F64                at the initial parameters
+    grad/<name>           F32                of every trained tensor, before clipping
+    losses                F64 [10]           of ten steps of AdamW; losses[0] == loss
+    step10/<name>         F32                parameters after them (left out of some cases, to keep this small)
+    mask/<name>           U8                 the mask of step 0, in `mask-stochastic` cases
+
+Weights and targets are drawn as float32; everything is computed in float64, and gradients and
+parameters are rounded to float32 once, at the end. For the mask method `<name>` is the masked
+matrix, and `grad/` and `step10/` are those of its scores.
+"""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch.nn import functional as F
+from transformers import BertConfig, BertModel
+
+OUT = Path("testdata/bert")
+CONFIG = dict(
+    architectures=["BertModel"],
+    model_type="bert",
+    hidden_size=36,
+    num_attention_heads=3,
+    intermediate_size=50,
+    num_hidden_layers=3,
+    vocab_size=99,
+    max_position_embeddings=40,
+    type_vocab_size=2,
+    hidden_act="gelu",
+    layer_norm_eps=1e-12,
+    hidden_dropout_prob=0.0,
+    attention_probs_dropout_prob=0.0,
+    pad_token_id=0,
+)
+LENGTHS = [17, 1, 9, 2, 13, 5]
+LABELS = 4
+STEPS, WARMUP = 10, 1
+LR, HEAD_LR, SCORE_LR = 1e-3, 1e-2, 5e-2
+BETAS, EPS, SCORE_EPS, DECAY, CLIP = (0.9, 0.999), 1e-8, 1e-16, 0.01, 1.0
+INIT_SCALE, INIT_SPARSITY, SEED = 0.5, 0.1, 7
+MASK_SAMPLING = 1  # the generator's purpose number
+U64 = (1 << 64) - 1
+
+LAYER = """attention.self.query.weight attention.self.key.weight attention.self.value.weight
+attention.self.query.bias attention.self.key.bias attention.self.value.bias
+attention.output.dense.weight attention.output.dense.bias
+attention.output.LayerNorm.weight attention.output.LayerNorm.bias
+intermediate.dense.weight intermediate.dense.bias output.dense.weight output.dense.bias
+output.LayerNorm.weight output.LayerNorm.bias""".split()
+LAYOUT = (
+    [f"embeddings.{e}_embeddings.weight" for e in ("word", "position", "token_type")]
+    + ["embeddings.LayerNorm.weight", "embeddings.LayerNorm.bias"]
+    + [f"encoder.layer.{i}.{n}" for i in range(CONFIG["num_hidden_layers"]) for n in LAYER]
+    + ["pooler.dense.weight", "pooler.dense.bias"]
+)
+
+
+def is_matrix(name):
+    return name.endswith(".weight") and "LayerNorm" not in name
+
+
+def splitmix64(z):
+    z = (z + 0x9E3779B97F4A7C15) & U64
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & U64
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & U64
+    return z ^ (z >> 31)
+
+
+def uniform(seed, purpose, step, tensor, count):
+    """`count` numbers in [0, 1), each a function of its key and index alone."""
+    key = splitmix64(splitmix64(seed ^ (purpose << 56)) ^ (step << 20) ^ tensor)
+    low, high = np.uint32(key & 0xFFFFFFFF), np.uint32(key >> 32)
+    x = np.arange(count, dtype=np.uint32) ^ low
+    x ^= x >> np.uint32(16)
+    x *= np.uint32(0x7FEB352D)
+    x ^= high
+    x ^= x >> np.uint32(15)
+    x *= np.uint32(0x846CA68B)
+    x ^= x >> np.uint32(16)
+    return (x >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)
+
+
+class Masked(torch.autograd.Function):
+    """W * m, passing ds = (dL/dW_eff * W) * sigmoid'(s) straight through the mask."""
+
+    @staticmethod
+    def forward(ctx, weight, scores, mask):
+        ctx.save_for_backward(weight, scores)
+        return weight * mask
+
+    @staticmethod
+    def backward(ctx, grad):
+        weight, scores = ctx.saved_tensors
+        p = torch.sigmoid(scores)
+        return None, grad * weight * p * (1 - p), None
+
+
+def draw_model():
+    rng = np.random.default_rng(20200826)
+    model = BertModel(BertConfig(**CONFIG, attn_implementation="eager")).double().eval()
+    with torch.no_grad():
+        params = dict(model.named_parameters())
+        assert set(params) == set(LAYOUT)
+        for name in LAYOUT:
+            p = params[name]
+            std = 0.5 if "embeddings." in name else 0.2
+            value = rng.standard_normal(p.shape, dtype=np.float32) * np.float32(std)
+            if name.endswith("LayerNorm.weight"):
+                value += np.float32(1)
+            p.copy_(torch.from_numpy(value))
+    return model
+
+
+def draw_batch():
+    rng = np.random.default_rng(11)
+    ids = [rng.integers(1, CONFIG["vocab_size"], n) for n in LENGTHS]
+    types = [(np.arange(n) >= cut).astype(np.int64) for n, cut in zip(LENGTHS, [9, 1, 9, 1, 4, 0])]
+    return ids, types
+
+
+def draw_task(problem):
+    rng = np.random.default_rng(23)
+    outputs = 1 if problem == "regression" else LABELS
+    head = [0.3 * rng.standard_normal(s, dtype=np.float32) for s in [(outputs, 36), (outputs,)]]
+    rows = len(LENGTHS)
+    if problem == "regression":
+        targets = rng.standard_normal(rows, dtype=np.float32)
+    elif problem == "multi":
+        targets = (rng.random((rows, LABELS)) < 0.4).astype(np.float32)
+    else:
+        targets = np.array([0, 3, 1, 1, 2, 0])
+    return [torch.from_numpy(h).double() for h in head], torch.from_numpy(targets)
+
+
+def initial_scores(weight):
+    """-c for the smallest-magnitude share of the entries, ties by index, else +c."""
+    flat = weight.detach().abs().flatten().numpy()
+    scores = np.full(flat.size, INIT_SCALE)
+    scores[np.argsort(flat, kind="stable")[: math.floor(INIT_SPARSITY * flat.size)]] = -INIT_SCALE
+    return torch.from_numpy(scores.reshape(weight.shape))
+
+
+def trained_names(method, pooling):
+    names = [n for n in LAYOUT if pooling == "cls" or not n.startswith("pooler.")]
+    if method == "full":
+        return names
+    if method == "layers":
+        kept = ("layer.1.attention.self.query.", "layer.1.attention.self.value.", "layer.2.")
+        return [n for n in names if any(k in n for k in kept)]
+    return [n for n in names if is_matrix(n) and not n.startswith("embeddings.")]
+
+
+def run(pooling, problem, method, weighted=False, keep_step10=True):
+    model = draw_model()
+    ids, types = draw_batch()
+    (head_w, head_b), targets = draw_task(problem)
+    head = {"head.weight": head_w.requires_grad_(), "head.bias": head_b.requires_grad_()}
+    class_weights = torch.tensor([0.5, 1.25, 2.0, 0.75]) if weighted else None
+    masked = method.startswith("mask")
+    trained = trained_names(method, pooling)
+    base = dict(model.named_parameters())
+    for p in base.values():
+        p.requires_grad_(False)
+    if masked:
+        params = {n: initial_scores(base[n]).requires_grad_() for n in trained}
+    else:
+        params = {n: base[n].requires_grad_() for n in trained}
+    masks, margin = {}, 1.0
+
+    def effective(step):
+        nonlocal margin
+        if not masked:
+            return {}
+        for n in trained:
+            s = params[n].detach().numpy()
+            if method == "mask-threshold":
+                masks[n] = s >= 0
+                margin = min(margin, np.abs(s).min())
+            else:
+                p = np.float32(1) / (np.float32(1) + np.exp(-s.astype(np.float32)))
+                u = uniform(SEED, MASK_SAMPLING, step, LAYOUT.index(n), s.size).reshape(s.shape)
+                masks[n] = u < p
+                margin = min(margin, np.abs(u - p).min())
+        return {n: Masked.apply(base[n], params[n], torch.from_numpy(masks[n])) for n in trained}
+
+    def forward(step):
+        weights = effective(step)
+        pooled = []
+        for i, t in zip(ids, types):
+            inputs = dict(input_ids=torch.from_numpy(i)[None], token_type_ids=torch.from_numpy(t)[None])
+            out = torch.func.functional_call(model, weights, (), inputs)
+            hidden = out.last_hidden_state[0]
+            pooled.append({"cls": out.pooler_output[0], "first": hidden[0], "mean": hidden.mean(0)}[pooling])
+        pooled = torch.stack(pooled)
+        assert pooled.dtype == torch.float64
+        logits = F.linear(pooled, head["head.weight"], head["head.bias"])
+        if problem == "single":
+            w = None if class_weights is None else class_weights.double()
+            return logits, F.cross_entropy(logits, targets, weight=w)
+        if problem == "multi":
+            return logits, F.binary_cross_entropy_with_logits(logits, targets.double())
+        return logits, F.mse_loss(logits[:, 0], targets.double())
+
+    groups = [
+        dict(params=[head["head.weight"]], lr=HEAD_LR, weight_decay=DECAY),
+        dict(params=[head["head.bias"]], lr=HEAD_LR, weight_decay=0.0),
+    ]
+    if masked:
+        groups.append(dict(params=list(params.values()), lr=SCORE_LR, weight_decay=0.0, eps=SCORE_EPS))
+        clip_groups = [list(head.values()), list(params.values())]
+    else:
+        for decays in (True, False):
+            of = [params[n] for n in trained if is_matrix(n) == decays]
+            groups.append(dict(params=of, lr=LR, weight_decay=DECAY if decays else 0.0))
+        clip_groups = [list(head.values()) + list(params.values())]
+    optimizer = torch.optim.AdamW(groups, lr=LR, betas=BETAS, eps=EPS)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda t: (t + 1) / WARMUP if t < WARMUP else (STEPS - t) / (STEPS - WARMUP)
+    )
+
+    tensors = {
+        "input_ids": torch.from_numpy(np.concatenate(ids)),
+        "type_ids": torch.from_numpy(np.concatenate(types)),
+        "offsets": torch.from_numpy(np.cumsum([0] + LENGTHS)),
+        "targets": targets,
+        "head.weight": head_w.detach().float().clone(),
+        "head.bias": head_b.detach().float().clone(),
+    }
+    if weighted:
+        tensors["class_weights"] = class_weights
+    losses, norms = [], []
+    everything = {**params, **head}
+    for step in range(STEPS):
+        optimizer.zero_grad()
+        logits, loss = forward(step)
+        loss.backward()
+        losses.append(loss.item())
+        if step == 0:
+            tensors["logits"], tensors["loss"] = logits.detach().clone(), loss.detach().reshape(1)
+            tensors |= {f"grad/{n}": p.grad.float().clone() for n, p in everything.items()}
+            if method == "mask-stochastic":
+                tensors |= {f"mask/{n}": torch.from_numpy(m.astype(np.uint8)) for n, m in masks.items()}
+        norms.append([float(torch.nn.utils.clip_grad_norm_(g, CLIP)) for g in clip_groups])
+        optimizer.step()
+        schedule.step()
+    tensors["losses"] = torch.tensor(losses, dtype=torch.float64)
+    if keep_step10:
+        tensors |= {f"step10/{n}": p.detach().float().clone() for n, p in everything.items()}
+
+    case = dict(
+        pooling=pooling,
+        problem=problem,
+        method=method,
+        class_weights=weighted,
+        trained=trained,
+        steps=STEPS,
+        warmup=WARMUP,
+        lr=LR,
+        head_lr=HEAD_LR,
+        betas=BETAS,
+        eps=EPS,
+        weight_decay=DECAY,
+        clip=CLIP,
+        clip_norms_step0=norms[0],
+    )
+    if masked:
+        case |= dict(
+            score_lr=SCORE_LR, score_eps=SCORE_EPS, init_scale=INIT_SCALE,
+            init_sparsity=INIT_SPARSITY, seed=SEED, closest_call=float(margin),
+        )
+    name = "-".join([pooling, problem] + ["weighted"] * weighted + [method])
+    metadata = dict(config=json.dumps(CONFIG), case=json.dumps(case))
+    save_file({k: v.contiguous() for k, v in tensors.items()}, OUT / f"{name}.safetensors", metadata)
+    size = (OUT / f"{name}.safetensors").stat().st_size
+    print(f"{name:32} {size:8} bytes  loss {losses[0]:.6f} -> {losses[-1]:.6f}  norm {norms[0]}  margin {margin:.1e}")
+
+
+def main():
+    torch.set_num_threads(1)
+    (OUT / "base").mkdir(parents=True, exist_ok=True)
+    weights = {n: p.detach().float() for n, p in draw_model().named_parameters()}
+    save_file(weights, OUT / "base/model.safetensors", {"format": "pt"})
+    (OUT / "base/config.json").write_text(json.dumps(CONFIG, indent=2) + "\n")
+    with_step10 = {("mean", "single"), ("cls", "multi"), ("first", "regression")}
+    for pooling in ("cls", "first", "mean"):
+        for problem in ("single", "multi", "regression"):
+            run(pooling, problem, "full", keep_step10=(pooling, problem) in with_step10)
+    run("cls", "single", "full", weighted=True, keep_step10=False)
+    run("mean", "single", "layers")
+    for pooling in ("cls", "mean"):
+        for method in ("mask-threshold", "mask-stochastic"):
+            run(pooling, "single", method, keep_step10=(pooling, method) != ("cls", "mask-threshold"))
+
+
+if __name__ == "__main__":
+    main()
