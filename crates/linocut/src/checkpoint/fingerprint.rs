@@ -1,0 +1,116 @@
+//! The identity of a base: what a cut was made for, whatever file it came from.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde_json::Value;
+
+use super::read::Checkpoint;
+use crate::{Error, ErrorKind, Result};
+
+/// A BLAKE3 digest; shown as 64 lower-case hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Fingerprint(pub [u8; 32]);
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fingerprint({self})")
+    }
+}
+
+impl FromStr for Fingerprint {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let digest = blake3::Hash::from_hex(text).map_err(|e| {
+            Error::new(
+                ErrorKind::Data,
+                format!("not a fingerprint: expected 64 hexadecimal digits, found {text:?}"),
+            )
+            .with_source(e)
+        })?;
+        Ok(Self(*digest.as_bytes()))
+    }
+}
+
+/// The fields of `config.json` that change what the encoder computes, with BERT's default for each.
+const NUMBERS: [(&str, u64); 7] = [
+    ("hidden_size", 768),
+    ("intermediate_size", 3072),
+    ("max_position_embeddings", 512),
+    ("num_attention_heads", 12),
+    ("num_hidden_layers", 12),
+    ("type_vocab_size", 2),
+    ("vocab_size", 30522),
+];
+const WORDS: [(&str, &str); 2] = [("hidden_act", "gelu"), ("position_embedding_type", "absolute")];
+const LAYER_NORM_EPS: (&str, f64) = ("layer_norm_eps", 1e-12);
+
+/// Hashes the tensors by canonical name and the config fields above.
+///
+/// Each field is preceded by its length, so that no two inputs run together to the same bytes.
+/// Sharding, file order, name prefix, gamma/beta spelling, heads, `position_ids` and dropout
+/// do not matter. This order of fields is part of every cut file and never changes.
+pub(super) fn of(checkpoint: &Checkpoint) -> Result<Fingerprint> {
+    let mut hasher = blake3::Hasher::new();
+    field(&mut hasher, b"linocut base 1");
+    for (name, value) in config_fields(checkpoint.config())? {
+        field(&mut hasher, name.as_bytes());
+        field(&mut hasher, &value);
+    }
+    for tensor in checkpoint.tensors() {
+        field(&mut hasher, tensor.name.as_bytes());
+        field(&mut hasher, tensor.dtype.to_string().as_bytes());
+        let shape: Vec<u8> = tensor.shape.iter().flat_map(|&d| (d as u64).to_le_bytes()).collect();
+        field(&mut hasher, &shape);
+        field(&mut hasher, checkpoint.bytes(&tensor.name).expect("a listed tensor has bytes"));
+    }
+    Ok(Fingerprint(*hasher.finalize().as_bytes()))
+}
+
+fn field(hasher: &mut blake3::Hasher, bytes: &[u8]) {
+    hasher.update(&(bytes.len() as u64).to_le_bytes());
+    // Below this size handing the work to other threads costs more than it saves.
+    if bytes.len() < 128 * 1024 {
+        hasher.update(bytes);
+    } else {
+        hasher.update_rayon(bytes);
+    }
+}
+
+fn config_fields(config: &Value) -> Result<Vec<(&'static str, Vec<u8>)>> {
+    let wrong = |name: &str, expected: &str| {
+        Error::new(
+            ErrorKind::Base,
+            format!("config.json: expected {name} to be {expected}, found {}", config[name]),
+        )
+    };
+    let mut fields = Vec::new();
+    for (name, default) in NUMBERS {
+        let value = match &config[name] {
+            Value::Null => default,
+            found => found.as_u64().ok_or_else(|| wrong(name, "a whole number"))?,
+        };
+        fields.push((name, value.to_le_bytes().to_vec()));
+    }
+    for (name, default) in WORDS {
+        let value = match &config[name] {
+            Value::Null => default,
+            found => found.as_str().ok_or_else(|| wrong(name, "a string"))?,
+        };
+        fields.push((name, value.as_bytes().to_vec()));
+    }
+    let (name, default) = LAYER_NORM_EPS;
+    let eps = match &config[name] {
+        Value::Null => default,
+        found => found.as_f64().ok_or_else(|| wrong(name, "a number"))?,
+    };
+    fields.push((name, eps.to_bits().to_le_bytes().to_vec()));
+    Ok(fields)
+}

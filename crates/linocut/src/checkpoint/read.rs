@@ -1,0 +1,378 @@
+//! A Hugging Face model folder: its config, and its tensors by canonical name.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use half::{bf16, f16};
+use memmap2::Mmap;
+use safetensors::{Dtype, SafeTensors};
+use serde_json::Value;
+
+use super::fingerprint::{self, Fingerprint};
+use super::names::canonical;
+use crate::model::Pooling;
+use crate::{Error, ErrorKind, Result};
+
+/// One tensor of the encoder, as found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// Canonical name; see [`canonical`].
+    pub name: String,
+    /// Name in the file.
+    pub stored_name: String,
+    /// Element type in the file.
+    pub dtype: Dtype,
+    /// Dimensions; matrices are `[out, in]`.
+    pub shape: Vec<usize>,
+}
+
+/// An opened model folder. The weights stay on disk, mapped into memory and read when asked for.
+pub struct Checkpoint {
+    folder: PathBuf,
+    config: Value,
+    files: Vec<Mmap>,
+    tensors: Vec<TensorInfo>,
+    /// For each of `tensors`: its file and its bytes there.
+    places: Vec<(usize, Range<usize>)>,
+    fingerprint: Fingerprint,
+}
+
+impl Checkpoint {
+    /// Opens a folder with `config.json` and `model.safetensors`, or the shards that
+    /// `model.safetensors.index.json` names. Reads all weights once, for the fingerprint.
+    ///
+    /// # Errors
+    /// A missing or malformed file, an architecture other than BERT, two tensors of one canonical
+    /// name, or no tensor of a BERT encoder at all.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let config = read_config(folder)?;
+        let paths = weight_files(folder)?;
+        let mut files = Vec::with_capacity(paths.len());
+        let mut found: Vec<(TensorInfo, (usize, Range<usize>))> = Vec::new();
+        let mut other: Vec<String> = Vec::new();
+        for (index, path) in paths.iter().enumerate() {
+            let map = map_file(path)?;
+            let (header, metadata) =
+                SafeTensors::read_metadata(&map).map_err(|e| not_safetensors(path, &map, e))?;
+            let data_start = 8 + header;
+            for (stored_name, info) in metadata.tensors() {
+                let Some(canonical) = canonical(&stored_name) else {
+                    other.push(stored_name);
+                    continue;
+                };
+                let (start, end) = info.data_offsets;
+                let tensor = TensorInfo {
+                    name: canonical.name,
+                    stored_name,
+                    dtype: info.dtype,
+                    shape: info.shape.clone(),
+                };
+                found.push((tensor, (index, data_start + start..data_start + end)));
+            }
+            files.push(map);
+        }
+        found.sort_by(|a, b| (&a.0.name, &a.0.stored_name).cmp(&(&b.0.name, &b.0.stored_name)));
+        for pair in found.windows(2) {
+            let [(a, (a_file, _)), (b, (b_file, _))] = pair else { continue };
+            if a.name == b.name {
+                return Err(base_error(format!(
+                    "{} holds tensor {} twice: as {} in {} and as {} in {}",
+                    folder.display(),
+                    a.name,
+                    a.stored_name,
+                    file_name(&paths[*a_file]),
+                    b.stored_name,
+                    file_name(&paths[*b_file]),
+                )));
+            }
+        }
+        if found.is_empty() {
+            other.sort();
+            other.truncate(3);
+            return Err(base_error(format!(
+                "{} holds no tensor of a BERT encoder: expected names such as \
+                 encoder.layer.0.attention.self.query.weight, found {}",
+                paths.first().unwrap_or(&folder.to_path_buf()).display(),
+                if other.is_empty() { "no tensors".into() } else { other.join(", ") + ", …" },
+            )));
+        }
+        let (tensors, places) = found.into_iter().unzip();
+        let mut checkpoint = Self {
+            folder: folder.to_path_buf(),
+            config,
+            files,
+            tensors,
+            places,
+            fingerprint: Fingerprint([0; 32]),
+        };
+        checkpoint.fingerprint = fingerprint::of(&checkpoint)?;
+        Ok(checkpoint)
+    }
+
+    /// The folder as it was given to [`Checkpoint::open`].
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// What to call this base: `org/name` for a folder of the hub's cache, else the folder's last
+    /// component, else the config's `_name_or_path`.
+    pub fn name(&self) -> String {
+        // models--org--name/snapshots/<commit>
+        let hub = self
+            .folder
+            .ancestors()
+            .nth(2)
+            .filter(|_| self.folder.parent().is_some_and(|p| p.ends_with("snapshots")))
+            .and_then(Path::file_name)
+            .and_then(|n| n.to_str()?.strip_prefix("models--").map(|n| n.replacen("--", "/", 1)));
+        let last = || {
+            let absolute = std::path::absolute(&self.folder).ok()?;
+            absolute.file_name().map(|n| n.to_string_lossy().into_owned())
+        };
+        let configured = || self.config["_name_or_path"].as_str().map(str::to_string);
+        hub.or_else(last).or_else(configured).unwrap_or_else(|| "base".to_string())
+    }
+
+    /// `config.json`, parsed.
+    pub fn config(&self) -> &Value {
+        &self.config
+    }
+
+    /// The encoder's tensors, sorted by canonical name; heads and `position_ids` are left out.
+    pub fn tensors(&self) -> &[TensorInfo] {
+        &self.tensors
+    }
+
+    /// The tensor of this canonical name.
+    pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
+        self.index(name).map(|i| &self.tensors[i])
+    }
+
+    /// A tensor's bytes as stored: row-major, little-endian, without any alignment.
+    pub fn bytes(&self, name: &str) -> Option<&[u8]> {
+        let (file, range) = &self.places[self.index(name)?];
+        Some(&self.files[*file][range.clone()])
+    }
+
+    /// Reads a tensor of F32, F16 or BF16 as f32 into `out`.
+    ///
+    /// # Errors
+    /// No such tensor, another element type, `out` of another length, or values that are not
+    /// finite (then `out` is filled all the same).
+    pub fn read_f32(&self, name: &str, out: &mut [f32]) -> Result<()> {
+        let (Some(info), Some(bytes)) = (self.tensor(name), self.bytes(name)) else {
+            return Err(base_error(format!("{} has no tensor {name}", self.folder.display())));
+        };
+        let wrong = |problem: String| {
+            base_error(format!("tensor {name} of {}: {problem}", self.folder.display()))
+        };
+        let expected = info.shape.iter().product::<usize>();
+        if out.len() != expected {
+            return Err(wrong(format!(
+                "expected {} values, found shape {:?} with {expected}",
+                out.len(),
+                info.shape,
+            )));
+        }
+        match info.dtype {
+            Dtype::F32 => {
+                for (to, from) in out.iter_mut().zip(bytes.chunks_exact(4)) {
+                    *to = f32::from_le_bytes([from[0], from[1], from[2], from[3]]);
+                }
+            }
+            Dtype::F16 => {
+                for (to, from) in out.iter_mut().zip(bytes.chunks_exact(2)) {
+                    *to = f16::from_le_bytes([from[0], from[1]]).to_f32();
+                }
+            }
+            Dtype::BF16 => {
+                for (to, from) in out.iter_mut().zip(bytes.chunks_exact(2)) {
+                    *to = bf16::from_le_bytes([from[0], from[1]]).to_f32();
+                }
+            }
+            other => return Err(wrong(format!("expected F32, F16 or BF16, found {other}"))),
+        }
+        let bad = out.iter().filter(|v| !v.is_finite()).count();
+        if bad > 0 {
+            return Err(wrong(format!(
+                "{bad} of {expected} values are not finite (NaN or infinite)"
+            ))
+            .with_hint("the file is damaged, or training diverged before it was saved"));
+        }
+        Ok(())
+    }
+
+    /// How this model was trained to pool, where a sentence-transformers `1_Pooling/config.json`
+    /// says so.
+    ///
+    /// # Errors
+    /// A malformed file, or a mode other than mean or first token.
+    pub fn pooling(&self) -> Result<Option<Pooling>> {
+        let path = self.folder.join("1_Pooling").join("config.json");
+        if !path.exists() {
+            return Ok(None);
+        }
+        let config = read_json(&path)?;
+        // Older files have one flag per mode, newer ones may name the mode.
+        let mut modes: Vec<String> = match config["pooling_mode"].as_str() {
+            Some(mode) => vec![mode.to_string()],
+            None => config.as_object().map_or_else(Vec::new, |fields| {
+                fields
+                    .iter()
+                    .filter(|(_, value)| value.as_bool() == Some(true))
+                    .filter_map(|(key, _)| key.strip_prefix("pooling_mode_"))
+                    .map(str::to_string)
+                    .collect()
+            }),
+        };
+        modes.sort();
+        match modes.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+            ["mean" | "mean_tokens"] => Ok(Some(Pooling::Mean)),
+            ["cls" | "cls_token"] => Ok(Some(Pooling::First)),
+            _ => Err(base_error(format!(
+                "{}: expected pooling mode mean_tokens or cls_token, found {}",
+                path.display(),
+                if modes.is_empty() { "none".into() } else { modes.join(" and ") },
+            ))
+            .with_hint("choose a pooling explicitly to use this base all the same")),
+        }
+    }
+
+    /// The identity of this base: see [`Fingerprint`].
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    fn index(&self, name: &str) -> Option<usize> {
+        self.tensors.binary_search_by(|t| t.name.as_str().cmp(name)).ok()
+    }
+}
+
+fn base_error(message: String) -> Error {
+    Error::new(ErrorKind::Base, message)
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
+
+fn read_json(path: &Path) -> Result<Value> {
+    let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read", e))?;
+    serde_json::from_slice(&bytes)
+        .map_err(|e| base_error(format!("{} is not JSON: {e}", path.display())).with_source(e))
+}
+
+fn read_config(folder: &Path) -> Result<Value> {
+    let path = folder.join("config.json");
+    if !path.exists() {
+        let state = if folder.is_dir() { "has no config.json" } else { "is not a folder" };
+        return Err(base_error(format!("{} {state}", folder.display())).with_hint(
+            "a base is a Hugging Face model folder with config.json, model.safetensors and \
+             tokenizer.json",
+        ));
+    }
+    let config = read_json(&path)?;
+    // Configs from before `model_type` existed name only a class, such as BertForMaskedLM.
+    let class = config["architectures"][0].as_str();
+    let found = match config["model_type"].as_str() {
+        Some("bert") => None,
+        Some(other) => Some(format!("model_type {other:?}")),
+        None if class.is_none_or(|c| c.starts_with("Bert")) => None,
+        None => Some(format!("architecture {:?}", class.unwrap_or_default())),
+    };
+    let found = found.or_else(|| {
+        (config["is_decoder"] == Value::Bool(true)).then(|| "a BERT decoder (is_decoder)".into())
+    });
+    match found {
+        None => Ok(config),
+        Some(found) => Err(base_error(format!(
+            "{}: expected an encoder of model_type \"bert\", found {found}",
+            path.display(),
+        ))
+        .with_hint(
+            "supported: BERT encoders, such as bert-base-uncased, all-MiniLM-L6-v2, bge-small-en",
+        )),
+    }
+}
+
+/// The safetensors files of a folder, in the order of their names.
+fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let single = folder.join("model.safetensors");
+    if single.exists() {
+        return Ok(vec![single]);
+    }
+    let index = folder.join("model.safetensors.index.json");
+    if !index.exists() {
+        let message = format!("{} has no model.safetensors", folder.display());
+        return Err(base_error(message).with_hint(if folder.join("pytorch_model.bin").exists() {
+            "there is a pytorch_model.bin; convert it with: python -c \"import torch; from \
+             safetensors.torch import save_file; save_file({k: v.clone().contiguous() for k, v in \
+             torch.load('pytorch_model.bin', weights_only=True).items()}, 'model.safetensors', \
+             metadata={'format': 'pt'})\""
+        } else {
+            "weights are read from model.safetensors, or from the shards that \
+             model.safetensors.index.json names"
+        }));
+    }
+    let content = read_json(&index)?;
+    let map = content["weight_map"]
+        .as_object()
+        .filter(|m| !m.is_empty())
+        .ok_or_else(|| base_error(format!("{}: expected an object weight_map", index.display())))?;
+    let mut names = BTreeSet::new();
+    for (tensor, file) in map {
+        // An index must not lead out of its folder.
+        let name = file.as_str().filter(|f| Path::new(f).file_name() == Some(f.as_ref()));
+        names.insert(name.ok_or_else(|| {
+            base_error(format!(
+                "{}: expected the name of a file in the same folder for {tensor}, found {file}",
+                index.display(),
+            ))
+        })?);
+    }
+    let total = names.len();
+    let paths: Vec<PathBuf> = names.into_iter().map(|name| folder.join(name)).collect();
+    let missing: Vec<&PathBuf> = paths.iter().filter(|p| !p.exists()).collect();
+    match missing.first() {
+        None => Ok(paths),
+        Some(first) => Err(base_error(format!(
+            "{} is missing, a shard named by {} ({} of {total} shards missing)",
+            first.display(),
+            file_name(&index),
+            missing.len(),
+        ))
+        .with_hint("download the folder again; every shard is needed")),
+    }
+}
+
+/// Maps a file into memory for reading.
+#[allow(unsafe_code)] // memory-mapping is unsafe only if the file changes underneath
+fn map_file(path: &Path) -> Result<Mmap> {
+    let attempt = || -> io::Result<Mmap> {
+        let file = File::open(path)?;
+        if file.metadata()?.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        // SAFETY: model files are written once and replaced by renaming, never changed in place;
+        // the map is read-only and lives as long as every slice taken of it.
+        unsafe { Mmap::map(&file) }
+    };
+    attempt().map_err(|e| Error::io(path, "read", e))
+}
+
+fn not_safetensors(path: &Path, bytes: &[u8], source: safetensors::SafeTensorError) -> Error {
+    let error = base_error(format!(
+        "{} ({} bytes) is not a whole safetensors file: {source}",
+        path.display(),
+        bytes.len(),
+    ));
+    let error = if bytes.starts_with(b"version https://git-lfs") {
+        error.with_hint("this is a Git LFS pointer; fetch the file itself with: git lfs pull")
+    } else {
+        error.with_hint("the file is damaged or its download was cut short; download it again")
+    };
+    error.with_source(source)
+}

@@ -1,0 +1,99 @@
+//! Writing files so that a reader sees the old one or the whole new one, never a part.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use crate::{Error, ErrorKind, Result};
+
+/// Writes `path` through a temporary file in the same folder: filled by `fill`, synced, renamed.
+///
+/// An existing file is replaced; refusing that is the caller's choice. On an error (a full disk,
+/// say) the temporary file is removed and what was at `path` stays.
+///
+/// # Errors
+/// Whatever I/O error occurs, naming `path`.
+pub fn write_atomically(
+    path: &Path,
+    fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<()> {
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let attempt = || -> io::Result<()> {
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".linocut-").suffix(".tmp");
+        // Temporary files are private by default; the result is an ordinary file under the umask.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let temporary = builder.tempfile_in(folder)?;
+        let mut out = BufWriter::with_capacity(1 << 20, temporary.as_file());
+        fill(&mut out)?;
+        out.flush()?;
+        drop(out);
+        temporary.as_file().sync_all()?;
+        temporary.persist(path).map_err(|e| e.error)?;
+        // The rename itself survives a power cut only once the folder is synced.
+        #[cfg(unix)]
+        File::open(folder)?.sync_all()?;
+        Ok(())
+    };
+    attempt().map_err(|e| {
+        let full = matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        let error = Error::io(path, "write", e);
+        if full { error.with_hint("the disk is full; nothing was changed") } else { error }
+    })
+}
+
+/// Writes tensors of f32 as a safetensors file that `transformers` loads, atomically.
+///
+/// `tensors` yields (name, shape, row-major values); the file keeps that order.
+///
+/// # Errors
+/// A name given twice, values that do not fill their shape, or any I/O error.
+pub fn write_safetensors<'a>(
+    path: &Path,
+    tensors: impl IntoIterator<Item = (String, Vec<usize>, &'a [f32])>,
+) -> Result<()> {
+    let mut header = Map::new();
+    let mut names = HashSet::new();
+    let mut data: Vec<&[f32]> = Vec::new();
+    let mut end = 0;
+    header.insert("__metadata__".into(), json!({"format": "pt"}));
+    for (name, shape, values) in tensors {
+        let problem = if !names.insert(name.clone()) || name == "__metadata__" {
+            "its name is taken".to_string()
+        } else if shape.iter().product::<usize>() != values.len() {
+            format!("{} values do not fill shape {shape:?}", values.len())
+        } else {
+            String::new()
+        };
+        if !problem.is_empty() {
+            let message = format!("cannot write tensor {name} to {}: {problem}", path.display());
+            return Err(Error::new(ErrorKind::Base, message));
+        }
+        let start = end;
+        end += values.len() * 4;
+        let entry = json!({"dtype": "F32", "shape": shape, "data_offsets": [start, end]});
+        header.insert(name, entry);
+        data.push(values);
+    }
+    let mut header = Value::Object(header).to_string().into_bytes();
+    // The format pads its header with spaces so that the data start at a multiple of 8.
+    header.resize(header.len().next_multiple_of(8), b' ');
+    write_atomically(path, |out| {
+        out.write_all(&(header.len() as u64).to_le_bytes())?;
+        out.write_all(&header)?;
+        let mut bytes = Vec::with_capacity(4 * 4096);
+        for chunk in data.iter().flat_map(|values| values.chunks(4096)) {
+            bytes.clear();
+            bytes.extend(chunk.iter().flat_map(|v| v.to_le_bytes()));
+            out.write_all(&bytes)?;
+        }
+        Ok(())
+    })
+}
