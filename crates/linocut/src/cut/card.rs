@@ -1,0 +1,159 @@
+//! The card: everything about a cut that is not a tensor.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::edit::{Edit, Head, StoreType, TensorEdit};
+use crate::data::Problem;
+use crate::model::Pooling;
+use crate::{Error, ErrorKind, Result};
+
+/// The version of the file format that this linocut writes, and the highest that it reads.
+pub const FORMAT: u32 = 1;
+
+/// What a cut is and what it needs. Holds nothing that differs between equal training runs:
+/// no times, paths, thread counts or speeds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Card {
+    /// Version of the file format, from 1; [`Cut::new`](super::Cut::new) sets it.
+    pub format: u32,
+    /// Name of the task.
+    pub task: String,
+    /// What is predicted.
+    pub problem: Problem,
+    /// Label names in the order of the logits, all different; empty for regression.
+    pub labels: Vec<String>,
+    /// Number of logits, at least 1; the number of labels where there are any.
+    pub outputs: usize,
+    /// How hidden states become the vector that the head reads.
+    pub pooling: Pooling,
+    /// Longest input in tokens, special tokens included; longer ones are cut off.
+    pub max_length: usize,
+    /// Whether each input is a pair of texts.
+    pub pairs: bool,
+    /// The base that the cut belongs to.
+    pub base: BaseId,
+    /// Fingerprint of the base's tokenizer.
+    pub tokenizer: String,
+    /// The training method and its options.
+    pub method: serde_json::Value,
+    /// Summary of the training run.
+    pub training: serde_json::Value,
+    /// Scores, by metric name; finite.
+    pub metrics: BTreeMap<String, f64>,
+    /// The edited tensors, by canonical name; [`Cut::new`](super::Cut::new) writes it.
+    pub tensors: BTreeMap<String, TensorNote>,
+}
+
+/// Which base a cut belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BaseId {
+    /// Its name, for people.
+    pub name: String,
+    /// Its fingerprint, which decides.
+    pub fingerprint: String,
+}
+
+/// Summary of one edited tensor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TensorNote {
+    /// Its dimensions.
+    pub shape: Vec<usize>,
+    /// What is done to it.
+    pub edit: EditKind,
+    /// How many entries are zeros; only for [`EditKind::Zeros`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zeros: Option<u64>,
+    /// How its values are stored; only for [`EditKind::Replace`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<StoreType>,
+}
+
+/// What is done to a tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EditKind {
+    /// Some entries become zero.
+    Zeros,
+    /// All entries are replaced.
+    Replace,
+}
+
+impl TensorNote {
+    /// The note of `edit`.
+    pub(super) fn of(edit: &TensorEdit) -> Self {
+        let shape = edit.shape.clone();
+        match &edit.edit {
+            Edit::Zeros(zeros) => Self {
+                shape,
+                edit: EditKind::Zeros,
+                zeros: Some(zeros.positions().len() as u64),
+                store: None,
+            },
+            Edit::Replace { store, .. } => {
+                Self { shape, edit: EditKind::Replace, zeros: None, store: Some(*store) }
+            }
+        }
+    }
+}
+
+impl Card {
+    /// Checks the card in itself and against the head.
+    pub(super) fn check(&self, head: &Head) -> Result<()> {
+        let wrong = |what: String| Err(Error::new(ErrorKind::Cut, format!("the card: {what}")));
+        if self.format != FORMAT {
+            return wrong(format!("format {}, expected {FORMAT}", self.format));
+        }
+        if self.outputs != head.outputs() || self.outputs == 0 {
+            return wrong(format!(
+                "{} outputs, expected {} of the head",
+                self.outputs,
+                head.outputs()
+            ));
+        }
+        match self.problem {
+            Problem::Regression if !self.labels.is_empty() => {
+                return wrong(format!("{} labels for a regression", self.labels.len()));
+            }
+            Problem::SingleLabel | Problem::MultiLabel if self.labels.len() != self.outputs => {
+                return wrong(format!(
+                    "{} labels, expected {}, one for each output",
+                    self.labels.len(),
+                    self.outputs
+                ));
+            }
+            _ => {}
+        }
+        let mut seen = BTreeSet::new();
+        if let Some(twice) = self.labels.iter().find(|label| !seen.insert(label.as_str())) {
+            return wrong(format!("the label {twice:?} twice"));
+        }
+        if self.max_length == 0 {
+            return wrong("max_length 0".into());
+        }
+        if self.base.fingerprint.is_empty() || self.tokenizer.is_empty() {
+            return wrong("no fingerprint of the base or of the tokenizer".into());
+        }
+        if let Some((name, score)) = self.metrics.iter().find(|(_, score)| !score.is_finite()) {
+            return wrong(format!("the metric {name} is {score}"));
+        }
+        self.tensors.keys().try_for_each(|name| check_tensor_name(name))
+    }
+}
+
+/// Names are ASCII letters, digits, `.`, `_` and `-`, at most 200: safe in paths, tables and logs.
+pub(super) fn check_tensor_name(name: &str) -> Result<()> {
+    let sane = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    if name.is_empty() || name.len() > 200 || !name.bytes().all(sane) {
+        let shown: String = name.chars().take(60).collect();
+        return Err(Error::new(
+            ErrorKind::Cut,
+            format!("{shown:?} is no tensor name: expected 1 to 200 of A-Z a-z 0-9 . _ -"),
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,137 @@
+//! A cut in memory.
+
+use std::collections::BTreeMap;
+
+use super::card::{Card, FORMAT, TensorNote};
+use super::edit::{Head, TensorEdit};
+use crate::{Error, ErrorKind, Result};
+
+/// One task as a cut of one base. Its parts always fit each other: [`Cut::new`] and the readers see
+/// to that, and nothing changes afterwards.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cut {
+    card: Card,
+    head: Head,
+    edits: BTreeMap<String, TensorEdit>,
+    probes: Vec<Probe>,
+}
+
+/// An input with the logits expected of it, to be checked on the machine that uses the cut.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Probe {
+    /// Token ids, special tokens included; at least one, each at most `i32::MAX`.
+    pub input_ids: Vec<u32>,
+    /// As many token types.
+    pub token_type_ids: Vec<u32>,
+    /// One for each output.
+    pub logits: Vec<f32>,
+}
+
+impl Cut {
+    /// A cut of these parts; `edits` is by canonical tensor name. Sets `card.format` and `card.tensors`.
+    ///
+    /// # Errors
+    /// If the card, the head and the probes do not fit each other, a name or a shape is impossible, or
+    /// a value is not finite or not one that its store type holds exactly (see
+    /// [`StoreType::round`](super::StoreType::round)).
+    pub fn new(
+        mut card: Card,
+        head: Head,
+        edits: BTreeMap<String, TensorEdit>,
+        probes: Vec<Probe>,
+    ) -> Result<Self> {
+        card.format = FORMAT;
+        card.tensors =
+            edits.iter().map(|(name, edit)| (name.clone(), TensorNote::of(edit))).collect();
+        card.check(&head)?;
+        head.check()?;
+        for (name, edit) in &edits {
+            edit.check(name)?;
+        }
+        for (i, probe) in probes.iter().enumerate() {
+            probe.check(i, &card)?;
+        }
+        Ok(Self { card, head, edits, probes })
+    }
+
+    /// Everything but the tensors.
+    pub fn card(&self) -> &Card {
+        &self.card
+    }
+
+    /// The head.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// The edited tensors by canonical name.
+    pub fn edits(&self) -> &BTreeMap<String, TensorEdit> {
+        &self.edits
+    }
+
+    /// Inputs with their expected logits.
+    pub fn probes(&self) -> &[Probe] {
+        &self.probes
+    }
+
+    /// Checks that the cut belongs to the base with this fingerprint; `name` is for the message.
+    ///
+    /// # Errors
+    /// If it belongs to another.
+    pub fn check_base(&self, name: &str, fingerprint: &str) -> Result<()> {
+        let base = &self.card.base;
+        if base.fingerprint == fingerprint {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Cut,
+            format!(
+                "the cut {:?} belongs to the base {:?} with fingerprint {}, found {name:?} with {fingerprint}",
+                self.card.task, base.name, base.fingerprint
+            ),
+        )
+        .with_hint("use the very base folder that the cut was trained on, its config.json included"))
+    }
+
+    /// Checks that the cut was made with the tokenizer of this fingerprint.
+    ///
+    /// # Errors
+    /// If it was made with another.
+    pub fn check_tokenizer(&self, fingerprint: &str) -> Result<()> {
+        if self.card.tokenizer == fingerprint {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Cut,
+            format!(
+                "the cut {:?} was made with the tokenizer of fingerprint {}, found {fingerprint}",
+                self.card.task, self.card.tokenizer
+            ),
+        )
+        .with_hint("use the tokenizer.json of the base that the cut was trained on"))
+    }
+}
+
+impl Probe {
+    fn check(&self, i: usize, card: &Card) -> Result<()> {
+        let wrong = |what: String| Err(Error::new(ErrorKind::Cut, format!("probe {i}: {what}")));
+        let tokens = self.input_ids.len();
+        if tokens == 0 || tokens > card.max_length {
+            return wrong(format!("{tokens} tokens, expected 1 to {}", card.max_length));
+        }
+        if self.token_type_ids.len() != tokens {
+            return wrong(format!("{} token types for {tokens} tokens", self.token_type_ids.len()));
+        }
+        let ids = || self.input_ids.iter().chain(&self.token_type_ids);
+        if let Some(id) = ids().find(|&&id| id > i32::MAX as u32) {
+            return wrong(format!("token id or type {id}"));
+        }
+        if self.logits.len() != card.outputs {
+            return wrong(format!("{} logits, expected {}", self.logits.len(), card.outputs));
+        }
+        match self.logits.iter().find(|l| !l.is_finite()) {
+            Some(logit) => wrong(format!("the logit {logit}")),
+            None => Ok(()),
+        }
+    }
+}
