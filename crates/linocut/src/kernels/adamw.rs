@@ -27,32 +27,42 @@ impl AdamW {
     /// Moves `param` and the moments by one step; all of one length.
     pub fn update(&self, param: &mut [f32], grad: &[f32], mean: &mut [f32], square: &mut [f32]) {
         const CHUNK: usize = 1 << 14;
-        let step = f64::from(self.step);
-        let correction1 = 1.0 - f64::from(self.beta1).powf(step);
-        let correction2 = 1.0 - f64::from(self.beta2).powf(step);
-        let rate = (f64::from(self.lr) / correction1) as f32;
-        let root = (1.0 / correction2.sqrt()) as f32;
-        let keep = 1.0 - self.lr * self.decay;
-        let Self { beta1, beta2, eps, grad_scale, .. } = *self;
         let chunks = param.par_chunks_mut(CHUNK).zip(grad.par_chunks(CHUNK));
         let moments = mean.par_chunks_mut(CHUNK).zip(square.par_chunks_mut(CHUNK));
         chunks.zip(moments).for_each(|((param, grad), (mean, square))| {
-            let n = param.len();
-            let (grad, mean, square) = (&grad[..n], &mut mean[..n], &mut square[..n]);
-            dispatch(
-                #[inline(always)]
-                || {
-                    for i in 0..n {
-                        let g = grad[i] * grad_scale;
-                        let m = beta1.mul_add(mean[i] - g, g);
-                        let v = beta2.mul_add(square[i] - g * g, g * g);
-                        mean[i] = m;
-                        square[i] = v;
-                        param[i] = param[i].mul_add(keep, -rate * m / v.sqrt().mul_add(root, eps));
-                    }
-                },
-            );
+            self.update_serial(param, grad, mean, square);
         });
+    }
+
+    /// The same on the calling thread, for short slices.
+    pub fn update_serial(
+        &self,
+        param: &mut [f32],
+        grad: &[f32],
+        mean: &mut [f32],
+        square: &mut [f32],
+    ) {
+        let step = self.step as i32;
+        let rate = f64::from(self.lr) / (1.0 - f64::from(self.beta1).powi(step));
+        let root = 1.0 / (1.0 - f64::from(self.beta2).powi(step)).sqrt();
+        let (rate, root) = (rate as f32, root as f32);
+        let keep = 1.0 - self.lr * self.decay;
+        let Self { beta1, beta2, eps, grad_scale, .. } = *self;
+        let n = param.len();
+        let (grad, mean, square) = (&grad[..n], &mut mean[..n], &mut square[..n]);
+        dispatch(
+            #[inline(always)]
+            || {
+                for i in 0..n {
+                    let g = grad[i] * grad_scale;
+                    let m = beta1.mul_add(mean[i] - g, g);
+                    let v = beta2.mul_add(square[i] - g * g, g * g);
+                    mean[i] = m;
+                    square[i] = v;
+                    param[i] = param[i].mul_add(keep, -rate * m / v.sqrt().mul_add(root, eps));
+                }
+            },
+        );
     }
 }
 

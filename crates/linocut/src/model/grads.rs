@@ -66,6 +66,11 @@ impl Grads {
         &self.data
     }
 
+    /// All gradients but the word embeddings', writable.
+    pub fn dense_mut(&mut self) -> &mut [f32] {
+        &mut self.data
+    }
+
     /// The word embeddings' gradient as (distinct token ids ascending, `[ids, hidden]`), if asked
     /// for.
     pub fn words(&self) -> Option<(&[u32], &[f32])> {

@@ -1,0 +1,222 @@
+//! One training step: forward, backward, clipping, AdamW.
+
+use super::Sampling;
+use super::masks::Masks;
+use super::optimizer::{BETA1, BETA2, EPS, Moments, SCORE_EPS, WordMoments, update_dense};
+use super::schedule;
+use crate::kernels::adamw::AdamW;
+use crate::kernels::sums::square_sum;
+use crate::model::{DropoutStep, Encoder, Grads, Head, Input, LossTargets, Tape, Weights};
+use crate::{Error, ErrorKind, Result};
+
+/// What is trained.
+#[derive(Debug, Clone, Copy)]
+pub enum Trained {
+    /// The marked tensors themselves.
+    Weights,
+    /// Scores behind a mask of each marked matrix, starting at ±scale with the given share below 0.
+    Masks {
+        /// How a step turns scores into a mask.
+        sampling: Sampling,
+        /// Distance of the initial scores from 0.
+        scale: f32,
+        /// Share of each matrix whose scores start below 0.
+        sparsity: f64,
+    },
+}
+
+/// Learning rates and the constants of a run.
+#[derive(Debug, Clone, Copy)]
+pub struct Rates {
+    /// Peak rate of trained weights.
+    pub lr: f64,
+    /// Peak rate of scores.
+    pub mask_lr: f64,
+    /// Peak rate of the head.
+    pub head_lr: f64,
+    /// Decoupled decay of matrices, embeddings and the head's matrix; scores never decay.
+    pub decay: f64,
+    /// Gradients are scaled down to this global norm; scores are a group of their own.
+    pub clip: f64,
+    /// Steps of warm-up.
+    pub warmup: usize,
+    /// Steps of the whole run.
+    pub steps: usize,
+    /// Seed of dropout and masks.
+    pub seed: u64,
+}
+
+/// A model in training.
+pub struct Trainer {
+    encoder: Encoder,
+    /// Effective weights of the last step.
+    pub(super) weights: Weights,
+    pub(super) head: Head,
+    pub(super) marks: Vec<bool>,
+    pub(super) masks: Option<Masks>,
+    grads: Grads,
+    pub(super) moments: Moments,
+    pub(super) words: Option<WordMoments>,
+    pub(super) head_moments: Moments,
+    tape: Tape,
+    rates: Rates,
+    /// Steps taken.
+    pub(super) step: usize,
+}
+
+impl Trainer {
+    /// A trainer of the tensors that `marks` flags, and of the head. Masks are for matrices of the
+    /// layers and the pooler.
+    pub fn new(
+        encoder: Encoder,
+        weights: Weights,
+        head: Head,
+        marks: Vec<bool>,
+        trained: Trained,
+        rates: Rates,
+    ) -> Self {
+        let grads = Grads::new(encoder.layout(), &marks);
+        let masks = match trained {
+            Trained::Weights => None,
+            Trained::Masks { sampling, scale, sparsity } => {
+                Some(Masks::new(&weights, &marks, sampling, (scale, sparsity), rates.seed))
+            }
+        };
+        let words = marks[0].then(|| {
+            let config = encoder.config();
+            WordMoments::new(config.vocab, config.hidden)
+        });
+        let moments = Moments::new(grads.dense().len());
+        let head_moments = Moments::new(head.weight.len() + head.bias.len());
+        let tape = Tape::default();
+        Self {
+            encoder,
+            weights,
+            head,
+            marks,
+            masks,
+            grads,
+            moments,
+            words,
+            head_moments,
+            tape,
+            rates,
+            step: 0,
+        }
+    }
+
+    /// One step on one batch; returns the loss.
+    ///
+    /// # Errors
+    /// A loss or gradient that is not a number: nothing was changed by the step then.
+    pub fn step(&mut self, input: Input<'_>, targets: LossTargets<'_>) -> Result<f64> {
+        let (step, seed) = (self.step as u64, self.rates.seed);
+        let dropout = Some(DropoutStep::new(self.encoder.config(), seed, step));
+        if let (Some(words), Input::Tokens(batch)) = (&mut self.words, input) {
+            words.touch(self.weights.at_mut(0), &batch.ids);
+        }
+        if let Some(masks) = &self.masks {
+            masks.write_sample(&mut self.weights, step);
+        }
+        let pooled = self.encoder.forward(&self.weights, input, dropout, true, &mut self.tape);
+        let loss = self.head.loss(pooled, targets, dropout);
+        let (tape, grads) = (&mut self.tape, &mut self.grads);
+        self.encoder.backward(&self.weights, input, dropout, &loss.pooled_grad, tape, grads);
+
+        let mut squares = square_sum(&loss.weight_grad) + square_sum(&loss.bias_grad);
+        let mut score_squares = 0.0;
+        if let Some(masks) = &self.masks {
+            masks.score_grads(self.grads.dense_mut());
+            score_squares = square_sum(self.grads.dense());
+        } else {
+            squares += square_sum(self.grads.dense());
+            squares += self.grads.words().map_or(0.0, |(_, values)| square_sum(values));
+        }
+        if !(loss.value.is_finite() && squares.is_finite() && score_squares.is_finite()) {
+            let message = format!(
+                "training diverged at step {} of {}: loss {}, gradient norm {}",
+                self.step + 1,
+                self.rates.steps,
+                loss.value,
+                squares.max(score_squares).sqrt()
+            );
+            return Err(Error::new(ErrorKind::Diverged, message)
+                .with_hint("lower --lr, --mask-lr or --head-lr, or raise --warmup"));
+        }
+        self.update(&loss.weight_grad, &loss.bias_grad, squares.sqrt(), score_squares.sqrt());
+        Ok(loss.value)
+    }
+
+    fn update(&mut self, head_weight: &[f32], head_bias: &[f32], norm: f64, score_norm: f64) {
+        let rates = self.rates;
+        let factor = schedule::factor(self.step, rates.warmup, rates.steps);
+        self.step += 1;
+        // As torch.nn.utils.clip_grad_norm_.
+        let scale = |norm: f64| (rates.clip / (norm + 1e-6)).min(1.0) as f32;
+        let adamw = |lr: f64, eps: f32, decay: f64, grad_scale: f32| AdamW {
+            lr: (lr * factor) as f32,
+            beta1: BETA1,
+            beta2: BETA2,
+            eps,
+            decay: decay as f32,
+            grad_scale,
+            step: self.step as u32,
+        };
+        let head = adamw(rates.head_lr, EPS, rates.decay, scale(norm));
+        self.head_moments.update(&head, &mut self.head.weight, head_weight, 0);
+        let (bias, start) = (AdamW { decay: 0.0, ..head }, self.head.weight.len());
+        self.head_moments.update(&bias, &mut self.head.bias, head_bias, start);
+        if let Some(masks) = &mut self.masks {
+            let adamw = adamw(rates.mask_lr, SCORE_EPS, 0.0, scale(score_norm));
+            self.moments.update(&adamw, &mut masks.scores, self.grads.dense(), 0);
+            return;
+        }
+        let adamw = adamw(rates.lr, EPS, rates.decay, scale(norm));
+        let layout = self.encoder.layout();
+        let (marks, weights) = (&self.marks, &mut self.weights);
+        update_dense(adamw, layout, marks, weights, self.grads.dense(), &mut self.moments);
+        if let (Some(words), Some((rows, grad))) = (&mut self.words, self.grads.words()) {
+            words.update(&adamw, weights.at_mut(0), rows, grad);
+        }
+    }
+
+    /// Brings the weights to what the cut will hold: finished masks, all decay applied.
+    pub fn settle(&mut self) {
+        if let Some(masks) = &self.masks {
+            masks.write_final(&mut self.weights);
+        }
+        if let Some(words) = &mut self.words {
+            words.settle(self.weights.at_mut(0));
+        }
+    }
+
+    /// The encoder.
+    pub fn encoder(&self) -> &Encoder {
+        &self.encoder
+    }
+
+    /// The weights as of the last step or [`Trainer::settle`].
+    pub fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    /// The head.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// The scores, if masks are trained.
+    pub fn masks(&self) -> Option<&Masks> {
+        self.masks.as_ref()
+    }
+
+    /// Gradients of the last step: of scores where masks are trained.
+    pub fn grads(&self) -> &Grads {
+        &self.grads
+    }
+
+    /// Steps taken.
+    pub fn steps_taken(&self) -> usize {
+        self.step
+    }
+}
