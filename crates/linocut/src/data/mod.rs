@@ -1,6 +1,24 @@
 //! Tables of texts and labels, tokenised into packed batches.
 
+mod batch;
+mod dataset;
+mod delimited;
+mod jsonl;
+mod labels;
+mod parquet;
+mod split;
+mod table;
+mod task;
+mod tokenize;
+
 use serde::{Deserialize, Serialize};
+
+pub use batch::{Batch, epoch_order};
+pub use dataset::{Dataset, Targets};
+pub use split::split_holdout;
+pub use table::{Cell, Table};
+pub use task::{Metric, TaskFolder, TaskSpec};
+pub use tokenize::{Encoding, Tokenizer};
 
 /// What a task predicts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,0 +1,243 @@
+//! What a task is: its columns, problem, labels and metric, given by hand or by a task folder.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::Problem;
+use super::table::{Table, data_error};
+use crate::{Error, Result};
+
+/// The score that a task is judged by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Metric {
+    /// Share of rows labelled right.
+    Accuracy,
+    /// Mean of every label's F1.
+    MacroF1,
+    /// F1 over all decisions of all labels together.
+    MicroF1,
+    /// F1 of one label.
+    BinaryF1 {
+        /// That label.
+        positive: String,
+    },
+    /// Matthews correlation coefficient.
+    Matthews,
+    /// Mean of the Pearson and Spearman correlations.
+    PearsonSpearman,
+}
+
+/// How to read a task's rows from a table. `TaskSpec::default()` finds everything by itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TaskSpec {
+    /// Name of the task; empty for the name of the file.
+    pub name: String,
+    /// Text column. `None` takes the first present of `text`, `sentence`, `sentence1`, … and,
+    /// where that is the first of a usual pair such as `sentence1` and `sentence2`, both.
+    pub text: Option<String>,
+    /// Column of the second text; `None` beside a given `text` means there is none.
+    pub pair: Option<String>,
+    /// Label column. `None` takes the first present of `label`, `labels`, `class`, ….
+    pub label: Option<String>,
+    /// `None` infers it from the label column: lists are multi-label, numbers not all of them
+    /// whole are regression, anything else is single-label.
+    pub problem: Option<Problem>,
+    /// The labels in their order; empty takes those of the training rows, sorted.
+    pub labels: Vec<String>,
+    /// The score to report; `None` leaves it to the problem.
+    pub metric: Option<Metric>,
+}
+
+/// The columns of one table that a task reads, by number.
+pub(super) struct Columns {
+    pub(super) text: usize,
+    pub(super) pair: Option<usize>,
+}
+
+const PAIRS: [(&str, &str); 6] = [
+    ("sentence1", "sentence2"),
+    ("text1", "text2"),
+    ("question1", "question2"),
+    ("premise", "hypothesis"),
+    ("question", "sentence"),
+    ("query", "passage"),
+];
+const TEXTS: [&str; 10] = [
+    "text",
+    "sentence",
+    "sentence1",
+    "content",
+    "question",
+    "query",
+    "utterance",
+    "review",
+    "title",
+    "premise",
+];
+const LABELS: [&str; 7] = ["label", "labels", "class", "category", "intent", "target", "score"];
+
+impl TaskSpec {
+    pub(super) fn text_columns(&self, table: &Table) -> Result<Columns> {
+        if let Some(text) = &self.text {
+            let text = table.column(text)?;
+            let pair = self.pair.as_ref().map(|p| table.column(p)).transpose()?;
+            return Ok(Columns { text, pair });
+        }
+        if let Some(pair) = &self.pair {
+            return Err(data_error(format!(
+                "a second text column {pair:?} was given without a first one"
+            )));
+        }
+        let find = |name: &str| table.columns().iter().position(|c| c == name);
+        for (first, second) in PAIRS {
+            if let (Some(text), Some(pair)) = (find(first), find(second)) {
+                return Ok(Columns { text, pair: Some(pair) });
+            }
+        }
+        match TEXTS.into_iter().find_map(find) {
+            Some(text) => Ok(Columns { text, pair: None }),
+            None => Err(unnamed(table, "text", &TEXTS)),
+        }
+    }
+
+    pub(super) fn label_column(&self, table: &Table) -> Result<usize> {
+        match &self.label {
+            Some(label) => table.column(label),
+            None => LABELS
+                .into_iter()
+                .find_map(|name| table.columns().iter().position(|c| c == name))
+                .ok_or_else(|| unnamed(table, "label", &LABELS)),
+        }
+    }
+}
+
+fn unnamed(table: &Table, role: &str, usual: &[&str]) -> Error {
+    data_error(format!(
+        "{}: no {role} column was named, and none of {} is present; its columns are {}",
+        table.path().display(),
+        usual.join(", "),
+        table.column_list(),
+    ))
+    .with_hint(format!("name the {role} column"))
+}
+
+/// A folder with `task.json` and the files `train` and `dev` in any format that [`Table`] reads.
+#[derive(Debug, Clone)]
+pub struct TaskFolder {
+    /// What `task.json` says.
+    pub spec: TaskSpec,
+    /// The training rows.
+    pub train: PathBuf,
+    /// The rows to report on, where there are any.
+    pub dev: Option<PathBuf>,
+}
+
+/// `task.json`; fields it does not name, such as sources and licences, are for people.
+#[derive(Deserialize)]
+struct TaskFile {
+    name: Option<String>,
+    kind: Option<String>,
+    #[serde(rename = "type")]
+    problem: Option<String>,
+    #[serde(default)]
+    labels: Vec<String>,
+    metric: Option<String>,
+    f1_average: Option<String>,
+    positive_label: Option<String>,
+}
+
+impl TaskFolder {
+    /// Reads `task.json` and finds the files beside it. The columns are `sentence1`, `sentence2`
+    /// where `kind` is `pair`, and `label`.
+    ///
+    /// # Errors
+    /// A missing or malformed `task.json`, a value in it that is not known, or no training file.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let path = folder.join("task.json");
+        if !path.exists() {
+            let state = if folder.is_dir() { "has no task.json" } else { "is not a folder" };
+            return Err(data_error(format!("{} {state}", folder.display())).with_hint(
+                "a task folder holds task.json, train.tsv and dev.tsv; single files can be named \
+                 one by one instead",
+            ));
+        }
+        let bytes = std::fs::read(&path).map_err(|e| Error::io(&path, "read", e))?;
+        let file: TaskFile = serde_json::from_slice(&bytes).map_err(|e| {
+            data_error(format!("{} is not a task: {e}", path.display())).with_source(e)
+        })?;
+        let spec = file.spec(folder).map_err(|e| data_error(format!("{}: {e}", path.display())))?;
+        let find = |stem: &str| {
+            ["tsv", "csv", "jsonl", "parquet"]
+                .into_iter()
+                .map(|extension| folder.join(format!("{stem}.{extension}")))
+                .find(|p| p.exists())
+        };
+        let train = find("train").ok_or_else(|| {
+            data_error(format!(
+                "{} has no training rows: expected train.tsv, .csv, .jsonl or .parquet",
+                folder.display(),
+            ))
+        })?;
+        Ok(Self { spec, train, dev: find("dev") })
+    }
+}
+
+impl TaskFile {
+    fn spec(self, folder: &Path) -> std::result::Result<TaskSpec, String> {
+        let pair = match self.kind.as_deref() {
+            None | Some("single") => None,
+            Some("pair") => Some("sentence2".to_string()),
+            Some(other) => return Err(format!("expected kind single or pair, found {other:?}")),
+        };
+        let problem = match self.problem.as_deref() {
+            None => None,
+            Some("classification") => Some(Problem::SingleLabel),
+            Some("multi-label") => Some(Problem::MultiLabel),
+            Some("regression") => Some(Problem::Regression),
+            Some(other) => {
+                return Err(format!(
+                    "expected type classification, multi-label or regression, found {other:?}"
+                ));
+            }
+        };
+        if let Some(twice) =
+            self.labels.iter().enumerate().find(|(i, label)| self.labels[..*i].contains(label))
+        {
+            return Err(format!("label {:?} is listed twice", twice.1));
+        }
+        let metric = match (self.metric.as_deref(), self.f1_average.as_deref()) {
+            (None, _) => None,
+            (Some("accuracy"), _) => Some(Metric::Accuracy),
+            (Some("matthews"), _) => Some(Metric::Matthews),
+            (Some("pearson_spearman"), _) => Some(Metric::PearsonSpearman),
+            (Some("f1"), None | Some("macro")) => Some(Metric::MacroF1),
+            (Some("f1"), Some("micro")) => Some(Metric::MicroF1),
+            (Some("f1"), Some("binary")) => match self.positive_label {
+                Some(positive) if self.labels.contains(&positive) => {
+                    Some(Metric::BinaryF1 { positive })
+                }
+                Some(other) => return Err(format!("positive_label {other:?} is not a label")),
+                None => return Err("binary F1 needs a positive_label".to_string()),
+            },
+            (Some("f1"), Some(other)) => {
+                return Err(format!("expected f1_average macro, micro or binary, found {other:?}"));
+            }
+            (Some(other), _) => {
+                return Err(format!(
+                    "expected metric accuracy, f1, matthews or pearson_spearman, found {other:?}"
+                ));
+            }
+        };
+        let folder_name = || folder.file_name().map(|n| n.to_string_lossy().into_owned());
+        Ok(TaskSpec {
+            name: self.name.or_else(folder_name).unwrap_or_default(),
+            text: Some("sentence1".to_string()),
+            pair,
+            label: Some("label".to_string()),
+            problem,
+            labels: self.labels,
+            metric,
+        })
+    }
+}
