@@ -1,0 +1,156 @@
+//! Small cuts that the tests of the file format share.
+
+#![allow(dead_code, reason = "each test file uses some of them")]
+
+use std::collections::BTreeMap;
+
+use linocut::cut::{
+    BaseId, Card, Cut, Edit, EditKind, Head, Probe, StoreType, TensorEdit, TensorNote, Zeros,
+};
+use linocut::data::Problem;
+use linocut::model::Pooling;
+use serde_json::json;
+
+pub(crate) const QUERY: &str = "encoder.layer.0.attention.self.query.weight";
+pub(crate) const OUTPUT: &str = "encoder.layer.1.output.dense.weight";
+pub(crate) const BIAS: &str = "encoder.layer.1.output.dense.bias";
+
+/// A mask over two matrices, three labels, a bf16 head, two probes.
+pub(crate) fn zeros() -> Cut {
+    let spread: Vec<u32> = (0..96).filter(|p| p * p % 13 == 1).collect();
+    let edits = BTreeMap::from([
+        (QUERY.into(), zeros_edit(vec![8, 8], vec![0, 9, 63])),
+        (OUTPUT.into(), zeros_edit(vec![8, 12], spread)),
+    ]);
+    let card = Card {
+        task: "intent".into(),
+        labels: ["billing", "refund", "other \"ü\"\n"].map(String::from).to_vec(),
+        method: json!({"mask": {"kind": "stochastic", "lr": 0.1, "scale": 4.0}}),
+        training: json!({"epochs": 3, "loss": [1.0986122886681098, 0.1 + 0.2]}),
+        metrics: BTreeMap::from([("accuracy".into(), 0.956), ("f1".into(), 1.0 / 3.0)]),
+        ..card(3)
+    };
+    let probes = vec![
+        probe(&[101, 7592, 102], &[0, 0, 0], &[0.5, -1.25, 3.0]),
+        probe(&[101, 102], &[0, 1], &[-0.0, 1e-20, 7.0]),
+    ];
+    Cut::new(card, head(StoreType::Bf16, 3, 8), edits, probes).unwrap()
+}
+
+/// A replaced matrix in bf16 and a replaced bias in f32, multi-label over pairs.
+pub(crate) fn replaced() -> Cut {
+    let mut values: Vec<f32> = (0..96).map(|i| (i as f32 - 40.0) * 0.0137).collect();
+    StoreType::Bf16.round(OUTPUT, &mut values).unwrap();
+    let bias = vec![0.1, -0.0, f32::MIN_POSITIVE / 2.0, 4.0, f32::MAX, 6.0, 7.0, 8.0];
+    let edits = BTreeMap::from([
+        (OUTPUT.into(), replace_edit(vec![8, 12], StoreType::Bf16, values)),
+        (BIAS.into(), replace_edit(vec![8], StoreType::F32, bias)),
+    ]);
+    let card = Card {
+        task: "tags".into(),
+        problem: Problem::MultiLabel,
+        labels: vec!["a".into(), "b".into()],
+        pooling: Pooling::Cls,
+        pairs: true,
+        method: json!({"layers": {"layers": [1]}}),
+        ..card(2)
+    };
+    let probes = vec![probe(&[101, 5, 102, 6, 102], &[0, 0, 0, 1, 1], &[2.0, -2.0])];
+    Cut::new(card, head(StoreType::Bf16, 2, 8), edits, probes).unwrap()
+}
+
+/// A head alone, one number, f16, without probes.
+pub(crate) fn regression() -> Cut {
+    let card = Card {
+        task: "similarity".into(),
+        problem: Problem::Regression,
+        pooling: Pooling::First,
+        metrics: BTreeMap::from([("pearson".into(), 0.875)]),
+        ..card(1)
+    };
+    Cut::new(card, head(StoreType::F16, 1, 8), BTreeMap::new(), vec![]).unwrap()
+}
+
+pub(crate) fn all() -> [(&'static str, Cut); 3] {
+    [("zeros", zeros()), ("replaced-bf16", replaced()), ("regression", regression())]
+}
+
+pub(crate) fn card(outputs: usize) -> Card {
+    Card {
+        format: 1,
+        task: "task".into(),
+        problem: Problem::SingleLabel,
+        labels: vec![],
+        outputs,
+        pooling: Pooling::Mean,
+        max_length: 128,
+        pairs: false,
+        base: BaseId { name: "tiny".into(), fingerprint: "b4".repeat(32) },
+        tokenizer: "70".repeat(32),
+        method: json!("head"),
+        training: json!(null),
+        metrics: BTreeMap::new(),
+        tensors: BTreeMap::<String, TensorNote>::new(),
+    }
+}
+
+pub(crate) fn head(store: StoreType, outputs: usize, hidden: usize) -> Head {
+    let mut weight: Vec<f32> =
+        (0..outputs * hidden).map(|i| (i as f32 * 0.7).fract() - 0.5).collect();
+    let mut bias: Vec<f32> = (0..outputs).map(|i| i as f32 * 0.01).collect();
+    store.round("head.weight", &mut weight).unwrap();
+    store.round("head.bias", &mut bias).unwrap();
+    Head { store, hidden, weight, bias }
+}
+
+pub(crate) fn zeros_edit(shape: Vec<usize>, positions: Vec<u32>) -> TensorEdit {
+    let zeros = Zeros::new(shape.iter().product(), positions).unwrap();
+    TensorEdit { shape, edit: Edit::Zeros(zeros) }
+}
+
+pub(crate) fn replace_edit(shape: Vec<usize>, store: StoreType, values: Vec<f32>) -> TensorEdit {
+    TensorEdit { shape, edit: Edit::Replace { store, values } }
+}
+
+pub(crate) fn probe(ids: &[u32], types: &[u32], logits: &[f32]) -> Probe {
+    Probe { input_ids: ids.into(), token_type_ids: types.into(), logits: logits.into() }
+}
+
+/// What every cut must satisfy, however it came about.
+pub(crate) fn assert_sound(cut: &Cut) {
+    let (card, head) = (cut.card(), cut.head());
+    assert_eq!(card.format, 1);
+    assert_eq!(card.outputs, head.bias.len());
+    assert_eq!(head.weight.len(), head.bias.len() * head.hidden);
+    assert!(head.weight.iter().chain(&head.bias).all(|v| v.is_finite()));
+    match card.problem {
+        Problem::Regression => assert!(card.labels.is_empty()),
+        _ => assert_eq!(card.labels.len(), card.outputs),
+    }
+    assert!(card.tensors.keys().eq(cut.edits().keys()));
+    for (name, edit) in cut.edits() {
+        let (note, entries) = (&card.tensors[name], edit.shape.iter().product::<usize>());
+        assert_eq!(note.shape, edit.shape);
+        assert!(entries > 0);
+        match &edit.edit {
+            Edit::Zeros(zeros) => {
+                assert_eq!((note.edit, zeros.len()), (EditKind::Zeros, entries));
+                assert_eq!(note.zeros, Some(zeros.positions().len() as u64));
+                assert!(zeros.positions().windows(2).all(|w| w[0] < w[1]));
+                assert!(zeros.positions().iter().all(|&p| (p as usize) < entries));
+            }
+            Edit::Replace { store, values } => {
+                assert_eq!((note.edit, note.store), (EditKind::Replace, Some(*store)));
+                assert_eq!(values.len(), entries);
+                assert!(values.iter().all(|v| v.is_finite()));
+            }
+        }
+    }
+    for probe in cut.probes() {
+        assert!((1..=card.max_length).contains(&probe.input_ids.len()));
+        assert_eq!(probe.token_type_ids.len(), probe.input_ids.len());
+        assert_eq!(probe.logits.len(), card.outputs);
+        assert!(probe.logits.iter().all(|l| l.is_finite()));
+    }
+    assert_eq!(Cut::from_bytes(&cut.to_bytes()).unwrap(), *cut);
+}
