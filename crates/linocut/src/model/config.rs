@@ -91,8 +91,9 @@ impl ModelConfig {
             Some(v) => v.as_str().map(str::to_string).ok_or_else(|| wrong(field, "a string")),
         };
         if text("model_type", "bert")? != "bert" {
-            return Err(wrong("model_type", "\"bert\"")
-                .with_hint("linocut knows the BERT architecture: BERT, MiniLM, BGE, E5, GTE and the like"));
+            return Err(wrong("model_type", "\"bert\"").with_hint(
+                "linocut knows the BERT architecture: BERT, MiniLM, BGE, E5, GTE and the like",
+            ));
         }
         if text("position_embedding_type", "absolute")? != "absolute" {
             return Err(wrong("position_embedding_type", "\"absolute\""));

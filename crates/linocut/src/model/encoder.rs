@@ -91,11 +91,9 @@ impl Encoder {
         let pooler = checkpoint.tensor("pooler.dense.weight").is_some();
         let pooling = match pooling {
             Some(pooling) => pooling,
-            None => checkpoint.pooling()?.unwrap_or(if pooler {
-                Pooling::Cls
-            } else {
-                Pooling::Mean
-            }),
+            None => {
+                checkpoint.pooling()?.unwrap_or(if pooler { Pooling::Cls } else { Pooling::Mean })
+            }
         };
         Self::new(config, pooler, pooling)
     }
@@ -167,8 +165,9 @@ impl Encoder {
     pub fn trunk_depth(&self, trained: &[bool]) -> usize {
         match trained.iter().position(|&t| t) {
             Some(first) if first < embedding::COUNT => 0,
-            Some(first) => ((first - embedding::COUNT) / super::layout::slot::COUNT)
-                .min(self.config.layers),
+            Some(first) => {
+                ((first - embedding::COUNT) / super::layout::slot::COUNT).min(self.config.layers)
+            }
             None => self.config.layers,
         }
     }

@@ -202,12 +202,7 @@ impl Layer<'_> {
         let branch = dropped(grad, h, dropout, &mut scratch.dropped);
         bias_grad(branch, tensor(slot::OUTPUT_BIAS), grads);
         let wide = fit(&mut scratch.wide_grad, rows * f);
-        matmul(
-            wide,
-            Mat::new(branch, rows, h),
-            Mat::new(self.weight(slot::OUTPUT), h, f),
-            false,
-        );
+        matmul(wide, Mat::new(branch, rows, h), Mat::new(self.weight(slot::OUTPUT), h, f), false);
         let active = fit(&mut scratch.active, rows * f);
         gelu::backward(self.config.activation, &tape.pre, wide, active);
         weight_grad(branch, h, (active, f), tensor(slot::OUTPUT), grads);
@@ -250,14 +245,7 @@ impl Layer<'_> {
         );
         let q_grad = fit(&mut scratch.q_grad, rows * h);
         let kv_grad = fit(&mut scratch.kv_grad, tokens * 2 * h);
-        self.attention().backward(
-            &tape.q,
-            &tape.kv,
-            &tape.log_sums,
-            context_grad,
-            q_grad,
-            kv_grad,
-        );
+        self.attention().backward(&tape.q, &tape.kv, &tape.log_sums, context_grad, q_grad, kv_grad);
         let asking = if self.first_only { &tape.first[..] } else { x };
         bias_grad(q_grad, tensor(slot::QUERY_BIAS), grads);
         weight_grad(q_grad, h, (asking, h), tensor(slot::QUERY), grads);

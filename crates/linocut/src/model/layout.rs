@@ -24,13 +24,11 @@ pub(super) mod slot {
     pub(in crate::model) const ATTENTION_OUTPUT: usize = 6;
     pub(in crate::model) const ATTENTION_OUTPUT_BIAS: usize = 7;
     pub(in crate::model) const ATTENTION_NORM_WEIGHT: usize = 8;
-    pub(in crate::model) const ATTENTION_NORM_BIAS: usize = 9;
     pub(in crate::model) const INTERMEDIATE: usize = 10;
     pub(in crate::model) const INTERMEDIATE_BIAS: usize = 11;
     pub(in crate::model) const OUTPUT: usize = 12;
     pub(in crate::model) const OUTPUT_BIAS: usize = 13;
     pub(in crate::model) const OUTPUT_NORM_WEIGHT: usize = 14;
-    pub(in crate::model) const OUTPUT_NORM_BIAS: usize = 15;
     pub(in crate::model) const COUNT: usize = 16;
 }
 

@@ -2,7 +2,7 @@
 
 /// The factor of the learning rate at `step` (0-based) of `steps`: rising over the first
 /// `warmup` steps to 1, then falling in a line; positive at every step, 0 after the last.
-pub fn factor(step: usize, warmup: usize, steps: usize) -> f64 {
+pub(super) fn factor(step: usize, warmup: usize, steps: usize) -> f64 {
     if step < warmup {
         (step + 1) as f64 / warmup as f64
     } else {

@@ -23,8 +23,10 @@ impl Selection {
     /// Anything else, or a layer beyond `layers`.
     pub fn parse_layers(text: &str, layers: usize) -> Result<Vec<usize>> {
         let wrong = |what: String| {
-            Error::new(ErrorKind::Config, format!("--layers {text}: {what}"))
-                .with_hint(format!("layers of this base are 0 to {}; e.g. --layers 4-5", layers - 1))
+            Error::new(ErrorKind::Config, format!("--layers {text}: {what}")).with_hint(format!(
+                "layers of this base are 0 to {}; e.g. --layers 4-5",
+                layers - 1
+            ))
         };
         let number = |part: &str| {
             part.parse::<usize>().map_err(|_| wrong(format!("`{part}` is not a layer")))
@@ -64,7 +66,9 @@ impl Selection {
                 let kinds: Vec<&str> = Kind::ALL.iter().map(|k| k.name()).collect();
                 return Err(Error::new(
                     ErrorKind::Config,
-                    format!("--only {item}: neither a kind of tensor nor a pattern that matches one"),
+                    format!(
+                        "--only {item}: neither a kind of tensor nor a pattern that matches one"
+                    ),
                 )
                 .with_hint(format!(
                     "kinds: {}; or a pattern such as '*.output.dense.*'",
@@ -83,9 +87,10 @@ impl Selection {
             (Some(_), None) => name.starts_with("pooler."),
             (None, _) => true,
         };
-        let by_name = self.only.as_ref().is_none_or(|only| {
-            only.iter().any(|item| item == kind.name() || matches(item, name))
-        });
+        let by_name = self
+            .only
+            .as_ref()
+            .is_none_or(|only| only.iter().any(|item| item == kind.name() || matches(item, name)));
         by_layer && by_name
     }
 
