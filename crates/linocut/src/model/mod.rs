@@ -1,5 +1,6 @@
 //! The encoder: forward and backward over the kernels.
 
+mod base;
 mod config;
 mod dropout;
 mod embeddings;
@@ -8,11 +9,14 @@ mod grads;
 mod head;
 mod layer;
 mod layout;
+mod predict;
 mod weights;
 
+pub use base::Base;
 pub use config::{ModelConfig, Pooling};
 pub use dropout::DropoutStep;
 pub use encoder::{Encoder, Input, Tape};
 pub use grads::Grads;
 pub use head::{Head, Loss, LossTargets};
+pub use predict::{logits, probabilities};
 pub use weights::{Kind, Layout, TensorSpec, Weights};

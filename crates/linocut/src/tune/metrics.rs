@@ -8,71 +8,15 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::Problem;
+use crate::data::{Metric, Problem};
 use crate::{Error, ErrorKind, Result};
 
-/// How F1 is taken over classes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Average {
-    /// F1 of one class, the positive one.
-    Binary,
-    /// Mean over the classes that occur in the labels or the predictions.
-    Macro,
-    /// Over all decisions pooled; equals accuracy where every row has exactly one label.
-    Micro,
-}
-
-/// The score a task is judged by.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Metric {
-    /// Share of rows that are right (with several labels a row: all of them right).
-    Accuracy,
-    /// F1.
-    F1 {
-        /// How it is taken over classes.
-        average: Average,
-        /// The positive label of [`Average::Binary`]; by default the second of two.
-        positive: Option<String>,
-    },
-    /// Matthews correlation coefficient.
-    Matthews,
-    /// Mean of Pearson's and Spearman's correlation.
-    PearsonSpearman,
-}
-
 impl Metric {
-    /// The metric with the names of a task description: `metric`, `f1_average`, `positive_label`.
-    ///
-    /// # Errors
-    /// If a name is unknown.
-    pub fn from_names(name: &str, average: Option<&str>, positive: Option<&str>) -> Result<Self> {
-        let unknown = |what: &str, found: &str, known: &str| {
-            Error::new(ErrorKind::Config, format!("unknown {what} `{found}`, expected {known}"))
-        };
-        let average = match average {
-            Some("binary") => Average::Binary,
-            Some("macro") => Average::Macro,
-            Some("micro") => Average::Micro,
-            Some(other) => return Err(unknown("F1 average", other, "binary, macro or micro")),
-            None if positive.is_some() => Average::Binary,
-            None => Average::Macro,
-        };
-        match name {
-            "accuracy" => Ok(Metric::Accuracy),
-            "f1" => Ok(Metric::F1 { average, positive: positive.map(str::to_owned) }),
-            "matthews" => Ok(Metric::Matthews),
-            "pearson_spearman" => Ok(Metric::PearsonSpearman),
-            _ => Err(unknown("metric", name, "accuracy, f1, matthews or pearson_spearman")),
-        }
-    }
-
     /// What `problem` is judged by where its task does not say.
     pub fn default_for(problem: Problem) -> Self {
         match problem {
             Problem::SingleLabel => Metric::Accuracy,
-            Problem::MultiLabel => Metric::F1 { average: Average::Micro, positive: None },
+            Problem::MultiLabel => Metric::MicroF1,
             Problem::Regression => Metric::PearsonSpearman,
         }
     }
@@ -81,9 +25,9 @@ impl Metric {
     pub fn key(&self) -> &'static str {
         match self {
             Metric::Accuracy => "accuracy",
-            Metric::F1 { average: Average::Binary, .. } => "f1_binary",
-            Metric::F1 { average: Average::Macro, .. } => "f1_macro",
-            Metric::F1 { average: Average::Micro, .. } => "f1_micro",
+            Metric::BinaryF1 { .. } => "f1_binary",
+            Metric::MacroF1 => "f1_macro",
+            Metric::MicroF1 => "f1_micro",
             Metric::Matthews => "matthews",
             Metric::PearsonSpearman => "pearson_spearman",
         }
@@ -91,22 +35,14 @@ impl Metric {
 
     /// Index of the positive label where this metric needs one.
     fn positive(&self, labels: &[String]) -> Result<Option<usize>> {
-        let Metric::F1 { average: Average::Binary, positive } = self else { return Ok(None) };
-        match positive {
-            Some(name) => labels.iter().position(|l| l == name).map(Some).ok_or_else(|| {
-                let found = labels.join(", ");
-                Error::new(
-                    ErrorKind::Config,
-                    format!("positive label `{name}` is not among the labels: {found}"),
-                )
-            }),
-            None if labels.len() == 2 => Ok(Some(1)),
-            None => Err(Error::new(
+        let Metric::BinaryF1 { positive } = self else { return Ok(None) };
+        labels.iter().position(|l| l == positive).map(Some).ok_or_else(|| {
+            let found = labels.join(", ");
+            Error::new(
                 ErrorKind::Config,
-                format!("binary F1 over {} labels needs to know the positive one", labels.len()),
+                format!("positive label `{positive}` is not among the labels: {found}"),
             )
-            .with_hint("name the positive label, or use macro or micro F1")),
-        }
+        })
     }
 }
 

@@ -1,0 +1,78 @@
+//! A base ready for use: weights, tokenizer and identity.
+
+use super::{Encoder, ModelConfig, Pooling, Weights};
+use crate::checkpoint::{Checkpoint, Fingerprint};
+use crate::data::Tokenizer;
+use crate::{Error, ErrorKind, Result};
+use std::path::{Path, PathBuf};
+
+/// A pretrained model in memory.
+pub struct Base {
+    /// Name for people: the folder's.
+    pub name: String,
+    /// The Hugging Face folder it was read from.
+    pub folder: PathBuf,
+    /// Identity of its weights and architecture.
+    pub fingerprint: Fingerprint,
+    /// The encoder, with the pooling asked for.
+    pub encoder: Encoder,
+    /// Its weights.
+    pub weights: Weights,
+    /// Its tokenizer.
+    pub tokenizer: Tokenizer,
+}
+
+impl Base {
+    /// Reads a Hugging Face model folder. Without `pooling`, the folder's own: see
+    /// [`Encoder::open`].
+    ///
+    /// # Errors
+    /// A missing or malformed file, an unsupported architecture, non-finite weights, or a
+    /// tokenizer with more entries than the word embeddings have rows.
+    pub fn open(folder: &Path, pooling: Option<Pooling>) -> Result<Self> {
+        let checkpoint = Checkpoint::open(folder)?;
+        let encoder = Encoder::open(&checkpoint, pooling)?;
+        let weights = encoder.load(&checkpoint)?;
+        let tokenizer = Tokenizer::open(folder)?;
+        if tokenizer.vocab_size() > encoder.config().vocab {
+            return Err(Error::new(
+                ErrorKind::Base,
+                format!(
+                    "{}: tokenizer.json has {} entries, the word embeddings {} rows",
+                    folder.display(),
+                    tokenizer.vocab_size(),
+                    encoder.config().vocab
+                ),
+            )
+            .with_hint("tokenizer and weights come from different models"));
+        }
+        Ok(Self {
+            name: checkpoint.name(),
+            folder: folder.to_path_buf(),
+            fingerprint: checkpoint.fingerprint(),
+            encoder,
+            weights,
+            tokenizer,
+        })
+    }
+
+    /// The architecture.
+    pub fn config(&self) -> &ModelConfig {
+        self.encoder.config()
+    }
+
+    /// Checks a limit on the tokens of a text.
+    ///
+    /// # Errors
+    /// A limit beyond the base's positions, or too small for the special tokens and one more.
+    pub fn check_max_length(&self, max_length: usize) -> Result<()> {
+        let most = self.config().positions;
+        if (4..=most).contains(&max_length) {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Config,
+            format!("a maximum length of {max_length} tokens; this base takes 4 to {most}"),
+        ))
+    }
+}

@@ -1,0 +1,71 @@
+//! Scores of logits against a data set.
+
+use super::metrics::{ClassScore, Confusion, Metrics, multi_label_report};
+use crate::Result;
+use crate::data::{Dataset, Metric, Problem, Targets};
+
+/// Everything that is said about predictions on a data set.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Evaluation {
+    /// Scores.
+    #[serde(flatten)]
+    pub metrics: Metrics,
+    /// Precision, recall, F1 and support of every label; empty for regression.
+    pub classes: Vec<ClassScore>,
+    /// Counts of (true, predicted) classes of a single-label task.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confusion: Option<Confusion>,
+}
+
+/// Index of the largest logit, the first of equals.
+pub fn argmax(row: &[f32]) -> usize {
+    let mut best = 0;
+    for (i, v) in row.iter().enumerate() {
+        if *v > row[best] {
+            best = i;
+        }
+    }
+    best
+}
+
+/// Scores `logits`, `[rows, outputs]`, by `metric` or, without one, the problem's default. A
+/// multi-label row has every label whose logit is above 0 (probability above ½).
+///
+/// # Errors
+/// A metric that does not apply to the problem.
+pub fn evaluate(data: &Dataset, logits: &[f32], metric: Option<&Metric>) -> Result<Evaluation> {
+    let metric = metric.cloned().unwrap_or_else(|| Metric::default_for(data.problem));
+    let labels = data.labels.len();
+    match (&data.targets, data.problem) {
+        (Targets::Classes(classes), Problem::SingleLabel) => {
+            let truth: Vec<usize> = classes.iter().map(|&c| c as usize).collect();
+            let predicted: Vec<usize> = logits.chunks_exact(labels).map(argmax).collect();
+            let metrics = Metrics::single_label(&truth, &predicted, &data.labels, &metric)?;
+            let confusion = Confusion::new(&truth, &predicted, labels);
+            Ok(Evaluation { metrics, classes: confusion.report(), confusion: Some(confusion) })
+        }
+        (Targets::MultiHot(rows), _) => {
+            let truth = multi_hot(rows, labels).iter().map(|&t| t > 0.0).collect::<Vec<_>>();
+            let predicted: Vec<bool> = logits.iter().map(|&z| z > 0.0).collect();
+            let metrics = Metrics::multi_label(&truth, &predicted, labels, &metric)?;
+            let classes = multi_label_report(&truth, &predicted, labels);
+            Ok(Evaluation { metrics, classes, confusion: None })
+        }
+        (Targets::Values(values), _) => {
+            let metrics = Metrics::regression(values, logits, &metric)?;
+            Ok(Evaluation { metrics, classes: Vec::new(), confusion: None })
+        }
+        (Targets::Classes(_), _) => unreachable!("classes belong to single-label tasks"),
+    }
+}
+
+/// Rows of label positions as 0 and 1, `[rows, labels]`.
+pub(super) fn multi_hot(rows: &[Vec<u32>], labels: usize) -> Vec<f32> {
+    let mut hot = vec![0.0; rows.len() * labels];
+    for (row, chosen) in hot.chunks_exact_mut(labels).zip(rows) {
+        for &label in chosen {
+            row[label as usize] = 1.0;
+        }
+    }
+    hot
+}

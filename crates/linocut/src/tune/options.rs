@@ -1,0 +1,197 @@
+//! What a training run is asked to do.
+
+use super::{Sampling, Selection};
+use crate::cut::StoreType;
+use crate::model::{Kind, Layout, Pooling};
+use crate::{Error, ErrorKind, Result};
+use serde::{Deserialize, Serialize};
+
+/// What is trained beside the head.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "lowercase")]
+pub enum Method {
+    /// Every tensor that the output depends on.
+    Full,
+    /// The chosen tensors; the embeddings are frozen.
+    Layers(Selection),
+    /// Every bias and LayerNorm shift (BitFit, Ben Zaken et al. 2022).
+    Bias,
+    /// The head alone.
+    Head,
+    /// A mask of each chosen matrix of the encoder layers and, under `cls` pooling, the pooler.
+    Mask {
+        /// How a step turns scores into a mask.
+        sampling: Sampling,
+        /// Initial scores are ± this.
+        init_scale: f64,
+        /// Share of each matrix whose scores start below 0: the smallest in magnitude.
+        init_sparsity: f64,
+        /// Which matrices.
+        #[serde(flatten)]
+        selection: Selection,
+    },
+}
+
+impl Method {
+    /// The name used on the command line.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Method::Full => "full",
+            Method::Layers(_) => "layers",
+            Method::Bias => "bias",
+            Method::Head => "head",
+            Method::Mask { .. } => "mask",
+        }
+    }
+
+    /// One flag a tensor: trained or masked.
+    ///
+    /// # Errors
+    /// A selection with an entry that matches nothing, or that chooses no tensor at all.
+    pub fn marks(&self, layout: &Layout, pooling: Pooling) -> Result<Vec<bool>> {
+        let all = Selection::default();
+        let matrix = |_: &str, kind: Kind| {
+            !matches!(kind, Kind::Embeddings | Kind::LayerNorm | Kind::Bias)
+        };
+        let marks = match self {
+            Method::Full => all.marks(layout, pooling, |_, _| true),
+            Method::Bias => all.marks(layout, pooling, |name, _| name.ends_with(".bias")),
+            Method::Head => return Ok(vec![false; layout.tensors().len()]),
+            Method::Layers(selection) => {
+                selection.check(layout)?;
+                selection.marks(layout, pooling, |name, _| !name.starts_with("embeddings."))
+            }
+            Method::Mask { selection, .. } => {
+                selection.check(layout)?;
+                selection.marks(layout, pooling, matrix)
+            }
+        };
+        if !marks.contains(&true) {
+            return Err(Error::new(
+                ErrorKind::Config,
+                format!("method {} with these choices trains no tensor", self.name()),
+            )
+            .with_hint("widen --layers or --only, or use --method head"));
+        }
+        Ok(marks)
+    }
+}
+
+/// How rows weigh in the loss of a single-label task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClassWeights {
+    /// All alike.
+    #[default]
+    None,
+    /// rows / (classes · rows of the class), as scikit-learn's `balanced`.
+    Balanced,
+}
+
+/// Everything that decides what a run computes; equal options on equal data and base give an
+/// equal cut.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrainOptions {
+    /// What is trained.
+    pub method: Method,
+    /// Passes over the training rows.
+    pub epochs: usize,
+    /// Rows a step.
+    pub batch: usize,
+    /// Peak learning rate of weights.
+    pub lr: f64,
+    /// Peak learning rate of scores.
+    pub mask_lr: f64,
+    /// Peak learning rate of the head.
+    pub head_lr: f64,
+    /// Share of the steps that warm up.
+    pub warmup: f64,
+    /// AdamW's decay.
+    pub decay: f64,
+    /// Largest gradient norm.
+    pub clip: f64,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Tokens beyond which a text is cut.
+    pub max_length: usize,
+    /// Share of the training rows held out to choose the best evaluation by; `None` keeps the
+    /// last state.
+    pub early_stop: Option<f64>,
+    /// Steps between evaluations; `None` evaluates after every epoch.
+    pub eval_every: Option<usize>,
+    /// How rows weigh.
+    pub class_weights: ClassWeights,
+    /// Format in which head and replaced tensors are stored.
+    pub store: StoreType,
+}
+
+impl TrainOptions {
+    /// The defaults for `method` on `rows` training rows; see `bench/LOG.md` for how they were
+    /// found.
+    pub fn new(method: Method, rows: usize) -> Self {
+        Self {
+            method,
+            epochs: default_epochs(rows),
+            batch: 32,
+            lr: 1e-4,
+            mask_lr: 1e-1,
+            head_lr: 1e-3,
+            warmup: 0.1,
+            decay: 0.01,
+            clip: 1.0,
+            seed: 0,
+            max_length: 128,
+            early_stop: None,
+            eval_every: None,
+            class_weights: ClassWeights::None,
+            store: StoreType::Bf16,
+        }
+    }
+
+    /// Checks every range.
+    ///
+    /// # Errors
+    /// The first option out of its range, by its name on the command line.
+    pub fn check(&self) -> Result<()> {
+        let fail = |option: &str, value: String, expected: &str| {
+            let message = format!("{option} is {value}, expected {expected}");
+            Err(Error::new(ErrorKind::Config, message))
+        };
+        for (option, value) in [("--epochs", self.epochs), ("--batch", self.batch)] {
+            if !(1..=1_000_000).contains(&value) {
+                return fail(option, value.to_string(), "1 to 1000000");
+            }
+        }
+        let rates = [("--lr", self.lr), ("--mask-lr", self.mask_lr), ("--head-lr", self.head_lr)];
+        for (option, value) in rates.into_iter().chain([("--clip", self.clip)]) {
+            if !(value > 0.0 && value.is_finite()) {
+                return fail(option, value.to_string(), "a number above 0");
+            }
+        }
+        for (option, value) in [("--warmup", self.warmup), ("--decay", self.decay)] {
+            if !(0.0..1.0).contains(&value) {
+                return fail(option, value.to_string(), "a number in [0, 1)");
+            }
+        }
+        if let Some(share) = self.early_stop.filter(|s| !(0.01..=0.5).contains(s)) {
+            return fail("--early-stop", share.to_string(), "a share from 0.01 to 0.5");
+        }
+        if self.eval_every == Some(0) {
+            return fail("--eval-every", "0".into(), "at least 1 step");
+        }
+        if let Method::Mask { init_scale, init_sparsity, .. } = &self.method {
+            if !(*init_scale > 0.0 && *init_scale <= 30.0) {
+                return fail("--init-scale", init_scale.to_string(), "a number in (0, 30]");
+            }
+            if !(0.0..1.0).contains(init_sparsity) {
+                return fail("--init-sparsity", init_sparsity.to_string(), "a share in [0, 1)");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Enough passes for about 1,500 steps of 32 rows: 3 to 10.
+fn default_epochs(rows: usize) -> usize {
+    (48_000 / rows.max(1)).clamp(3, 10)
+}
