@@ -228,31 +228,37 @@ fn decode_gaps(len: usize, body: &[u8]) -> Result<Vec<u32>> {
     let most = len as u64 / u64::from(m); // no quotient is larger
     let high_bits = code.bits.saturating_sub(1);
     let high_mask = (1u64 << high_bits) - 1;
+    let low_bit = u64::from(code.bits > 0); // nothing is read where m is 1
     let mut positions = Vec::with_capacity(count as usize);
     let mut at = 0u64; // bits read
+    let (mut word, mut have) = (0u64, 0u64); // the bits from `at` on, and how many of them count
     let mut next = 0u64; // the lowest position that the next gap can mean
     for _ in 0..count {
-        let mut word = window(bytes, at);
         let mut quotient = u64::from(word.trailing_zeros());
-        if quotient + 1 + u64::from(code.bits) <= 57 {
-            word >>= quotient + 1;
-        } else {
+        if quotient + 1 + u64::from(code.bits) > have {
+            word = window(bytes, at);
+            have = 57;
+            quotient = u64::from(word.trailing_zeros());
+        }
+        if quotient + 1 + u64::from(code.bits) > have {
             quotient = unary(bytes, at)
                 .filter(|&q| q <= most)
                 .ok_or_else(|| malformed("a gap runs past the end"))?;
             word = window(bytes, at + quotient + 1);
+        } else {
+            word >>= quotient + 1;
+            have -= quotient + 1;
         }
         at += quotient + 1;
+        // Without a branch: which remainders are long is as good as random.
         let high = word & high_mask;
-        let (remainder, used) = if high < u64::from(code.short) {
-            (high, high_bits)
-        } else if code.bits > 0 {
-            let long = high << 1 | (word >> high_bits & 1);
-            (long - u64::from(code.short), code.bits)
-        } else {
-            (0, 0)
-        };
-        at += u64::from(used);
+        let long = u64::from(high >= u64::from(code.short)) & low_bit;
+        let low = word >> high_bits & long;
+        let remainder = high + long * (high + low).wrapping_sub(u64::from(code.short) * long);
+        let used = u64::from(high_bits) + long;
+        word >>= used;
+        have -= used;
+        at += used;
         // No overflow: the quotient is below 2^32 (57, or at most `most`), so is m.
         let position = next + quotient * u64::from(m) + remainder;
         if position >= len as u64 {
