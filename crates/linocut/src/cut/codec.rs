@@ -24,10 +24,10 @@ const GAPS: u8 = 1;
 /// One set always gives the same bytes.
 ///
 /// # Panics
-/// In debug builds, if the positions are not strictly increasing and below `len`.
+/// If the positions are not strictly increasing and below `len`.
 pub fn encode(len: usize, positions: &[u32]) -> Vec<u8> {
-    debug_assert!(positions.windows(2).all(|w| w[0] < w[1]), "positions must increase");
-    debug_assert!(positions.last().is_none_or(|&p| (p as usize) < len), "position past the end");
+    assert!(positions.windows(2).all(|w| w[0] < w[1]), "positions must increase");
+    assert!(positions.last().is_none_or(|&p| (p as usize) < len), "position past the end");
     let bitmap_size = 1 + len.div_ceil(8);
     let m = best_parameter(len, positions);
     let header = 1 + leb128_size(positions.len() as u64) + leb128_size(m as u64);
@@ -152,13 +152,9 @@ fn best_parameter(len: usize, positions: &[u32]) -> u32 {
     if positions.is_empty() {
         return 1;
     }
-    let density = positions.len() as f64 / len as f64;
-    // The best m for geometric gaps; the logarithms are 0 or −∞ only at density 1.
-    let start = if density < 1.0 {
-        (-(2.0 - density).ln() / (1.0 - density).ln()).ceil().clamp(1.0, len as f64) as u32
-    } else {
-        1
-    };
+    // ln 2 × the mean distance, near the best m for a random mask. In integers, as a logarithm's last
+    // bit, and with it the stream, could differ from one platform to the next.
+    let start = (len as u64 * 693 / (positions.len() as u64 * 1000)).max(1) as u32;
     let mut best = (coded_bits(positions, start), start);
     for down in [true, false] {
         let mut m = start;
