@@ -24,10 +24,10 @@ const GAPS: u8 = 1;
 /// One set always gives the same bytes.
 ///
 /// # Panics
-/// In debug builds, if the positions are not strictly increasing and below `len`.
+/// If the positions are not strictly increasing and below `len`.
 pub fn encode(len: usize, positions: &[u32]) -> Vec<u8> {
-    debug_assert!(positions.windows(2).all(|w| w[0] < w[1]), "positions must increase");
-    debug_assert!(positions.last().is_none_or(|&p| (p as usize) < len), "position past the end");
+    assert!(positions.windows(2).all(|w| w[0] < w[1]), "positions must increase");
+    assert!(positions.last().is_none_or(|&p| (p as usize) < len), "position past the end");
     let bitmap_size = 1 + len.div_ceil(8);
     let m = best_parameter(len, positions);
     let header = 1 + leb128_size(positions.len() as u64) + leb128_size(m as u64);
@@ -152,13 +152,9 @@ fn best_parameter(len: usize, positions: &[u32]) -> u32 {
     if positions.is_empty() {
         return 1;
     }
-    let density = positions.len() as f64 / len as f64;
-    // The best m for geometric gaps; the logarithms are 0 or −∞ only at density 1.
-    let start = if density < 1.0 {
-        (-(2.0 - density).ln() / (1.0 - density).ln()).ceil().clamp(1.0, len as f64) as u32
-    } else {
-        1
-    };
+    // ln 2 × the mean distance, near the best m for a random mask. In integers, as a logarithm's last
+    // bit, and with it the stream, could differ from one platform to the next.
+    let start = (len as u64 * 693 / (positions.len() as u64 * 1000)).max(1) as u32;
     let mut best = (coded_bits(positions, start), start);
     for down in [true, false] {
         let mut m = start;
@@ -228,31 +224,37 @@ fn decode_gaps(len: usize, body: &[u8]) -> Result<Vec<u32>> {
     let most = len as u64 / u64::from(m); // no quotient is larger
     let high_bits = code.bits.saturating_sub(1);
     let high_mask = (1u64 << high_bits) - 1;
+    let low_bit = u64::from(code.bits > 0); // nothing is read where m is 1
     let mut positions = Vec::with_capacity(count as usize);
     let mut at = 0u64; // bits read
+    let (mut word, mut have) = (0u64, 0u64); // the bits from `at` on, and how many of them count
     let mut next = 0u64; // the lowest position that the next gap can mean
     for _ in 0..count {
-        let mut word = window(bytes, at);
         let mut quotient = u64::from(word.trailing_zeros());
-        if quotient + 1 + u64::from(code.bits) <= 57 {
-            word >>= quotient + 1;
-        } else {
+        if quotient + 1 + u64::from(code.bits) > have {
+            word = window(bytes, at);
+            have = 57;
+            quotient = u64::from(word.trailing_zeros());
+        }
+        if quotient + 1 + u64::from(code.bits) > have {
             quotient = unary(bytes, at)
                 .filter(|&q| q <= most)
                 .ok_or_else(|| malformed("a gap runs past the end"))?;
             word = window(bytes, at + quotient + 1);
+        } else {
+            word >>= quotient + 1;
+            have -= quotient + 1;
         }
         at += quotient + 1;
+        // Without a branch: which remainders are long is as good as random.
         let high = word & high_mask;
-        let (remainder, used) = if high < u64::from(code.short) {
-            (high, high_bits)
-        } else if code.bits > 0 {
-            let long = high << 1 | (word >> high_bits & 1);
-            (long - u64::from(code.short), code.bits)
-        } else {
-            (0, 0)
-        };
-        at += u64::from(used);
+        let long = u64::from(high >= u64::from(code.short)) & low_bit;
+        let low = word >> high_bits & long;
+        let remainder = high + long * (high + low).wrapping_sub(u64::from(code.short) * long);
+        let used = u64::from(high_bits) + long;
+        word >>= used;
+        have -= used;
+        at += used;
         // No overflow: the quotient is below 2^32 (57, or at most `most`), so is m.
         let position = next + quotient * u64::from(m) + remainder;
         if position >= len as u64 {

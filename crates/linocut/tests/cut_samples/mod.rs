@@ -1,5 +1,6 @@
 //! Small cuts that the tests of the file format share.
 
+#![allow(clippy::unwrap_used, reason = "in a test it says where it failed")]
 #![allow(dead_code, reason = "each test file uses some of them")]
 
 use std::collections::BTreeMap;
