@@ -36,6 +36,11 @@ pub enum Input<'a> {
 }
 
 impl<'a> Input<'a> {
+    /// Rows that the lowest computed layer reads.
+    pub fn tokens(&self) -> usize {
+        *self.offsets().last().unwrap_or(&0)
+    }
+
     fn offsets(&self) -> &'a [usize] {
         match self {
             Input::Tokens(batch) => &batch.offsets,

@@ -1,12 +1,21 @@
 //! What is trained, and how.
 
+mod evaluate;
+mod finish;
 mod masks;
 pub mod metrics;
 mod optimizer;
+mod options;
+mod run;
 mod schedule;
 mod select;
+mod state;
 mod trainer;
+mod trunk;
 
+pub use evaluate::{Evaluation, argmax, evaluate};
 pub use masks::{Masks, Sampling};
+pub use options::{ClassWeights, Method, TrainOptions};
+pub use run::{Event, Outcome, Storage, state_path, train};
 pub use select::Selection;
 pub use trainer::{Rates, Trained, Trainer};

@@ -33,6 +33,16 @@ pub enum Method {
 }
 
 impl Method {
+    /// Masks of every matrix, by the recipe that `bench/LOG.md` arrived at.
+    pub fn mask() -> Self {
+        Method::Mask {
+            sampling: Sampling::Stochastic,
+            init_scale: 4.0,
+            init_sparsity: 0.0,
+            selection: Selection::default(),
+        }
+    }
+
     /// The name used on the command line.
     pub fn name(&self) -> &'static str {
         match self {
@@ -50,9 +60,8 @@ impl Method {
     /// A selection with an entry that matches nothing, or that chooses no tensor at all.
     pub fn marks(&self, layout: &Layout, pooling: Pooling) -> Result<Vec<bool>> {
         let all = Selection::default();
-        let matrix = |_: &str, kind: Kind| {
-            !matches!(kind, Kind::Embeddings | Kind::LayerNorm | Kind::Bias)
-        };
+        let matrix =
+            |_: &str, kind: Kind| !matches!(kind, Kind::Embeddings | Kind::LayerNorm | Kind::Bias);
         let marks = match self {
             Method::Full => all.marks(layout, pooling, |_, _| true),
             Method::Bias => all.marks(layout, pooling, |name, _| name.ends_with(".bias")),

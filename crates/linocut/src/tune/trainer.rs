@@ -1,12 +1,13 @@
 //! One training step: forward, backward, clipping, AdamW.
 
-use super::Sampling;
 use super::masks::Masks;
 use super::optimizer::{BETA1, BETA2, EPS, Moments, SCORE_EPS, WordMoments, update_dense};
 use super::schedule;
+use super::{Sampling, evaluate};
+use crate::data::{Dataset, Encoding, Metric};
 use crate::kernels::adamw::AdamW;
 use crate::kernels::sums::square_sum;
-use crate::model::{DropoutStep, Encoder, Grads, Head, Input, LossTargets, Tape, Weights};
+use crate::model::{DropoutStep, Encoder, Grads, Head, Input, LossTargets, Tape, Weights, logits};
 use crate::{Error, ErrorKind, Result};
 
 /// What is trained.
@@ -188,6 +189,25 @@ impl Trainer {
         if let Some(words) = &mut self.words {
             words.settle(self.weights.at_mut(0));
         }
+    }
+
+    /// Primary score of the model as it stands on `data`, tokenised in `texts`, if defined.
+    pub(super) fn score(
+        &mut self,
+        data: &Dataset,
+        texts: &[Encoding],
+        metric: Option<&Metric>,
+    ) -> Result<Option<f64>> {
+        self.settle();
+        let logits = logits(&self.encoder, &self.weights, &self.head, texts, |_| {});
+        Ok(evaluate(data, &logits, metric)?.metrics.primary.value)
+    }
+
+    /// How many numbers are trained: weights or scores, and the head.
+    pub fn trained_parameters(&self) -> usize {
+        let tensors = self.encoder.layout().tensors().iter().zip(&self.marks);
+        let trained: usize = tensors.filter(|(_, m)| **m).map(|(t, _)| t.range.len()).sum();
+        trained + self.head.weight.len() + self.head.bias.len()
     }
 
     /// The encoder.

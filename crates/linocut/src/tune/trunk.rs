@@ -63,7 +63,10 @@ impl Trunk {
                 }
             }
             if !progress(i * ROWS_PER_BATCH + chunk.len()) {
-                return Err(Error::new(ErrorKind::Interrupted, "interrupted before the first step"));
+                return Err(Error::new(
+                    ErrorKind::Interrupted,
+                    "interrupted before the first step",
+                ));
             }
         }
         Ok(Self { depth, hidden, offsets, store })
@@ -100,11 +103,6 @@ impl Trunk {
             }
         }
         Ok(())
-    }
-
-    /// Whether the states lie in a file.
-    pub(super) fn on_disk(&self) -> bool {
-        matches!(self.store, Store::Disk(_))
     }
 }
 

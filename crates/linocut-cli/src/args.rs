@@ -1,0 +1,286 @@
+//! The command line as typed.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use linocut::cut::StoreType;
+use linocut::data::Problem;
+use linocut::model::Pooling;
+use std::path::PathBuf;
+
+/// One pretrained language model, a thousand tasks: each stored as a small cut of the shared base.
+#[derive(Parser)]
+#[command(name = "linocut", version, propagate_version = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    Train(TrainArgs),
+}
+
+/// The base, named alike by every command that needs it.
+#[derive(Args)]
+pub(crate) struct BaseArgs {
+    /// Model folder (config.json, model.safetensors, tokenizer.json), or a hub name such as
+    /// sentence-transformers/all-MiniLM-L6-v2
+    #[arg(long, value_name = "DIR|NAME", env = "LINOCUT_BASE")]
+    pub base: String,
+
+    /// Threads to compute with [default: all cores]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+}
+
+/// Columns of a table of texts.
+#[derive(Args, Clone)]
+pub(crate) struct ColumnArgs {
+    /// Column of the text [default: text, sentence, sentence1, …, the first present]
+    #[arg(long, value_name = "COLUMN")]
+    pub text: Option<String>,
+
+    /// Column of the second text of a pair
+    #[arg(long, value_name = "COLUMN", requires = "text")]
+    pub text_pair: Option<String>,
+
+    /// Column of the label [default: label, labels, class, …, the first present]
+    #[arg(long, value_name = "COLUMN")]
+    pub label: Option<String>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum MethodName {
+    /// Zero entries of the encoder's matrices: the smallest cuts
+    Mask,
+    /// Train some layers, kinds or names: see --layers and --only
+    Layers,
+    /// Train every bias
+    Bias,
+    /// Train the head alone
+    Head,
+    /// Train everything
+    Full,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum SamplingName {
+    /// Draw each mask from its scores' probabilities, as the paper does
+    Stochastic,
+    /// Keep entries whose score is at least 0
+    Threshold,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum PoolingName {
+    /// First token through the base's pooler
+    Cls,
+    /// First token
+    First,
+    /// Mean of all tokens
+    Mean,
+}
+
+impl From<PoolingName> for Pooling {
+    fn from(name: PoolingName) -> Self {
+        match name {
+            PoolingName::Cls => Pooling::Cls,
+            PoolingName::First => Pooling::First,
+            PoolingName::Mean => Pooling::Mean,
+        }
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum ProblemName {
+    /// Exactly one label a text
+    SingleLabel,
+    /// Any number of labels a text
+    MultiLabel,
+    /// A number a text
+    Regression,
+}
+
+impl From<ProblemName> for Problem {
+    fn from(name: ProblemName) -> Self {
+        match name {
+            ProblemName::SingleLabel => Problem::SingleLabel,
+            ProblemName::MultiLabel => Problem::MultiLabel,
+            ProblemName::Regression => Problem::Regression,
+        }
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum StoreName {
+    /// 4 bytes a number, exact
+    F32,
+    /// 2 bytes, 8 bits of precision
+    Bf16,
+    /// 2 bytes, 11 bits of precision, range ±65504
+    F16,
+}
+
+impl From<StoreName> for StoreType {
+    fn from(name: StoreName) -> Self {
+        match name {
+            StoreName::F32 => StoreType::F32,
+            StoreName::Bf16 => StoreType::Bf16,
+            StoreName::F16 => StoreType::F16,
+        }
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum ClassWeightsName {
+    /// All rows alike
+    None,
+    /// Rare classes weigh more, as scikit-learn's `balanced`
+    Balanced,
+}
+
+/// Learn a task as a cut of a base model.
+///
+/// The task is a folder with task.json, train.tsv and dev.tsv, or single files with the columns
+/// named. The score on the dev rows is that of the cut as stored; nothing is selected by it.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  linocut train --base models/all-minilm-l6-v2 --task tasks/trec6 --out trec6.cut
+  linocut train --base models/all-minilm-l6-v2 --train mails.csv --text body --label queue --out queue.cut
+  linocut train --base models/all-minilm-l6-v2 --task tasks/cola --method layers --layers 4-5 --out cola.cut")]
+pub(crate) struct TrainArgs {
+    #[command(flatten)]
+    pub base: BaseArgs,
+
+    /// Cut to write
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+
+    /// Replace an existing cut
+    #[arg(long)]
+    pub force: bool,
+
+    /// Continue an interrupted run from OUT.state
+    #[arg(long)]
+    pub resume: bool,
+
+    /// Print the results as JSON
+    #[arg(long)]
+    pub json: bool,
+
+    /// No progress on standard error
+    #[arg(long, short)]
+    pub quiet: bool,
+
+    /// Folder with task.json, train.tsv and dev.tsv (or .csv, .jsonl, .parquet)
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["train", "dev"], help_heading = "Task")]
+    pub task: Option<PathBuf>,
+
+    /// Training rows: TSV, CSV, JSONL or Parquet
+    #[arg(long, value_name = "FILE", required_unless_present = "task", help_heading = "Task")]
+    pub train: Option<PathBuf>,
+
+    /// Rows to report the score on [default: a tenth of the training rows, held out by --seed]
+    #[arg(long, value_name = "FILE", help_heading = "Task")]
+    pub dev: Option<PathBuf>,
+
+    #[command(flatten, next_help_heading = "Task")]
+    pub columns: ColumnArgs,
+
+    /// Name of the task in the card [default: the folder's or the label column's]
+    #[arg(long, help_heading = "Task")]
+    pub name: Option<String>,
+
+    /// What is predicted [default: seen from the label column]
+    #[arg(long, value_name = "KIND", help_heading = "Task")]
+    pub problem: Option<ProblemName>,
+
+    /// Read at most this many rows of each file
+    #[arg(long, value_name = "ROWS", help_heading = "Task")]
+    pub limit: Option<usize>,
+
+    /// What is trained beside the head
+    #[arg(long, default_value = "mask", help_heading = "Method")]
+    pub method: MethodName,
+
+    /// Layers to train or mask, e.g. 4-5 or 0,2 [default: all]
+    #[arg(long, allow_hyphen_values = true, help_heading = "Method")]
+    pub layers: Option<String>,
+
+    /// Kinds (query, key, value, attention-output, intermediate, output, layernorm, bias, pooler)
+    /// or name patterns with * to train or mask [default: all]
+    #[arg(long, value_delimiter = ',', value_name = "KINDS", help_heading = "Method")]
+    pub only: Option<Vec<String>>,
+
+    /// How a step turns scores into a mask [default: stochastic]
+    #[arg(long, help_heading = "Method")]
+    pub sampling: Option<SamplingName>,
+
+    /// Share of each matrix whose scores start below 0
+    #[arg(long, value_name = "SHARE", help_heading = "Method")]
+    pub init_sparsity: Option<f64>,
+
+    /// Initial scores are plus or minus this
+    #[arg(long, value_name = "C", help_heading = "Method")]
+    pub init_scale: Option<f64>,
+
+    /// How a text's hidden states become one vector [default: the base folder's own]
+    #[arg(long, help_heading = "Method")]
+    pub pooling: Option<PoolingName>,
+
+    /// Passes over the training rows [default: 3 to 10, for about 1,500 steps]
+    #[arg(long, help_heading = "Training")]
+    pub epochs: Option<usize>,
+
+    /// Rows a step
+    #[arg(long, help_heading = "Training")]
+    pub batch: Option<usize>,
+
+    /// Peak learning rate of weights
+    #[arg(long, help_heading = "Training")]
+    pub lr: Option<f64>,
+
+    /// Peak learning rate of mask scores
+    #[arg(long, help_heading = "Training")]
+    pub mask_lr: Option<f64>,
+
+    /// Peak learning rate of the head
+    #[arg(long, help_heading = "Training")]
+    pub head_lr: Option<f64>,
+
+    /// Share of the steps that warm up
+    #[arg(long, value_name = "SHARE", help_heading = "Training")]
+    pub warmup: Option<f64>,
+
+    /// Seed of everything random
+    #[arg(long, default_value_t = 0, help_heading = "Training")]
+    pub seed: u64,
+
+    /// Longest text in tokens; longer ones are cut, counted and reported
+    #[arg(long, value_name = "TOKENS", help_heading = "Training")]
+    pub max_length: Option<usize>,
+
+    /// Keep the best state on this share of the training rows, held out for it
+    #[arg(long, value_name = "SHARE", num_args = 0..=1, default_missing_value = "0.1", help_heading = "Training")]
+    pub early_stop: Option<f64>,
+
+    /// Steps between evaluations [default: once an epoch, with --early-stop]
+    #[arg(long, value_name = "STEPS", help_heading = "Training")]
+    pub eval_every: Option<usize>,
+
+    /// Steps between saved states [default: about once a minute]
+    #[arg(long, value_name = "STEPS", help_heading = "Training")]
+    pub save_every: Option<usize>,
+
+    /// How rows weigh in a single-label task's loss
+    #[arg(long, default_value = "none", help_heading = "Training")]
+    pub class_weights: ClassWeightsName,
+
+    /// Format in which head and trained tensors are stored
+    #[arg(long, default_value = "bf16", help_heading = "Training")]
+    pub store: StoreName,
+
+    /// Memory for frozen layers' outputs in MB; more go to a temporary file
+    #[arg(long, value_name = "MB", default_value_t = 2048, help_heading = "Training")]
+    pub trunk_memory: usize,
+}

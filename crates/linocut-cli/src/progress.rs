@@ -1,0 +1,106 @@
+//! The progress bar of a training run, on standard error.
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use linocut::tune::Event;
+use std::time::{Duration, Instant};
+
+/// Shows a run's events.
+pub(crate) struct Progress {
+    bar: ProgressBar,
+    quiet: bool,
+    /// Running mean of the loss.
+    loss: Option<f64>,
+    sparsity: Option<f64>,
+    tokens: usize,
+    started: Instant,
+    /// Time spent in steps and tokens seen, for the JSON result.
+    pub steps_time: Duration,
+    pub steps_tokens: usize,
+    last: Option<Instant>,
+}
+
+impl Progress {
+    pub(crate) fn new(quiet: bool) -> Self {
+        let bar = if quiet {
+            ProgressBar::hidden()
+        } else {
+            ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(5))
+        };
+        Self {
+            bar,
+            quiet,
+            loss: None,
+            sparsity: None,
+            tokens: 0,
+            started: Instant::now(),
+            steps_time: Duration::ZERO,
+            steps_tokens: 0,
+            last: None,
+        }
+    }
+
+    fn begin(&mut self, template: &str, at: usize, of: usize) {
+        let style = ProgressStyle::with_template(template)
+            .unwrap_or_else(|_| ProgressStyle::default_bar())
+            .progress_chars("█▉▊▋▌▍▎▏ ");
+        self.bar.set_style(style);
+        self.bar.set_length(of as u64);
+        self.bar.reset();
+        self.bar.set_position(at as u64);
+        self.started = Instant::now();
+    }
+
+    /// Shows one event.
+    pub(crate) fn show(&mut self, event: Event) {
+        match event {
+            Event::Trunk { done, rows } => {
+                if done == 0 || self.bar.length() != Some(rows as u64) {
+                    self.begin("frozen layers {wide_bar} {pos}/{len} rows, {eta} left", done, rows);
+                }
+                self.bar.set_position(done as u64);
+            }
+            Event::Start { step, steps, .. } => {
+                let template = "training {wide_bar} {pos}/{len} steps  {msg}  {eta} left";
+                self.begin(template, step, steps);
+                self.last = Some(Instant::now());
+            }
+            Event::Step { step, loss, tokens, sparsity } => {
+                let before = self.loss.unwrap_or(loss);
+                self.loss = Some(0.95 * before + 0.05 * loss);
+                self.sparsity = sparsity.or(self.sparsity);
+                self.tokens += tokens;
+                if let Some(last) = self.last.replace(Instant::now()) {
+                    self.steps_time += last.elapsed();
+                    self.steps_tokens += tokens;
+                }
+                let rate = self.tokens as f64 / self.started.elapsed().as_secs_f64();
+                let mut message =
+                    format!("loss {:.3}  {rate:.0} tokens/s", self.loss.unwrap_or(0.0));
+                if let Some(sparsity) = self.sparsity {
+                    message += &format!("  {:.2}% zeros", 100.0 * sparsity);
+                }
+                self.bar.set_message(message);
+                self.bar.set_position(step as u64);
+            }
+            Event::Evaluated { step, score, held_out } => {
+                let rows = if held_out { "held-out rows" } else { "dev rows" };
+                let score = score.map_or("undefined".into(), |s| format!("{:.2}", 100.0 * s));
+                self.say(&format!("step {step}: {score} on {rows}"));
+                self.last = Some(Instant::now());
+            }
+            Event::Saved { .. } => self.last = Some(Instant::now()),
+        }
+    }
+
+    /// Prints a line above the bar.
+    pub(crate) fn say(&self, line: &str) {
+        if !self.quiet {
+            self.bar.suspend(|| eprintln!("{line}"));
+        }
+    }
+
+    /// Removes the bar.
+    pub(crate) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}

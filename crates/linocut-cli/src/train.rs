@@ -1,0 +1,255 @@
+//! `linocut train`
+
+use crate::args::{ClassWeightsName, MethodName, SamplingName, TrainArgs};
+use crate::interrupt;
+use crate::progress::Progress;
+use crate::task::Task;
+use linocut::model::Layout;
+use linocut::tune::{
+    self, ClassWeights, Event, Method, Outcome, Sampling, Selection, Storage, TrainOptions,
+};
+use linocut::{Error, ErrorKind, Result};
+use serde_json::json;
+use std::path::Path;
+
+pub(crate) fn run(args: TrainArgs) -> Result<()> {
+    let state = tune::state_path(&args.out);
+    check_output(&args, &state)?;
+    let task = Task::read(&args)?;
+    let base = args.base.open(args.pooling.map(Into::into))?;
+    let options = options(&args, task.train.rows(), base.config().layers)?;
+    options.check()?;
+    base.check_max_length(options.max_length)?;
+    let mut progress = Progress::new(args.quiet);
+    progress.say(&describe(&task, &options, &base.name));
+
+    let folder = args.out.parent().filter(|p| !p.as_os_str().is_empty());
+    let storage = Storage {
+        state: Some(state.clone()),
+        resume: args.resume,
+        save_every: args.save_every,
+        trunk_memory: args.trunk_memory << 20,
+        scratch: folder.unwrap_or(Path::new(".")).to_path_buf(),
+    };
+    interrupt::listen();
+    let (layout, dense_bytes) = (base.encoder.layout().clone(), base.encoder.layout().len() * 4);
+    let mut trained = 0;
+    let outcome = tune::train(
+        base,
+        task.train,
+        Some(&task.dev),
+        task.metric.as_ref(),
+        &options,
+        &storage,
+        &mut |event| {
+            if let Event::Start { trained: n, .. } = event {
+                trained = n;
+            }
+            progress.show(event);
+            !interrupt::interrupted()
+        },
+    );
+    progress.finish();
+    let outcome = outcome?;
+    outcome.cut.write(&args.out, args.force || args.resume)?;
+    match std::fs::remove_file(&state) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            eprintln!("warning: cannot remove {}: {e}", state.display());
+        }
+        _ => {}
+    }
+    report(&args, &outcome, &layout, (trained, dense_bytes), (task.held_out, &progress))
+}
+
+/// Refuses what would be lost or cannot work before anything is computed.
+fn check_output(args: &TrainArgs, state: &Path) -> Result<()> {
+    let out = args.out.display();
+    if args.out.exists() && !args.force {
+        return Err(Error::new(ErrorKind::Io, format!("{out} exists already"))
+            .with_hint("give another --out, or --force to replace it"));
+    }
+    let folder = args.out.parent().filter(|p| !p.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|f| !f.is_dir()) {
+        return Err(Error::new(ErrorKind::Io, format!("{}: no such folder", folder.display()))
+            .with_hint(format!("mkdir -p {}", folder.display())));
+    }
+    match (args.resume, state.exists()) {
+        (true, false) => Err(Error::new(
+            ErrorKind::Io,
+            format!("{}: there is no state to resume from", state.display()),
+        )
+        .with_hint("run without --resume to start")),
+        (false, true) if !args.force => Err(Error::new(
+            ErrorKind::Io,
+            format!("{}: an interrupted run left its state here", state.display()),
+        )
+        .with_hint("--resume continues it, --force starts over")),
+        _ => Ok(()),
+    }
+}
+
+fn options(args: &TrainArgs, rows: usize, layers: usize) -> Result<TrainOptions> {
+    let parse = |text: &String| Selection::parse_layers(text, layers);
+    let selection =
+        Selection { layers: args.layers.as_ref().map(parse).transpose()?, only: args.only.clone() };
+    let masks = [
+        ("--sampling", args.sampling.is_some()),
+        ("--init-sparsity", args.init_sparsity.is_some()),
+        ("--init-scale", args.init_scale.is_some()),
+        ("--mask-lr", args.mask_lr.is_some()),
+    ];
+    let (name, is_mask) = match args.method {
+        MethodName::Mask => ("mask", true),
+        MethodName::Layers => ("layers", false),
+        MethodName::Bias => ("bias", false),
+        MethodName::Head => ("head", false),
+        MethodName::Full => ("full", false),
+    };
+    let unused = |option: &str, of: &str| {
+        Error::new(ErrorKind::Config, format!("{option} has no meaning for --method {name}"))
+            .with_hint(format!("it belongs to --method {of}"))
+    };
+    if let (Some((option, _)), false) = (masks.iter().find(|(_, given)| *given), is_mask) {
+        return Err(unused(option, "mask"));
+    }
+    if selection != Selection::default()
+        && matches!(args.method, MethodName::Bias | MethodName::Head | MethodName::Full)
+    {
+        return Err(unused("--layers or --only", "mask and layers"));
+    }
+    if args.lr.is_some() && matches!(args.method, MethodName::Mask | MethodName::Head) {
+        return Err(unused("--lr", "full, layers and bias").with_hint("use --mask-lr or --head-lr"));
+    }
+    let method = match args.method {
+        MethodName::Full => Method::Full,
+        MethodName::Bias => Method::Bias,
+        MethodName::Head => Method::Head,
+        MethodName::Layers => Method::Layers(selection),
+        MethodName::Mask => {
+            let Method::Mask { sampling, init_scale, init_sparsity, .. } = Method::mask() else {
+                unreachable!("Method::mask makes masks")
+            };
+            Method::Mask {
+                sampling: match args.sampling {
+                    Some(SamplingName::Stochastic) => Sampling::Stochastic,
+                    Some(SamplingName::Threshold) => Sampling::Threshold,
+                    None => sampling,
+                },
+                init_scale: args.init_scale.unwrap_or(init_scale),
+                init_sparsity: args.init_sparsity.unwrap_or(init_sparsity),
+                selection,
+            }
+        }
+    };
+    let default = TrainOptions::new(method, rows);
+    Ok(TrainOptions {
+        epochs: args.epochs.unwrap_or(default.epochs),
+        batch: args.batch.unwrap_or(default.batch),
+        lr: args.lr.unwrap_or(default.lr),
+        mask_lr: args.mask_lr.unwrap_or(default.mask_lr),
+        head_lr: args.head_lr.unwrap_or(default.head_lr),
+        warmup: args.warmup.unwrap_or(default.warmup),
+        max_length: args.max_length.unwrap_or(default.max_length),
+        seed: args.seed,
+        early_stop: args.early_stop,
+        eval_every: args.eval_every,
+        class_weights: match args.class_weights {
+            ClassWeightsName::None => ClassWeights::None,
+            ClassWeightsName::Balanced => ClassWeights::Balanced,
+        },
+        store: args.store.into(),
+        ..default
+    })
+}
+
+fn describe(task: &Task, options: &TrainOptions, base: &str) -> String {
+    let (train, dev) = (&task.train, &task.dev);
+    let kind = match train.labels.len() {
+        0 => "regression".into(),
+        n => format!("{n} labels"),
+    };
+    let held_out = if task.held_out { " held out" } else { "" };
+    format!(
+        "{}: {} rows, {} dev rows{held_out}, {kind}; {} on {base}, {} epochs",
+        train.name,
+        train.rows(),
+        dev.rows(),
+        options.method.name(),
+        options.epochs
+    )
+}
+
+fn report(
+    args: &TrainArgs,
+    outcome: &Outcome,
+    layout: &Layout,
+    (trained, dense_bytes): (usize, usize),
+    (held_out, progress): (bool, &Progress),
+) -> Result<()> {
+    let (card, sizes) = (outcome.cut.card(), outcome.cut.sizes());
+    let masked: usize = card
+        .tensors
+        .iter()
+        .filter(|(_, note)| note.zeros.is_some())
+        .filter_map(|(name, _)| layout.index(name))
+        .map(|i| layout.tensors()[i].range.len())
+        .sum();
+    let zeros: u64 = card.tensors.values().filter_map(|note| note.zeros).sum();
+    let sparsity = (masked > 0).then(|| zeros as f64 / masked as f64);
+    let seconds = progress.steps_time.as_secs_f64();
+    if args.json {
+        let result = json!({
+            "cut": args.out,
+            "task": card.task,
+            "method": card.method,
+            "training": card.training,
+            "evaluation": outcome.evaluation,
+            "dev_rows_held_out": held_out,
+            "trained_parameters": trained,
+            "zeros": zeros,
+            "sparsity": sparsity,
+            "bytes": sizes.file,
+            "head_bytes": sizes.head,
+            "base_bytes": dense_bytes,
+            "training_texts_cut": outcome.texts_cut,
+            "dev_texts_cut": outcome.evaluation_texts_cut,
+            "seconds": seconds,
+            "tokens_per_second": progress.steps_tokens as f64 / seconds.max(1e-9),
+        });
+        println!("{result}");
+        return Ok(());
+    }
+    for (count, which) in [(outcome.texts_cut, "training"), (outcome.evaluation_texts_cut, "dev")] {
+        if count > 0 {
+            let max_length = card.max_length;
+            eprintln!(
+                "note: {count} {which} texts are longer than {max_length} tokens and were cut"
+            );
+        }
+    }
+    if let Some(evaluation) = &outcome.evaluation {
+        let rows = evaluation.metrics.rows;
+        let score = &evaluation.metrics.primary;
+        let value = score.value.map_or("undefined".into(), |v| format!("{:.2}", 100.0 * v));
+        let which = if held_out { "held-out rows" } else { "dev rows" };
+        println!("{} {value} on {rows} {which}", score.name.replace('_', " "));
+    }
+    let zeros = sparsity.map_or(String::new(), |s| format!(", {:.2}% zeros", 100.0 * s));
+    println!(
+        "{}: {} ({} without the head){zeros}; the base is {}",
+        args.out.display(),
+        bytes(sizes.file),
+        bytes(sizes.file - sizes.head),
+        bytes(dense_bytes as u64)
+    );
+    Ok(())
+}
+
+/// 12,345 bytes as `12.3 KB`.
+pub(crate) fn bytes(n: u64) -> String {
+    match n {
+        0..1000 => format!("{n} B"),
+        1000..1_000_000 => format!("{:.1} KB", n as f64 / 1e3),
+        _ => format!("{:.1} MB", n as f64 / 1e6),
+    }
+}

@@ -1,0 +1,162 @@
+//! From a finished run to a cut: rounding, scoring as stored, probes, card.
+
+use super::evaluate::{Evaluation, evaluate};
+use super::{ClassWeights, Method, TrainOptions, Trainer};
+use crate::Result;
+use crate::cut::{self, BaseId, Card, Cut, Edit, Probe, TensorEdit, Zeros};
+use crate::data::{Batch, Dataset, Encoding, Metric};
+use crate::kernels::random::bits;
+use crate::model::{Encoder, Head, Input, ModelConfig, Tape, Weights, logits};
+use serde_json::json;
+use std::collections::BTreeMap;
+
+/// What the card says of where the cut came from.
+pub(super) struct Identity<'a> {
+    pub(super) task: &'a Dataset,
+    pub(super) base: String,
+    pub(super) fingerprint: String,
+    pub(super) tokenizer: String,
+    pub(super) held_out: usize,
+    pub(super) texts_cut: usize,
+    pub(super) selected_step: Option<usize>,
+    pub(super) epoch_loss: Option<f64>,
+}
+
+/// Rounds what was trained to what the file holds, scores exactly that on `dev`, and makes the cut.
+pub(super) fn cut(
+    mut trainer: Trainer,
+    options: &TrainOptions,
+    identity: Identity<'_>,
+    dev: Option<(&Dataset, &[Encoding])>,
+    metric: Option<&Metric>,
+) -> Result<(Cut, Option<Evaluation>)> {
+    trainer.settle();
+    let store = options.store;
+    let layout = trainer.encoder().layout().clone();
+    let mut edits = BTreeMap::new();
+    if let Some(masks) = trainer.masks() {
+        for (i, scores) in masks.per_tensor(&layout) {
+            let spec = &layout.tensors()[i];
+            let zeros = Zeros::from_keep(scores.iter().map(|&s| s >= 0.0))?;
+            if !zeros.is_empty() {
+                let edit = TensorEdit { shape: spec.shape.clone(), edit: Edit::Zeros(zeros) };
+                edits.insert(spec.name.clone(), edit);
+            }
+        }
+    } else {
+        let marks = trainer.marks.clone();
+        for (i, spec) in layout.tensors().iter().enumerate().filter(|(i, _)| marks[*i]) {
+            let values = trainer.weights.at_mut(i);
+            store.round(&spec.name, values)?;
+            let edit = Edit::Replace { store, values: values.to_vec() };
+            edits.insert(spec.name.clone(), TensorEdit { shape: spec.shape.clone(), edit });
+        }
+    }
+    store.round("head.weight", &mut trainer.head.weight)?;
+    store.round("head.bias", &mut trainer.head.bias)?;
+
+    let (encoder, weights, head) = (trainer.encoder(), trainer.weights(), trainer.head());
+    let evaluation = match dev {
+        Some((data, encodings)) => {
+            let logits = logits(encoder, weights, head, encodings, |_| {});
+            Some(evaluate(data, &logits, metric)?)
+        }
+        None => None,
+    };
+    let scores = evaluation.iter().flat_map(|e| &e.metrics.values);
+    let metrics = scores.filter_map(|(name, value)| value.map(|v| (name.clone(), v))).collect();
+    let task = identity.task;
+    let training = training(&trainer, options, &identity);
+    let card = Card {
+        format: cut::FORMAT,
+        task: task.name.clone(),
+        problem: task.problem,
+        labels: task.labels.clone(),
+        outputs: head.outputs(),
+        pooling: encoder.pooling(),
+        max_length: options.max_length,
+        pairs: task.pairs.is_some(),
+        base: BaseId { name: identity.base, fingerprint: identity.fingerprint },
+        tokenizer: identity.tokenizer,
+        method: json!(options.method),
+        training,
+        metrics,
+        tensors: BTreeMap::new(),
+    };
+    let probes = probes(encoder, weights, head, options.max_length, task.pairs.is_some());
+    let hidden = encoder.config().hidden;
+    let Head { weight, bias } = head.clone();
+    let cut = Cut::new(card, cut::Head { store, hidden, weight, bias }, edits, probes)?;
+    Ok((cut, evaluation))
+}
+
+/// The run in the card: nothing that differs between equal runs.
+fn training(
+    trainer: &Trainer,
+    options: &TrainOptions,
+    identity: &Identity<'_>,
+) -> serde_json::Value {
+    let mut said = json!({
+        "rows": identity.task.rows(),
+        "held_out_rows": identity.held_out,
+        "texts_cut": identity.texts_cut,
+        "epochs": options.epochs,
+        "steps": trainer.steps_taken(),
+        "batch": options.batch,
+        "head_lr": options.head_lr,
+        "warmup": options.warmup,
+        "decay": options.decay,
+        "clip": options.clip,
+        "seed": options.seed,
+        "trained_parameters": trainer.trained_parameters(),
+    });
+    match options.method {
+        Method::Mask { .. } => said["mask_lr"] = json!(options.mask_lr),
+        Method::Head => {}
+        _ => said["lr"] = json!(options.lr),
+    }
+    if options.class_weights != ClassWeights::None {
+        said["class_weights"] = json!(options.class_weights);
+    }
+    if let Some(loss) = identity.epoch_loss {
+        said["loss"] = json!(loss);
+    }
+    if let Some(step) = identity.selected_step {
+        said["selected_step"] = json!(step);
+    }
+    said
+}
+
+/// Inputs that everyone can build: drawn from the vocabulary, not from anybody's texts.
+fn probe_input(config: &ModelConfig, length: usize, pairs: bool) -> Encoding {
+    const KEY: u64 = 0x6c69_6e6f_6375_7421;
+    let ids = (0..length as u32).map(|i| bits(KEY ^ length as u64, i) % config.vocab as u32);
+    let second = |i: usize| pairs && config.token_types > 1 && i >= length / 2;
+    let type_ids = (0..length).map(|i| u32::from(second(i))).collect();
+    Encoding { ids: ids.collect(), type_ids, cut: false }
+}
+
+fn probes(
+    encoder: &Encoder,
+    weights: &Weights,
+    head: &Head,
+    max_length: usize,
+    pairs: bool,
+) -> Vec<Probe> {
+    let lengths = [3, 8, 17, 33].map(|n: usize| n.min(max_length));
+    let inputs = lengths.map(|n| probe_input(encoder.config(), n, pairs));
+    let mut tape = Tape::default();
+    let batch = Batch::from_encodings(&inputs);
+    let pooled = encoder.forward(weights, Input::Tokens(&batch), None, false, &mut tape);
+    let logits = head.forward(pooled);
+    let rows = logits.chunks_exact(head.outputs());
+    inputs
+        .into_iter()
+        .zip(rows)
+        .map(|(input, logits)| Probe {
+            input_ids: input.ids,
+            token_type_ids: input.type_ids,
+            logits: logits.to_vec(),
+        })
+        .collect()
+}
