@@ -1,6 +1,8 @@
 //! Model folders: what opens, what is refused and how the refusal reads, and what the
 //! fingerprint depends on.
 
+#![allow(clippy::unwrap_used)] // clippy sees a test only in functions marked so
+
 use std::fs;
 use std::path::Path;
 
