@@ -192,6 +192,11 @@ fn faults_of_rows_are_named_counted_and_hinted() {
         train_error("a.jsonl", "{\"text\":\"a\",\"label\":1}\n{\"text\":\"b\"}\n", &auto),
         &["a.jsonl, line 2: no value in label"],
     );
+    // An empty list is an answer, null is none.
+    let rows =
+        ["[]", "[\"x\"]", "\"\"", "null"].map(|l| format!("{{\"text\":\"a\",\"label\":{l}}}\n"));
+    let spec = TaskSpec { problem: Some(Problem::MultiLabel), ..auto.clone() };
+    has(train_error("a.jsonl", &rows.concat(), &spec), &["line 4: no value", "1 of 4 rows"]);
     has(
         train_error("a.tsv", "text\tlabel\na\tx\n \ty\n", &auto),
         &["a.tsv, line 3: column \"text\" holds no text", "1 of 2 rows", "hint: "],
