@@ -84,7 +84,7 @@ pub(super) fn targets(
 fn single(table: &Table, row: usize, column: usize) -> Result<&str> {
     match table.cell(row, column) {
         Cell::Text(text) if !text.trim().is_empty() => Ok(text),
-        cell if is_blank(cell) => Err(unlabelled(table, column)),
+        cell if is_blank(cell) => Err(unlabelled(table, column, is_blank)),
         _ => Err(data_error(format!(
             "{}: expected one label in column {:?}, found a list or an object",
             table.place(row),
@@ -97,7 +97,7 @@ fn single(table: &Table, row: usize, column: usize) -> Result<&str> {
 /// An empty list or an empty text is a row to which no label applies; null is a missing answer.
 fn multiple(table: &Table, row: usize, column: usize) -> Result<Vec<String>> {
     match table.cell(row, column) {
-        Cell::Missing => Err(unlabelled(table, column)),
+        Cell::Missing => Err(unlabelled(table, column, |c| *c == Cell::Missing)),
         Cell::Nested => Err(data_error(format!(
             "{}: expected a list of labels in column {:?}, found an object",
             table.place(row),
@@ -115,7 +115,7 @@ fn multiple(table: &Table, row: usize, column: usize) -> Result<Vec<String>> {
 
 fn value(table: &Table, row: usize, column: usize) -> Result<f32> {
     let found = match table.cell(row, column) {
-        cell if is_blank(cell) => return Err(unlabelled(table, column)),
+        cell if is_blank(cell) => return Err(unlabelled(table, column, is_blank)),
         Cell::Text(text) => match text.trim().parse::<f32>() {
             Ok(value) if value.is_finite() => return Ok(value),
             _ => format!("{text:?}"),
@@ -146,9 +146,9 @@ fn is_blank(cell: &Cell) -> bool {
     }
 }
 
-fn unlabelled(table: &Table, column: usize) -> Error {
+fn unlabelled(table: &Table, column: usize, absent: fn(&Cell) -> bool) -> Error {
     let rows: Vec<usize> =
-        (0..table.rows()).filter(|&row| is_blank(table.cell(row, column))).collect();
+        (0..table.rows()).filter(|&row| absent(table.cell(row, column))).collect();
     let first = rows.first().copied().unwrap_or_default();
     data_error(format!(
         "{}: no value in label column {:?} ({})",

@@ -1,0 +1,299 @@
+//! Tables and tasks: every format reads alike, and each fault of a file is named with its line.
+
+#![allow(clippy::unwrap_used)] // clippy sees a test only in functions marked so
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use linocut::data::{
+    Cell, Dataset, Metric, Problem, Table, Targets, TaskFolder, TaskSpec, split_holdout,
+};
+use parquet::data_type::{ByteArray, ByteArrayType};
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
+use tempfile::TempDir;
+
+fn file(dir: &TempDir, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+    let path = dir.path().join(name);
+    fs::write(&path, content).unwrap();
+    path
+}
+
+fn table(name: &str, content: impl AsRef<[u8]>) -> Table {
+    Table::read(&file(&tempfile::tempdir().unwrap(), name, content), None).unwrap()
+}
+
+fn table_error(name: &str, content: impl AsRef<[u8]>) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    Table::read(&file(&dir, name, content), None).unwrap_err().to_string()
+}
+
+fn train(name: &str, content: &str) -> Dataset {
+    Dataset::train(&table(name, content), &TaskSpec::default()).unwrap()
+}
+
+fn train_error(name: &str, content: &str, spec: &TaskSpec) -> String {
+    Dataset::train(&table(name, content), spec).unwrap_err().to_string()
+}
+
+fn cells(table: &Table) -> Vec<Vec<Cell>> {
+    let row = |r| (0..table.columns().len()).map(|c| table.cell(r, c).clone()).collect();
+    (0..table.rows()).map(row).collect()
+}
+
+fn write_parquet(path: &Path, schema: &str, columns: &[&[&str]]) {
+    let schema = Arc::new(parse_message_type(schema).unwrap());
+    let mut writer =
+        SerializedFileWriter::new(fs::File::create(path).unwrap(), schema, Default::default())
+            .unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    for values in columns {
+        let mut column = group.next_column().unwrap().unwrap();
+        let values: Vec<ByteArray> = values.iter().map(|v| ByteArray::from(*v)).collect();
+        column.typed::<ByteArrayType>().write_batch(&values, None, None).unwrap();
+        column.close().unwrap();
+    }
+    group.close().unwrap();
+    writer.close().unwrap();
+}
+
+#[test]
+fn every_format_reads_the_same_table() {
+    let expected = table("a.tsv", "text\tlabel\nHé \"x\", y\t1\n漢字 🙂\tno\n");
+    assert_eq!(expected.columns(), ["text", "label"]);
+    assert_eq!(expected.cell(0, 0), &Cell::Text("Hé \"x\", y".into()));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.parquet");
+    write_parquet(
+        &path,
+        "message rows { required binary text (UTF8); required binary label (UTF8); }",
+        &[&["Hé \"x\", y", "漢字 🙂"], &["1", "no"]],
+    );
+    for same in [
+        table("a.txt", "\u{feff}text\tlabel\r\nHé \"x\", y\t1\r\n漢字 🙂\tno\r\n\r\n"),
+        table("a.csv", "\u{feff}text,label\r\n\"Hé \"\"x\"\", y\",1\r\n漢字 🙂,\"no\""),
+        table(
+            "a.jsonl",
+            "{\"text\": \"H\\u00e9 \\\"x\\\", y\", \"label\": 1}\n\n\
+             {\"label\": \"no\", \"text\": \"漢字 🙂\"}\n",
+        ),
+        Table::read(&path, None).unwrap(),
+    ] {
+        assert_eq!(same.columns(), expected.columns());
+        assert_eq!(cells(&same), cells(&expected), "{}", same.path().display());
+    }
+    assert_eq!(Table::read(&path, Some(1)).unwrap().rows(), 1);
+    assert!(Table::read(&path, None).unwrap().place(1).ends_with("a.parquet, row 2"));
+}
+
+#[test]
+fn json_values_become_cells() {
+    let t = table(
+        "a.json",
+        "{\"a\": 1.50, \"b\": true, \"c\": null}\n{\"d\": [\"x\", 2], \"e\": {\"f\": 1}, \"a\": -3}\n",
+    );
+    assert_eq!(t.columns(), ["a", "b", "c", "d", "e"]);
+    let text = |s: &str| Cell::Text(s.into());
+    assert_eq!(
+        cells(&t),
+        [
+            vec![text("1.5"), text("true"), Cell::Missing, Cell::Missing, Cell::Missing],
+            vec![
+                text("-3"),
+                Cell::Missing,
+                Cell::Missing,
+                Cell::List(vec!["x".into(), "2".into()]),
+                Cell::Nested,
+            ],
+        ]
+    );
+}
+
+#[test]
+fn faults_of_a_file_are_named_with_their_line() {
+    let has = |text: String, parts: &[&str]| {
+        parts.iter().for_each(|part| assert!(text.contains(part), "{part:?} not in: {text}"));
+    };
+    has(table_error("a.tsv", ""), &["a.tsv is empty"]);
+    has(table_error("a.csv", ""), &["a.csv is empty"]);
+    has(table_error("a.jsonl", "\n\n"), &["a.jsonl has no rows"]);
+    has(table_error("a.tsv", "text\tlabel\n"), &["a.tsv has no rows"]);
+    has(table_error("a.csv", "text,label\r\n"), &["a.csv has no rows"]);
+    has(table_error("a.tsv", "a\tb\n1\t2\n1\n"), &["a.tsv, line 3", "expected 2 cells", "found 1"]);
+    has(table_error("a.tsv", "a\tb\n\n1\t2\n"), &["line 2", "found 1"]);
+    has(
+        table_error("a.csv", "a,b\n\"1\n1\",2\n1,2,3\n"),
+        &["a.csv, line 4", "expected 2 cells", "found 3", "hint: "],
+    );
+    has(
+        table_error("a.tsv", b"text\tlabel\nok\t1\ncaf\xe9\t1\n"),
+        &["a.tsv, line 3: byte 4 is 0xe9", "not UTF-8", "iconv"],
+    );
+    has(table_error("a.tsv", b"\xff\xfet\x00"), &["UTF-16", "iconv -f UTF-16"]);
+    has(table_error("a.jsonl", "{\"a\": 1}\n{\"a\": }\n"), &["a.jsonl, line 2: not a JSON object"]);
+    has(table_error("a.json", "[{\"a\": 1}]"), &["one JSON array", "jq -c '.[]'"]);
+    has(table_error("a.tsv", "a\ta\n1\t2\n"), &["two columns are called \"a\""]);
+    has(table_error("a.parquet", "PAR1 this is not one PAR1"), &["a.parquet is not readable"]);
+    has(table_error("a.xlsx", "x"), &["cannot tell the format", ".parquet"]);
+    let t = table("a.tsv", "body\tkind\nx\ty\n");
+    has(
+        t.column("label").unwrap_err().to_string(),
+        &["\"label\"", "columns are \"body\", \"kind\""],
+    );
+    has(
+        Table::read(Path::new("no/such.tsv"), None).unwrap_err().to_string(),
+        &["cannot read no/such.tsv"],
+    );
+}
+
+#[test]
+fn the_problem_follows_the_label_column() {
+    let d = train("a.tsv", "text\tlabel\na\t10\nb\t9\nc\t10\n");
+    assert_eq!((d.problem, d.name.as_str()), (Problem::SingleLabel, "a"));
+    assert_eq!(d.labels, ["9", "10"], "whole numbers sort as numbers");
+    assert_eq!(d.targets, Targets::Classes(vec![1, 0, 1]));
+    let d = train("a.tsv", "text\tlabel\na\tb\nb\tB\nc\tä\n");
+    assert_eq!(d.labels, ["B", "b", "ä"]);
+    let d = train("a.tsv", "sentence1\tsentence2\tscore\na\tx\t1\nb\ty\t2.5\n");
+    assert_eq!(
+        (d.problem, d.targets.clone()),
+        (Problem::Regression, Targets::Values(vec![1., 2.5]))
+    );
+    assert_eq!(d.pairs, Some(vec!["x".to_string(), "y".to_string()]));
+    let d = train(
+        "a.jsonl",
+        "{\"text\": \"a\", \"labels\": [\"y\", \"x\", \"y\"]}\n{\"text\": \"b\", \"labels\": []}\n",
+    );
+    assert_eq!((d.problem, d.labels.len()), (Problem::MultiLabel, 2));
+    assert_eq!(d.targets, Targets::MultiHot(vec![vec![0, 1], vec![]]));
+    let d = train("a.tsv", "text\tlabel\na\t[\"y\", \"x\"]\nb\t[\"x\"]\n");
+    assert_eq!(d.targets, Targets::MultiHot(vec![vec![0, 1], vec![0]]));
+
+    let spec = TaskSpec { problem: Some(Problem::MultiLabel), ..TaskSpec::default() };
+    let d = Dataset::train(&table("a.csv", "text,label\na,\"y, x\"\nb,\nc,x\n"), &spec).unwrap();
+    assert_eq!(d.targets, Targets::MultiHot(vec![vec![0, 1], vec![], vec![0]]));
+    let spec = TaskSpec { problem: Some(Problem::Regression), ..TaskSpec::default() };
+    let d = Dataset::train(&table("a.csv", "text,label\na,1\nb,2\n"), &spec).unwrap();
+    assert_eq!(d.targets, Targets::Values(vec![1.0, 2.0]));
+}
+
+#[test]
+fn faults_of_rows_are_named_counted_and_hinted() {
+    let auto = TaskSpec::default();
+    let has = |text: String, parts: &[&str]| {
+        parts.iter().for_each(|part| assert!(text.contains(part), "{part:?} not in: {text}"));
+    };
+    has(
+        train_error("a.tsv", "text\tlabel\na\tx\nb\t\nc\ty\nd\t \n", &auto),
+        &["a.tsv, line 3: no value in label column \"label\"", "2 of 4 rows", "hint: "],
+    );
+    has(
+        train_error("a.jsonl", "{\"text\":\"a\",\"label\":1}\n{\"text\":\"b\"}\n", &auto),
+        &["a.jsonl, line 2: no value in label"],
+    );
+    // An empty list is an answer, null is none.
+    let rows =
+        ["[]", "[\"x\"]", "\"\"", "null"].map(|l| format!("{{\"text\":\"a\",\"label\":{l}}}\n"));
+    let spec = TaskSpec { problem: Some(Problem::MultiLabel), ..auto.clone() };
+    has(train_error("a.jsonl", &rows.concat(), &spec), &["line 4: no value", "1 of 4 rows"]);
+    has(
+        train_error("a.tsv", "text\tlabel\na\tx\n \ty\n", &auto),
+        &["a.tsv, line 3: column \"text\" holds no text", "1 of 2 rows", "hint: "],
+    );
+    has(
+        train_error("a.tsv", "text\tlabel\na\tx\nb\tx\n", &auto),
+        &["all 2 rows have the label \"x\"", "nothing to learn"],
+    );
+    for bad in ["nan", "inf", "1e99", "two"] {
+        let spec = TaskSpec { problem: Some(Problem::Regression), ..auto.clone() };
+        let content = format!("text\tlabel\na\t0.5\nb\t{bad}\n");
+        has(train_error("a.tsv", &content, &spec), &["line 3", "expected a finite number", bad]);
+    }
+    has(
+        train_error("a.tsv", "text\tlabel\na\t0.5\nb\tNaN\n", &auto),
+        &["line 3: expected a finite number"],
+    );
+    has(
+        train_error("a.tsv", "body\tkind\na\tx\n", &auto),
+        &["no label column was named", "columns are \"body\", \"kind\"", "hint: name the label"],
+    );
+    has(
+        train_error("a.tsv", "body\tlabel\na\tx\nb\ty\n", &auto),
+        &["no text column was named", "columns are \"body\", \"label\""],
+    );
+    let spec = TaskSpec { text: Some("txt".into()), ..auto.clone() };
+    has(train_error("a.tsv", "text\tlabel\na\tx\n", &spec), &["no column \"txt\""]);
+    let spec = TaskSpec { labels: vec!["ham".into(), "spam".into()], ..auto.clone() };
+    has(
+        train_error("a.tsv", "text\tlabel\na\tham\nb\tSpan\n", &spec),
+        &["line 3: label \"Span\" is not among the 2 labels of the task", "are \"spam\", \"ham\""],
+    );
+    let dev = table("dev.tsv", "text\tlabel\na\tham\nb\teggs\n");
+    let error = Dataset::evaluation(&dev, &auto, Problem::SingleLabel, &spec.labels).unwrap_err();
+    has(error.to_string(), &["dev.tsv, line 3: label \"eggs\"", "labels of the training rows"]);
+    let one = table("dev.tsv", "text\tlabel\na\tham\n");
+    let d = Dataset::evaluation(&one, &auto, Problem::SingleLabel, &spec.labels).unwrap();
+    assert_eq!((d.rows(), d.labels), (1, spec.labels));
+}
+
+#[test]
+fn a_task_folder_says_how_to_read_its_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = |dir: &TempDir| TaskFolder::open(dir.path()).unwrap_err().to_string();
+    assert!(error(&dir).contains("has no task.json"));
+    let json = "{\"name\": \"para\", \"kind\": \"pair\", \"type\": \"classification\", \
+        \"labels\": [\"no\", \"yes\"], \"metric\": \"f1\", \"f1_average\": \"binary\", \
+        \"positive_label\": \"yes\", \"source\": \"made up\"}";
+    file(&dir, "task.json", json);
+    assert!(error(&dir).contains("has no training rows"));
+    let rows = "sentence1\tsentence2\tlabel\na\tb\tyes\nc\td\tno\n";
+    file(&dir, "train.tsv", rows);
+    let folder = TaskFolder::open(dir.path()).unwrap();
+    assert_eq!(folder.spec.metric, Some(Metric::BinaryF1 { positive: "yes".into() }));
+    assert!(folder.dev.is_none());
+    let d = Dataset::train(&Table::read(&folder.train, None).unwrap(), &folder.spec).unwrap();
+    assert_eq!((d.name.as_str(), d.labels.join(" ")), ("para", "no yes".to_string()));
+    assert_eq!(d.targets, Targets::Classes(vec![1, 0]));
+    assert!(d.pairs.is_some());
+    for (from, to, message) in [
+        ("\"pair\"", "\"triple\"", "expected kind single or pair, found \"triple\""),
+        ("\"classification\"", "\"ranking\"", "found \"ranking\""),
+        ("\"f1\"", "\"bleu\"", "found \"bleu\""),
+        ("\"binary\"", "\"weighted\"", "found \"weighted\""),
+        ("\"positive_label\": \"yes\"", "\"positive_label\": \"si\"", "\"si\" is not a label"),
+        ("\"no\", ", "\"yes\", ", "label \"yes\" is listed twice"),
+        ("{", "[", "is not a task"),
+    ] {
+        file(&dir, "task.json", json.replace(from, to));
+        assert!(error(&dir).contains(message), "{}", error(&dir));
+    }
+}
+
+#[test]
+fn rows_are_held_out_by_their_text_and_the_seed() {
+    // Every fourth row repeats an earlier text.
+    let rows: Vec<String> = (0..400)
+        .map(|i| format!("row {}\t{}\n", if i % 4 == 3 { i - 3 } else { i }, i % 3))
+        .collect();
+    let all = train("a.tsv", &format!("text\tlabel\n{}", rows.concat()));
+    let (kept, held) = split_holdout(&all, 0.2, 7).unwrap();
+    assert_eq!(kept.rows() + held.rows(), 400);
+    assert!((80..=81).contains(&held.rows()), "{}", held.rows());
+    assert!(held.texts.iter().all(|t| !kept.texts.contains(t)), "a text is on both sides");
+    assert_eq!((&held.labels, held.problem), (&all.labels, all.problem));
+    assert_eq!(split_holdout(&all, 0.2, 7).unwrap(), (kept, held.clone()));
+    assert_ne!(split_holdout(&all, 0.2, 8).unwrap().1.texts, held.texts);
+
+    let backwards: Vec<usize> = (0..400).rev().collect();
+    let (_, mut other) = split_holdout(&all.select(&backwards), 0.2, 7).unwrap();
+    other.texts.reverse();
+    assert_eq!(other.texts, held.texts);
+
+    for share in [0.0, 1.0, f64::NAN, -0.1] {
+        let error = split_holdout(&all, share, 7).unwrap_err().to_string();
+        assert!(error.contains("must be between 0 and 1"), "{error}");
+    }
+    let error = split_holdout(&all.select(&[0, 0]), 0.5, 7).unwrap_err().to_string();
+    assert!(error.contains("too few to hold 0.5 of them out"), "{error}");
+}
