@@ -4,7 +4,8 @@
 //! kept: the backward pass computes them again from the log-sum-exp of every row.
 
 use super::random::Dropout;
-use super::simd::{LANES, dispatch, exp};
+use super::simd::{LANES, dispatch, exp, maximum, sum};
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -171,26 +172,25 @@ impl Attention<'_> {
         let dropout = self.head_dropout(sequence, head);
         for i in 0..queries {
             let row = &mut s.probabilities[i * len_padded..(i + 1) * len_padded];
-            let mut most = f32::NEG_INFINITY;
-            for &score in &row[..len] {
-                most = most.max(score);
-            }
-            let mut total = 0.0;
-            for p in &mut row[..len] {
+            let row = &mut row[..len];
+            let most = maximum(row);
+            for p in row.iter_mut() {
                 *p = exp(*p - most);
             }
-            for &p in &row[..len] {
-                total += p;
-            }
+            let total = sum(
+                len,
+                #[inline(always)]
+                |j| row[j],
+            );
             let inverse = 1.0 / total;
             match dropout {
                 Some(dropout) => {
-                    for (j, p) in row[..len].iter_mut().enumerate() {
+                    for (j, p) in row.iter_mut().enumerate() {
                         *p *= inverse * dropout.factor((i * len + j) as u32);
                     }
                 }
                 None => {
-                    for p in &mut row[..len] {
+                    for p in row.iter_mut() {
                         *p *= inverse;
                     }
                 }
@@ -228,32 +228,28 @@ impl Attention<'_> {
         for i in 0..queries {
             let p = &mut s.probabilities[i * len_padded..][..len];
             let g = &mut s.scores_grad[i * len_padded..][..len];
+            let (p, g) = (&mut p[..len], &mut g[..len]);
             let log_sum = log_sums[(rows.start + i) * self.heads + head];
             for p in p.iter_mut() {
                 *p = exp(*p - log_sum);
             }
             // g ← gradient of the undropped probabilities, then of the scores; p ← dropped.
-            let mut dot = 0.0;
-            match dropout {
-                Some(dropout) => {
-                    for j in 0..len {
-                        g[j] *= dropout.factor((i * len + j) as u32);
-                    }
-                    for j in 0..len {
-                        dot += p[j] * g[j];
-                    }
-                    for j in 0..len {
-                        g[j] = p[j] * (g[j] - dot);
-                        p[j] *= dropout.factor((i * len + j) as u32);
-                    }
+            if let Some(dropout) = dropout {
+                for j in 0..len {
+                    g[j] *= dropout.factor((i * len + j) as u32);
                 }
-                None => {
-                    for j in 0..len {
-                        dot += p[j] * g[j];
-                    }
-                    for j in 0..len {
-                        g[j] = p[j] * (g[j] - dot);
-                    }
+            }
+            let dot = sum(
+                len,
+                #[inline(always)]
+                |j| p[j] * g[j],
+            );
+            for j in 0..len {
+                g[j] = p[j] * (g[j] - dot);
+            }
+            if let Some(dropout) = dropout {
+                for j in 0..len {
+                    p[j] *= dropout.factor((i * len + j) as u32);
                 }
             }
         }
@@ -330,8 +326,8 @@ fn pack_transposed(
     fit(out, d * padded);
     for (i, row) in rows.clone().enumerate() {
         let x = &x[row * stride + at..][..d];
-        for c in 0..d {
-            out[c * padded + i] = x[c] * scale;
+        for (o, v) in out[i..].iter_mut().step_by(padded).zip(x) {
+            *o = v * scale;
         }
     }
     for c in 0..d {
@@ -340,46 +336,89 @@ fn pack_transposed(
 }
 
 /// C = A·B. `c` is `[m, n]`, `b` `[k, n]`, both contiguous, n a multiple of `LANES`; entry (i, p)
-/// of A is `a[i·row_stride + p·col_stride]`.
-#[inline(always)]
+/// of A is `a[i·row_stride + p·col_stride]`. For the small matrices of one sequence and head,
+/// where a general GEMM spends its time on packing.
 fn product(
     c: &mut [f32],
     (a, row_stride, col_stride): (&[f32], usize, usize),
     b: &[f32],
     (m, n, k): (usize, usize, usize),
 ) {
-    const ROWS: usize = 4;
-    for j in (0..n).step_by(LANES) {
-        let mut i = 0;
-        while i + ROWS <= m {
-            let mut acc = [[0.0f32; LANES]; ROWS];
-            for p in 0..k {
-                let b: &[f32; LANES] = b[p * n + j..].first_chunk().expect("n is a multiple");
+    struct Product<'a> {
+        c: &'a mut [f32],
+        a: &'a [f32],
+        row_stride: usize,
+        col_stride: usize,
+        b: &'a [f32],
+        m: usize,
+        n: usize,
+        k: usize,
+    }
+
+    impl Product<'_> {
+        /// `ROWS` × `VECTORS` vectors of C from entry (i, j) on, held in registers over all of k.
+        #[inline(always)]
+        fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(
+            &mut self,
+            simd: S,
+            i: usize,
+            j: usize,
+        ) {
+            let mut acc = [[simd.splat_f32s(0.0); VECTORS]; ROWS];
+            let rows: [&[f32]; ROWS] =
+                std::array::from_fn(|r| &self.a[(i + r) * self.row_stride..]);
+            for p in 0..self.k {
+                let b = S::as_simd_f32s(&self.b[p * self.n + j..(p + 1) * self.n]).0;
+                let b = &b[..VECTORS];
                 for r in 0..ROWS {
-                    let a = a[(i + r) * row_stride + p * col_stride];
-                    for l in 0..LANES {
-                        acc[r][l] = a.mul_add(b[l], acc[r][l]);
+                    let a = simd.splat_f32s(rows[r][p * self.col_stride]);
+                    for v in 0..VECTORS {
+                        acc[r][v] = simd.mul_add_e_f32s(a, b[v], acc[r][v]);
                     }
                 }
             }
             for r in 0..ROWS {
-                c[(i + r) * n + j..][..LANES].copy_from_slice(&acc[r]);
+                let c = &mut self.c[(i + r) * self.n + j..(i + r + 1) * self.n];
+                S::as_mut_simd_f32s(c).0[..VECTORS].copy_from_slice(&acc[r]);
             }
-            i += ROWS;
         }
-        while i < m {
-            let mut acc = [0.0f32; LANES];
-            for p in 0..k {
-                let b: &[f32; LANES] = b[p * n + j..].first_chunk().expect("n is a multiple");
-                let a = a[i * row_stride + p * col_stride];
-                for l in 0..LANES {
-                    acc[l] = a.mul_add(b[l], acc[l]);
-                }
+
+        #[inline(always)]
+        fn columns<S: Simd, const VECTORS: usize>(&mut self, simd: S, j: usize) {
+            let mut i = 0;
+            while i + 6 <= self.m {
+                self.tile::<S, 6, VECTORS>(simd, i, j);
+                i += 6;
             }
-            c[i * n + j..][..LANES].copy_from_slice(&acc);
-            i += 1;
+            if i + 3 <= self.m {
+                self.tile::<S, 3, VECTORS>(simd, i, j);
+                i += 3;
+            }
+            while i < self.m {
+                self.tile::<S, 1, VECTORS>(simd, i, j);
+                i += 1;
+            }
         }
     }
+
+    impl WithSimd for Product<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(mut self, simd: S) {
+            let mut j = 0;
+            while j + 2 * S::F32_LANES <= self.n {
+                self.columns::<S, 2>(simd, j);
+                j += 2 * S::F32_LANES;
+            }
+            while j < self.n {
+                self.columns::<S, 1>(simd, j);
+                j += S::F32_LANES;
+            }
+        }
+    }
+
+    Arch::new().dispatch(Product { c, a, row_stride, col_stride, b, m, n, k });
 }
 
 #[cfg(test)]

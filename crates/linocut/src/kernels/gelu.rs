@@ -88,6 +88,7 @@ fn forward_rows(pre: &mut [f32], bias: &[f32], out: &mut [f32], f: impl Fn(f32) 
         #[inline(always)]
         || {
             for (pre, out) in pre.chunks_exact_mut(width).zip(out.chunks_exact_mut(width)) {
+                let (pre, bias, out) = (&mut pre[..width], &bias[..width], &mut out[..width]);
                 for j in 0..width {
                     pre[j] += bias[j];
                     out[j] = f(pre[j]);

@@ -59,8 +59,9 @@ impl LayerNorm<'_> {
                     || {
                         for (i, stats) in stats.chunks_exact_mut(2).enumerate() {
                             let row = i * width..(i + 1) * width;
-                            let sum = &mut sum[row.clone()];
-                            let residual = &residual[row.clone()];
+                            let sum = &mut sum[row.clone()][..width];
+                            let residual = &residual[row.clone()][..width];
+                            let bias = &bias[..width];
                             let first = ((task * ROWS_PER_TASK + i) * width) as u32;
                             match dropout {
                                 Some(d) => {
@@ -85,7 +86,8 @@ impl LayerNorm<'_> {
     #[inline(always)]
     fn row(&self, x: &[f32], out: &mut [f32], stats: &mut [f32]) {
         let width = self.scale.len();
-        let (x, out, shift) = (&x[..width], &mut out[..width], &self.shift[..width]);
+        let (x, out) = (&x[..width], &mut out[..width]);
+        let (scale, shift) = (&self.scale[..width], &self.shift[..width]);
         let mean = sum(
             width,
             #[inline(always)]
@@ -98,7 +100,7 @@ impl LayerNorm<'_> {
         ) / width as f32;
         let rstd = 1.0 / (variance + self.eps).sqrt();
         for j in 0..width {
-            out[j] = ((x[j] - mean) * rstd).mul_add(self.scale[j], shift[j]);
+            out[j] = ((x[j] - mean) * rstd).mul_add(scale[j], shift[j]);
         }
         stats[0] = mean;
         stats[1] = rstd;
@@ -118,10 +120,11 @@ impl LayerNorm<'_> {
                     || {
                         for (i, stats) in stats.chunks_exact(2).enumerate() {
                             let row = i * width..(i + 1) * width;
-                            let (x, grad) = (&x[row.clone()], &mut grad[row]);
+                            let (x, grad) = (&x[row.clone()][..width], &mut grad[row][..width]);
+                            let scale = &self.scale[..width];
                             let (mean, rstd) = (stats[0], stats[1]);
                             for j in 0..width {
-                                grad[j] *= self.scale[j];
+                                grad[j] *= scale[j];
                             }
                             let g = sum(
                                 width,
@@ -165,6 +168,7 @@ pub fn add_parameter_grads(
                 || {
                     let (start, n) = (task * COLUMNS, scale_grad.len());
                     let (mut scale_acc, mut shift_acc) = ([0.0f32; COLUMNS], [0.0f32; COLUMNS]);
+                    let (scale_acc, shift_acc) = (&mut scale_acc[..n], &mut shift_acc[..n]);
                     for (row, stats) in stats.chunks_exact(2).enumerate() {
                         let at = row * width + start;
                         let (x, grad) = (&x[at..at + n], &grad[at..at + n]);

@@ -13,7 +13,9 @@ pub fn sample(effective: &mut [f32], weight: &[f32], scores: &[f32], key: u64) {
         dispatch(
             #[inline(always)]
             || {
-                for i in 0..effective.len() {
+                let n = effective.len();
+                let (weight, scores) = (&weight[..n], &scores[..n]);
+                for i in 0..n {
                     let kept = random::uniform(key, at + i as u32) < sigmoid(scores[i]);
                     effective[i] = if kept { weight[i] } else { 0.0 };
                 }
@@ -25,9 +27,16 @@ pub fn sample(effective: &mut [f32], weight: &[f32], scores: &[f32], key: u64) {
 /// effective = weight where score ≥ 0, else 0.
 pub fn threshold(effective: &mut [f32], weight: &[f32], scores: &[f32]) {
     for_chunks(effective, weight, scores, |_, effective, weight, scores| {
-        for i in 0..effective.len() {
-            effective[i] = if scores[i] >= 0.0 { weight[i] } else { 0.0 };
-        }
+        dispatch(
+            #[inline(always)]
+            || {
+                let n = effective.len();
+                let (weight, scores) = (&weight[..n], &scores[..n]);
+                for i in 0..n {
+                    effective[i] = if scores[i] >= 0.0 { weight[i] } else { 0.0 };
+                }
+            },
+        );
     });
 }
 
@@ -53,7 +62,9 @@ pub fn score_grad(grad: &mut [f32], weight: &[f32], scores: &[f32]) {
         dispatch(
             #[inline(always)]
             || {
-                for i in 0..grad.len() {
+                let n = grad.len();
+                let (weight, scores) = (&weight[..n], &scores[..n]);
+                for i in 0..n {
                     let p = sigmoid(scores[i]);
                     grad[i] *= weight[i] * (p * (1.0 - p));
                 }

@@ -14,10 +14,12 @@ pub(super) const LANES: usize = 16;
 /// the degree-6 Taylor polynomial on |r| ≤ ln 2 / 2.
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
-    // Adding and subtracting 1.5·2²³ rounds to the nearest integer.
+    // Adding 1.5·2²³ rounds to the nearest integer, which then stands in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
-    let x = x.clamp(-87.336_54, 88.376_26);
-    let n = x.mul_add(std::f32::consts::LOG2_E, ROUND) - ROUND;
+    let x = if x > -87.336_54 { x } else { -87.336_54 };
+    let x = if x < 88.376_26 { x } else { 88.376_26 };
+    let rounded = x.mul_add(std::f32::consts::LOG2_E, ROUND);
+    let n = rounded - ROUND;
     let r = n.mul_add(-0.693_359_4, x);
     let r = n.mul_add(2.121_944_4e-4, r);
     let p = r.mul_add(1.0 / 720.0, 1.0 / 120.0);
@@ -25,8 +27,8 @@ pub(super) fn exp(x: f32) -> f32 {
     let p = p.mul_add(r, 1.0 / 6.0);
     let p = p.mul_add(r, 0.5);
     let p = p.mul_add(r * r, r) + 1.0;
-    // Exact: n is a whole number in −126..=127.
-    let scale = f32::from_bits(((n as i32 + 127) as u32) << 23);
+    let exponent = rounded.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127);
+    let scale = f32::from_bits(exponent << 23);
     p * scale
 }
 
@@ -40,7 +42,8 @@ pub(super) fn sigmoid(x: f32) -> f32 {
 /// and XLA use, ±1 beyond.
 #[inline(always)]
 pub(super) fn erf(x: f32) -> f32 {
-    let x = x.clamp(-4.0, 4.0);
+    let x = if x > -4.0 { x } else { -4.0 };
+    let x = if x < 4.0 { x } else { 4.0 };
     let z = x * x;
     let p = z.mul_add(-2.726_142_3e-10, 2.770_681_4e-8);
     let p = p.mul_add(z, -2.101_024e-6);
@@ -78,6 +81,19 @@ pub(super) fn sum(len: usize, f: impl Fn(usize) -> f32) -> f32 {
         width /= 2;
     }
     acc[0]
+}
+
+/// The largest entry; −∞ of none.
+#[inline(always)]
+pub(super) fn maximum(x: &[f32]) -> f32 {
+    let mut most = [f32::NEG_INFINITY; LANES];
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    for chunk in chunks {
+        for l in 0..LANES {
+            most[l] = if chunk[l] > most[l] { chunk[l] } else { most[l] };
+        }
+    }
+    rest.iter().chain(&most).fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a })
 }
 
 #[cfg(test)]

@@ -48,8 +48,10 @@ pub fn add_bias(x: &mut [f32], bias: &[f32]) {
         dispatch(
             #[inline(always)]
             || {
-                for row in rows.chunks_exact_mut(bias.len()) {
-                    for j in 0..bias.len() {
+                let width = bias.len();
+                for row in rows.chunks_exact_mut(width) {
+                    let (row, bias) = (&mut row[..width], &bias[..width]);
+                    for j in 0..width {
                         row[j] += bias[j];
                     }
                 }
