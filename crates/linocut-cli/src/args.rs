@@ -1,5 +1,7 @@
 //! The command line as typed.
 
+use crate::eval::EvalArgs;
+use crate::predict::PredictArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use linocut::cut::StoreType;
 use linocut::data::Problem;
@@ -17,6 +19,8 @@ pub(crate) struct Cli {
 #[derive(Subcommand)]
 pub(crate) enum Command {
     Train(TrainArgs),
+    Eval(EvalArgs),
+    Predict(PredictArgs),
 }
 
 /// The base, named alike by every command that needs it.
