@@ -1,7 +1,10 @@
 //! The command line as typed.
 
 use crate::eval::EvalArgs;
+use crate::export::ExportArgs;
+use crate::inspect::InspectArgs;
 use crate::predict::PredictArgs;
+use crate::verify::VerifyArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use linocut::cut::StoreType;
 use linocut::data::Problem;
@@ -21,6 +24,9 @@ pub(crate) enum Command {
     Train(TrainArgs),
     Eval(EvalArgs),
     Predict(PredictArgs),
+    Inspect(InspectArgs),
+    Verify(VerifyArgs),
+    Export(ExportArgs),
 }
 
 /// The base, named alike by every command that needs it.

@@ -3,6 +3,8 @@
 mod args;
 mod base;
 mod eval;
+mod export;
+mod inspect;
 mod interrupt;
 mod model;
 mod output;
@@ -11,6 +13,7 @@ mod progress;
 mod scores;
 mod task;
 mod train;
+mod verify;
 
 use args::{Cli, Command};
 use clap::Parser;
@@ -40,5 +43,8 @@ fn run(cli: Cli) -> Result<()> {
         Command::Train(args) => train::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Predict(args) => predict::run(args),
+        Command::Inspect(args) => inspect::run(args),
+        Command::Verify(args) => verify::run(args),
+        Command::Export(args) => export::run(args),
     }
 }
