@@ -40,6 +40,10 @@ pub(crate) struct BaseArgs {
     /// Threads to compute with [default: all cores]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
+
+    /// No progress on standard error
+    #[arg(long, short)]
+    pub quiet: bool,
 }
 
 /// Columns of a table of texts.
@@ -177,10 +181,6 @@ pub(crate) struct TrainArgs {
     /// Print the results as JSON
     #[arg(long)]
     pub json: bool,
-
-    /// No progress on standard error
-    #[arg(long, short)]
-    pub quiet: bool,
 
     /// Folder with task.json, train.tsv and dev.tsv (or .csv, .jsonl, .parquet)
     #[arg(long, value_name = "DIR", conflicts_with_all = ["train", "dev"], help_heading = "Task")]

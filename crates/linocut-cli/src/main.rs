@@ -4,6 +4,8 @@ mod args;
 mod base;
 mod eval;
 mod export;
+#[cfg(feature = "hub")]
+mod hub;
 mod inspect;
 mod interrupt;
 mod model;

@@ -20,7 +20,7 @@ pub(crate) fn run(args: TrainArgs) -> Result<()> {
     let options = options(&args, task.train.rows(), base.config().layers)?;
     options.check()?;
     base.check_max_length(options.max_length)?;
-    let mut progress = Progress::new(args.quiet);
+    let mut progress = Progress::new(args.base.quiet);
     progress.say(&describe(&task, &options, &base.name));
 
     let folder = args.out.parent().filter(|p| !p.as_os_str().is_empty());

@@ -105,9 +105,11 @@ pub(super) fn readme(card: &Card) -> String {
     let texts = if card.pairs { "a pair of texts" } else { "a text" };
     let mut text = format!(
         "# {task}\n\n\
-         Predicts {predicts} {texts}. A linocut cut of `{base}` and that base, merged into one\n\
-         model for Hugging Face Transformers: `{class}`, {pooling} pooling, at most {length}\n\
-         tokens.\n\n",
+         Predicts {predicts} {texts}: a linocut cut of `{base}` and that base,\n\
+         merged into one model for Hugging Face Transformers.\n\n\
+         - class: `{class}`\n\
+         - pooling: {pooling}\n\
+         - longest text: {length} tokens\n\n",
         task = card.task,
         base = card.base.name,
         length = card.max_length,
@@ -120,7 +122,7 @@ pub(super) fn readme(card: &Card) -> String {
         "```python\n\
          from transformers import AutoModelForSequenceClassification, AutoTokenizer\n\n\
          folder = \".\"\n\
-         tokenizer = AutoTokenizer.from_pretrained(folder)\n\
+         tokenizer = AutoTokenizer.from_pretrained(folder{trust})\n\
          model = AutoModelForSequenceClassification.from_pretrained(folder{trust}).eval()\n\
          logits = model(**tokenizer({call}, truncation=True, return_tensors=\"pt\")).logits\n\
          ```\n",

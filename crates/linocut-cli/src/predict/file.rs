@@ -53,7 +53,7 @@ pub(super) fn run(args: &PredictArgs, input: &Path) -> Result<()> {
     if matches!(format, Format::Tsv) {
         check_labels(&card.labels)?;
     }
-    let bar = progress(args.quiet, texts.len());
+    let bar = progress(args.base.quiet, texts.len());
     let logits = model.logits(&texts, pairs.as_deref(), |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();
     let predictions = Predictions::new(card, logits.values, args.logits);

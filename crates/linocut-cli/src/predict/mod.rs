@@ -70,10 +70,6 @@ pub(crate) struct PredictArgs {
     /// Add the raw logits
     #[arg(long)]
     pub logits: bool,
-
-    /// No progress on standard error
-    #[arg(long, short)]
-    pub quiet: bool,
 }
 
 pub(crate) fn run(args: PredictArgs) -> Result<()> {
