@@ -1,5 +1,10 @@
 //! The command line as typed.
 
+use crate::eval::EvalArgs;
+use crate::export::ExportArgs;
+use crate::inspect::InspectArgs;
+use crate::predict::PredictArgs;
+use crate::verify::VerifyArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use linocut::cut::StoreType;
 use linocut::data::Problem;
@@ -17,6 +22,11 @@ pub(crate) struct Cli {
 #[derive(Subcommand)]
 pub(crate) enum Command {
     Train(TrainArgs),
+    Eval(EvalArgs),
+    Predict(PredictArgs),
+    Inspect(InspectArgs),
+    Verify(VerifyArgs),
+    Export(ExportArgs),
 }
 
 /// The base, named alike by every command that needs it.
@@ -30,6 +40,10 @@ pub(crate) struct BaseArgs {
     /// Threads to compute with [default: all cores]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
+
+    /// No progress on standard error
+    #[arg(long, short)]
+    pub quiet: bool,
 }
 
 /// Columns of a table of texts.
@@ -167,10 +181,6 @@ pub(crate) struct TrainArgs {
     /// Print the results as JSON
     #[arg(long)]
     pub json: bool,
-
-    /// No progress on standard error
-    #[arg(long, short)]
-    pub quiet: bool,
 
     /// Folder with task.json, train.tsv and dev.tsv (or .csv, .jsonl, .parquet)
     #[arg(long, value_name = "DIR", conflicts_with_all = ["train", "dev"], help_heading = "Task")]

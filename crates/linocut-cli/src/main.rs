@@ -2,10 +2,20 @@
 
 mod args;
 mod base;
+mod eval;
+mod export;
+#[cfg(feature = "hub")]
+mod hub;
+mod inspect;
 mod interrupt;
+mod model;
+mod output;
+mod predict;
 mod progress;
+mod scores;
 mod task;
 mod train;
+mod verify;
 
 use args::{Cli, Command};
 use clap::Parser;
@@ -17,7 +27,10 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            if output::is_closed_pipe(&error) {
+                return ExitCode::SUCCESS;
+            }
+            output::print_error(&error);
             match error.kind() {
                 // As clap's own errors.
                 ErrorKind::Config => ExitCode::from(2),
@@ -30,5 +43,10 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Train(args) => train::run(args),
+        Command::Eval(args) => eval::run(args),
+        Command::Predict(args) => predict::run(args),
+        Command::Inspect(args) => inspect::run(args),
+        Command::Verify(args) => verify::run(args),
+        Command::Export(args) => export::run(args),
     }
 }

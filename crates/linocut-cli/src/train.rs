@@ -4,7 +4,7 @@ use crate::args::{ClassWeightsName, MethodName, SamplingName, TrainArgs};
 use crate::interrupt;
 use crate::progress::Progress;
 use crate::task::Task;
-use linocut::model::Layout;
+use linocut::model::{Layout, ModelConfig};
 use linocut::tune::{
     self, ClassWeights, Event, Method, Outcome, Sampling, Selection, Storage, TrainOptions,
 };
@@ -17,10 +17,10 @@ pub(crate) fn run(args: TrainArgs) -> Result<()> {
     check_output(&args, &state)?;
     let task = Task::read(&args)?;
     let base = args.base.open(args.pooling.map(Into::into))?;
-    let options = options(&args, task.train.rows(), base.config().layers)?;
+    let options = options(&args, task.train.rows(), base.config())?;
     options.check()?;
     base.check_max_length(options.max_length)?;
-    let mut progress = Progress::new(args.quiet);
+    let mut progress = Progress::new(args.base.quiet);
     progress.say(&describe(&task, &options, &base.name));
 
     let folder = args.out.parent().filter(|p| !p.as_os_str().is_empty());
@@ -88,8 +88,8 @@ fn check_output(args: &TrainArgs, state: &Path) -> Result<()> {
     }
 }
 
-fn options(args: &TrainArgs, rows: usize, layers: usize) -> Result<TrainOptions> {
-    let parse = |text: &String| Selection::parse_layers(text, layers);
+fn options(args: &TrainArgs, rows: usize, base: &ModelConfig) -> Result<TrainOptions> {
+    let parse = |text: &String| Selection::parse_layers(text, base.layers);
     let selection =
         Selection { layers: args.layers.as_ref().map(parse).transpose()?, only: args.only.clone() };
     let masks = [
@@ -149,7 +149,7 @@ fn options(args: &TrainArgs, rows: usize, layers: usize) -> Result<TrainOptions>
         mask_lr: args.mask_lr.unwrap_or(default.mask_lr),
         head_lr: args.head_lr.unwrap_or(default.head_lr),
         warmup: args.warmup.unwrap_or(default.warmup),
-        max_length: args.max_length.unwrap_or(default.max_length),
+        max_length: args.max_length.unwrap_or(default.max_length.min(base.positions)),
         seed: args.seed,
         early_stop: args.early_stop,
         eval_every: args.eval_every,

@@ -1,0 +1,113 @@
+//! `linocut eval`
+
+use crate::args::{BaseArgs, ColumnArgs};
+use crate::model::{TaskModel, note_texts_cut};
+use crate::output::print;
+use crate::scores;
+use clap::Args;
+use linocut::data::{Dataset, Table, TaskFolder, TaskSpec};
+use linocut::{Error, ErrorKind, Result, tune};
+use serde_json::json;
+use std::path::PathBuf;
+
+/// Score a cut on labelled rows.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  linocut eval trec6.cut --base models/all-minilm-l6-v2 --task tasks/trec6
+  linocut eval queue.cut --base models/all-minilm-l6-v2 --data july.csv --text body --label queue")]
+pub(crate) struct EvalArgs {
+    /// Cut to score
+    #[arg(value_name = "CUT")]
+    pub cut: PathBuf,
+
+    #[command(flatten)]
+    pub base: BaseArgs,
+
+    /// Folder with task.json, whose dev rows are scored
+    #[arg(long, value_name = "DIR", conflicts_with = "data")]
+    pub task: Option<PathBuf>,
+
+    /// Rows to score: TSV, CSV, JSONL or Parquet
+    #[arg(long, value_name = "FILE", required_unless_present = "task")]
+    pub data: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub columns: ColumnArgs,
+
+    /// Read at most this many rows
+    #[arg(long, value_name = "ROWS")]
+    pub limit: Option<usize>,
+
+    /// Print the scores as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+pub(crate) fn run(args: EvalArgs) -> Result<()> {
+    let (file, spec) = rows(&args)?;
+    let model = TaskModel::open(&args.cut, &args.base)?;
+    let card = model.cut.card();
+    let table = Table::read(&file, args.limit)?;
+    let data = Dataset::evaluation(&table, &spec, card.problem, &card.labels)?;
+    let place = file.display().to_string();
+    model.check_pairs(data.pairs.is_some(), &place, "name the columns: --text and --text-pair")?;
+    let logits = model.logits(&data.texts, data.pairs.as_deref(), |_| {})?;
+    let evaluation = tune::evaluate(&data, &logits.values, spec.metric.as_ref())?;
+    if args.json {
+        let classes = data.labels.iter().zip(&evaluation.classes);
+        let classes: Vec<_> = classes
+            .map(|(label, class)| {
+                json!({
+                    "label": label,
+                    "precision": class.precision,
+                    "recall": class.recall,
+                    "f1": class.f1,
+                    "support": class.support,
+                })
+            })
+            .collect();
+        let result = json!({
+            "cut": args.cut,
+            "task": card.task,
+            "data": file,
+            "rows": evaluation.metrics.rows,
+            "texts_cut": logits.texts_cut,
+            "primary": evaluation.metrics.primary,
+            "metrics": evaluation.metrics.values,
+            "classes": classes,
+            "confusion": evaluation.confusion.as_ref().map(|c| &c.counts),
+        });
+        return print(&format!("{result}\n"));
+    }
+    note_texts_cut(logits.texts_cut, card.max_length);
+    print(&scores::text(&evaluation, &data.labels))
+}
+
+/// The file to score and how to read it.
+fn rows(args: &EvalArgs) -> Result<(PathBuf, TaskSpec)> {
+    let (file, mut spec) = match (&args.task, &args.data) {
+        (Some(folder), _) => {
+            let task = TaskFolder::open(folder)?;
+            let dev = task.dev.ok_or_else(|| {
+                let message = format!("{} has no dev rows", folder.display());
+                Error::new(ErrorKind::Data, message)
+                    .with_hint("expected dev.tsv, .csv, .jsonl or .parquet; or name a file: --data")
+            })?;
+            (dev, task.spec)
+        }
+        (None, Some(file)) => (file.clone(), TaskSpec::default()),
+        (None, None) => {
+            return Err(Error::new(ErrorKind::Config, "neither --task nor --data was given"));
+        }
+    };
+    let columns = &args.columns;
+    if columns.text.is_some() {
+        spec.text.clone_from(&columns.text);
+        spec.pair.clone_from(&columns.text_pair);
+    }
+    if columns.label.is_some() {
+        spec.label.clone_from(&columns.label);
+    }
+    Ok((file, spec))
+}

@@ -1,0 +1,114 @@
+//! `linocut export`
+
+mod folder;
+mod texts;
+
+use crate::args::BaseArgs;
+use crate::model::TaskModel;
+use crate::output::print;
+use crate::train::bytes;
+use clap::Args;
+use linocut::checkpoint::{write_atomically, write_safetensors};
+use linocut::model::Pooling;
+use linocut::{Error, Result};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// Write base and cut together as a Hugging Face model folder.
+///
+/// `transformers` loads it and computes the same logits. With `cls` pooling it is a plain
+/// BertForSequenceClassification; with mean or first-token pooling the folder brings its own class,
+/// to be loaded with trust_remote_code=True.
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  linocut export trec6.cut --base models/all-minilm-l6-v2 --out trec6-hf
+  python -c \"from transformers import pipeline; print(pipeline('text-classification', 'trec6-hf', \
+trust_remote_code=True)('Who wrote Faust?'))\"")]
+pub(crate) struct ExportArgs {
+    /// Cut to export
+    #[arg(value_name = "CUT")]
+    pub cut: PathBuf,
+
+    #[command(flatten)]
+    pub base: BaseArgs,
+
+    /// Folder to write
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+
+    /// Replace an earlier export
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// Tokenizer files that are copied as they are, where the base has them.
+const COPIED: [&str; 3] = ["special_tokens_map.json", "vocab.txt", "added_tokens.json"];
+
+pub(crate) fn run(args: ExportArgs) -> Result<()> {
+    folder::check(&args.out, args.force)?;
+    let model = TaskModel::open(&args.cut, &args.base)?;
+    folder::write(&args.out, |to| fill(&model, to))?;
+    let class = texts::class(model.cut.card().pooling);
+    let weights = args.out.join("model.safetensors");
+    let size = weights.metadata().map_err(|e| Error::io(&weights, "read", e))?.len();
+    print(&format!("{}: {class}, {}\n", args.out.display(), bytes(size)))
+}
+
+/// Writes all files into the folder `to`.
+fn fill(model: &TaskModel, to: &Path) -> Result<()> {
+    let (base, cut) = (&model.base, &model.cut);
+    let card = cut.card();
+    let config = texts::config(read_json(&base.folder, "config.json")?, card);
+    write_json(&to.join("config.json"), &config)?;
+    let tokenizer = read_json(&base.folder, "tokenizer.json")?;
+    write_json(&to.join("tokenizer.json"), &texts::tokenizer(tokenizer, card.max_length))?;
+    let settings = match base.folder.join("tokenizer_config.json").exists() {
+        true => read_json(&base.folder, "tokenizer_config.json")?,
+        false => texts::plain_tokenizer_config(),
+    };
+    let settings = texts::tokenizer_config(settings, card.max_length);
+    write_json(&to.join("tokenizer_config.json"), &settings)?;
+    for name in COPIED {
+        let from = base.folder.join(name);
+        if from.exists() {
+            let content = std::fs::read(&from).map_err(|e| Error::io(&from, "read", e))?;
+            write_atomically(&to.join(name), |out| out.write_all(&content))?;
+        }
+    }
+    if card.pooling != Pooling::Cls {
+        let module = include_str!("modeling_linocut.py");
+        write_text(&to.join("modeling_linocut.py"), module)?;
+    }
+    write_text(&to.join("README.md"), &texts::readme(card))?;
+
+    // A pooler that is not read would be an unexpected tensor to the class that does without.
+    let read = |name: &str| card.pooling == Pooling::Cls || !name.starts_with("pooler.");
+    let tensors = base.weights.layout().tensors().iter().enumerate();
+    let encoder = tensors
+        .filter(|(_, spec)| read(&spec.name))
+        .map(|(i, spec)| (format!("bert.{}", spec.name), spec.shape.clone(), base.weights.at(i)));
+    let (weight, bias) = (&model.head.weight[..], &model.head.bias[..]);
+    let head = [
+        ("classifier.weight".to_string(), vec![card.outputs, base.config().hidden], weight),
+        ("classifier.bias".to_string(), vec![card.outputs], bias),
+    ];
+    write_safetensors(&to.join("model.safetensors"), encoder.chain(head))
+}
+
+fn read_json(folder: &Path, name: &str) -> Result<Value> {
+    let path = folder.join(name);
+    let content = std::fs::read(&path).map_err(|e| Error::io(&path, "read", e))?;
+    serde_json::from_slice(&content).map_err(|e| {
+        let message = format!("{} is not JSON: {e}", path.display());
+        Error::new(linocut::ErrorKind::Base, message).with_source(e)
+    })
+}
+
+fn write_json(path: &Path, value: &Value) -> Result<()> {
+    write_text(path, &format!("{value:#}\n"))
+}
+
+fn write_text(path: &Path, text: &str) -> Result<()> {
+    write_atomically(path, |out| out.write_all(text.as_bytes()))
+}

@@ -1,0 +1,68 @@
+"""A BERT encoder with mean or first-token pooling and a linear head.
+
+BertForSequenceClassification reads the first token through BERT's pooler. This model reads the mean
+of all tokens, or the first token as it is; `linocut_pooling` in config.json says which.
+"""
+
+from torch import nn
+from transformers import BertConfig, BertModel, BertPreTrainedModel
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+
+class LinocutConfig(BertConfig):
+    # Not "bert": loaded as that, the pooler would be missing and silently drawn at random.
+    model_type = "linocut_bert"
+
+    def __init__(self, linocut_pooling="mean", **kwargs):
+        super().__init__(**kwargs)
+        self.linocut_pooling = linocut_pooling
+
+
+class LinocutForSequenceClassification(BertPreTrainedModel):
+    config_class = LinocutConfig
+
+    def __init__(self, config):
+        super().__init__(config)
+        if config.linocut_pooling not in ("mean", "first"):
+            raise ValueError(f"linocut_pooling is {config.linocut_pooling!r}, expected mean or first")
+        self.num_labels = config.num_labels
+        self.bert = BertModel(config, add_pooling_layer=False)
+        dropout = config.classifier_dropout
+        self.dropout = nn.Dropout(config.hidden_dropout_prob if dropout is None else dropout)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids=None,
+        attention_mask=None,
+        token_type_ids=None,
+        position_ids=None,
+        inputs_embeds=None,
+        labels=None,
+        **kwargs,
+    ):
+        hidden = self.bert(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            token_type_ids=token_type_ids,
+            position_ids=position_ids,
+            inputs_embeds=inputs_embeds,
+        ).last_hidden_state
+        if self.config.linocut_pooling == "first":
+            pooled = hidden[:, 0]
+        elif attention_mask is None:
+            pooled = hidden.mean(dim=1)
+        else:
+            kept = attention_mask.unsqueeze(-1).to(hidden.dtype)
+            pooled = (hidden * kept).sum(dim=1) / kept.sum(dim=1).clamp(min=1)
+        logits = self.classifier(self.dropout(pooled))
+        loss = None
+        if labels is not None:
+            if self.config.problem_type == "regression":
+                loss = nn.functional.mse_loss(logits.squeeze(-1), labels.to(logits.dtype))
+            elif self.config.problem_type == "multi_label_classification":
+                loss = nn.functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
+            else:
+                loss = nn.functional.cross_entropy(logits, labels)
+        return SequenceClassifierOutput(loss=loss, logits=logits)

@@ -1,0 +1,140 @@
+//! The JSON files and the README of an exported folder.
+
+use linocut::cut::Card;
+use linocut::data::Problem;
+use linocut::model::Pooling;
+use serde_json::{Map, Value, json};
+
+/// Key in config.json that marks a folder as an export, with the cut's identity below it.
+pub(super) const MARK: &str = "linocut";
+
+/// The class that loads the folder.
+pub(super) fn class(pooling: Pooling) -> &'static str {
+    match pooling {
+        Pooling::Cls => "BertForSequenceClassification",
+        Pooling::Mean | Pooling::First => "LinocutForSequenceClassification",
+    }
+}
+
+/// The base's config.json with the task's labels and the class that computes it.
+pub(super) fn config(mut config: Value, card: &Card) -> Value {
+    let Some(fields) = config.as_object_mut() else { return config };
+    // The weights are written as float32, wherever the base came from.
+    for field in ["_name_or_path", "torch_dtype", "dtype", "transformers_version", "auto_map"] {
+        fields.remove(field);
+    }
+    let mut set = |field: &str, value: Value| drop(fields.insert(field.into(), value));
+    set("architectures", json!([class(card.pooling)]));
+    set("model_type", json!("bert"));
+    if card.pooling != Pooling::Cls {
+        set("model_type", json!("linocut_bert"));
+        set("linocut_pooling", json!(card.pooling.name()));
+        set(
+            "auto_map",
+            json!({
+                "AutoConfig": "modeling_linocut.LinocutConfig",
+                "AutoModelForSequenceClassification":
+                    "modeling_linocut.LinocutForSequenceClassification",
+            }),
+        );
+    }
+    let labels = match card.problem {
+        Problem::Regression => vec!["value".to_string()],
+        _ => card.labels.clone(),
+    };
+    // Transformers takes the number of outputs from the number of labels.
+    let numbered = labels.iter().enumerate();
+    let id2label: Map<String, Value> =
+        numbered.clone().map(|(i, label)| (i.to_string(), json!(label))).collect();
+    let label2id: Map<String, Value> =
+        numbered.map(|(i, label)| (label.clone(), json!(i))).collect();
+    set("id2label", Value::Object(id2label));
+    set("label2id", Value::Object(label2id));
+    set("problem_type", json!(problem_type(card.problem)));
+    set(
+        MARK,
+        json!({"task": card.task, "base": card.base, "method": card.method, "format": card.format}),
+    );
+    config
+}
+
+fn problem_type(problem: Problem) -> &'static str {
+    match problem {
+        Problem::SingleLabel => "single_label_classification",
+        Problem::MultiLabel => "multi_label_classification",
+        Problem::Regression => "regression",
+    }
+}
+
+/// tokenizer.json that cuts texts where the cut does, and does not pad.
+pub(super) fn tokenizer(mut tokenizer: Value, max_length: usize) -> Value {
+    let direction = match &tokenizer["truncation"]["direction"] {
+        Value::Null => json!("Right"),
+        given => given.clone(),
+    };
+    tokenizer["truncation"] = json!({
+        "direction": direction,
+        "max_length": max_length,
+        "strategy": "LongestFirst",
+        "stride": 0,
+    });
+    tokenizer["padding"] = Value::Null;
+    tokenizer
+}
+
+/// For a base without tokenizer_config.json: what Transformers assumes of BERT.
+pub(super) fn plain_tokenizer_config() -> Value {
+    json!({"tokenizer_class": "BertTokenizer"})
+}
+
+/// tokenizer_config.json, `truncation=True` meaning the cut's length.
+pub(super) fn tokenizer_config(mut settings: Value, max_length: usize) -> Value {
+    settings["model_max_length"] = json!(max_length);
+    settings
+}
+
+pub(super) fn readme(card: &Card) -> String {
+    let own = card.pooling != Pooling::Cls;
+    let trust = if own { ", trust_remote_code=True" } else { "" };
+    let (pooling, class) = (card.pooling.name(), class(card.pooling));
+    let predicts = match card.problem {
+        Problem::SingleLabel => "one of the labels below for",
+        Problem::MultiLabel => "any of the labels below for",
+        Problem::Regression => "a number for",
+    };
+    let texts = if card.pairs { "a pair of texts" } else { "a text" };
+    let mut text = format!(
+        "# {task}\n\n\
+         Predicts {predicts} {texts}: a linocut cut of `{base}` and that base,\n\
+         merged into one model for Hugging Face Transformers.\n\n\
+         - class: `{class}`\n\
+         - pooling: {pooling}\n\
+         - longest text: {length} tokens\n\n",
+        task = card.task,
+        base = card.base.name,
+        length = card.max_length,
+    );
+    if own {
+        text += "Transformers has no class with this pooling: `modeling_linocut.py` brings one, hence\n\
+                 `trust_remote_code=True`.\n\n";
+    }
+    text += &format!(
+        "```python\n\
+         from transformers import AutoModelForSequenceClassification, AutoTokenizer\n\n\
+         folder = \".\"\n\
+         tokenizer = AutoTokenizer.from_pretrained(folder{trust})\n\
+         model = AutoModelForSequenceClassification.from_pretrained(folder{trust}).eval()\n\
+         logits = model(**tokenizer({call}, truncation=True, return_tensors=\"pt\")).logits\n\
+         ```\n",
+        call = if card.pairs { "\"first text\", \"second text\"" } else { "\"some text\"" },
+    );
+    if !card.labels.is_empty() {
+        text += "\nLabels:\n\n";
+        card.labels.iter().enumerate().for_each(|(i, label)| text += &format!("- {i}: {label}\n"));
+    }
+    if !card.metrics.is_empty() {
+        text += "\nScores on the evaluation rows:\n\n";
+        card.metrics.iter().for_each(|(name, value)| text += &format!("- {name}: {value:.4}\n"));
+    }
+    text + &format!("\nBase fingerprint: `{}`\n", card.base.fingerprint)
+}

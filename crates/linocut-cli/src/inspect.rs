@@ -1,0 +1,219 @@
+//! `linocut inspect`
+
+use crate::output::{aligned, print, shortened};
+use crate::train::bytes;
+use clap::Args;
+use linocut::Result;
+use linocut::checkpoint::canonical;
+use linocut::cut::{Card, Cut, Sizes, TensorNote};
+use linocut::data::Problem;
+use linocut::model::Kind;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Say what a cut is, what it was trained for and where its bytes go. Needs no base.
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  linocut inspect trec6.cut")]
+pub(crate) struct InspectArgs {
+    /// Cut to describe
+    #[arg(value_name = "CUT")]
+    pub cut: PathBuf,
+
+    /// Print everything as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+pub(crate) fn run(args: InspectArgs) -> Result<()> {
+    let cut = Cut::read(&args.cut)?;
+    let (card, sizes) = (cut.card(), cut.sizes());
+    if args.json {
+        return print(&format!("{}\n", as_json(&args, card, &sizes)));
+    }
+    let mut text = about(card);
+    text.push('\n');
+    text += &size_table(&sizes);
+    for table in [zeros_table(card, &sizes), replaced_table(card, &sizes)] {
+        if !table.is_empty() {
+            text.push('\n');
+            text += &table;
+        }
+    }
+    print(&text)
+}
+
+fn as_json(args: &InspectArgs, card: &Card, sizes: &Sizes) -> Value {
+    let tensors: Map<String, Value> = card
+        .tensors
+        .iter()
+        .map(|(name, note)| {
+            let mut about = json!(note);
+            if let Some(zeros) = note.zeros {
+                about["sparsity"] = json!(zeros as f64 / entries(note) as f64);
+            }
+            about["bytes"] = json!(sizes.tensors.get(name));
+            (name.clone(), about)
+        })
+        .collect();
+    let mut about = json!(card);
+    about["tensors"] = Value::Object(tensors);
+    json!({
+        "cut": args.cut,
+        "card": about,
+        "bytes": {
+            "file": sizes.file,
+            "zeros": sizes.zeros,
+            "replaced": sizes.replaced,
+            "head": sizes.head,
+            "probes": sizes.probes,
+            "card": sizes.card,
+            "container": sizes.container,
+        },
+    })
+}
+
+fn entries(note: &TensorNote) -> u64 {
+    note.shape.iter().map(|&n| n as u64).product()
+}
+
+/// The task, its base and how it was trained.
+fn about(card: &Card) -> String {
+    let kind = match card.problem {
+        Problem::SingleLabel => format!("one of {} labels", card.labels.len()),
+        Problem::MultiLabel => format!("any of {} labels", card.labels.len()),
+        Problem::Regression => "a number".into(),
+    };
+    let texts = if card.pairs { "a pair of texts" } else { "a text" };
+    let pooling = card.pooling.name();
+    let mut lines = vec![
+        ("task", format!("{}: {kind} for {texts}", card.task)),
+        ("input", format!("at most {} tokens, {pooling} pooling", card.max_length)),
+    ];
+    if !card.labels.is_empty() {
+        lines.push(("labels", shortened(&card.labels.join(", "), 200)));
+    }
+    lines.push((
+        "base",
+        format!("{}, fingerprint {}…", card.base.name, short(&card.base.fingerprint)),
+    ));
+    lines.push(("tokenizer", format!("fingerprint {}…", short(&card.tokenizer))));
+    lines.push(("method", flat(&card.method)));
+    lines.push(("training", flat(&card.training)));
+    if !card.metrics.is_empty() {
+        let metrics = card.metrics.iter().map(|(name, value)| format!("{name} {value:.4}"));
+        lines.push(("metrics", metrics.collect::<Vec<_>>().join(", ")));
+    }
+    lines.iter().map(|(name, value)| format!("{name:<10} {value}\n")).collect()
+}
+
+/// The first characters of a fingerprint, enough for people to compare.
+fn short(fingerprint: &str) -> &str {
+    fingerprint.get(..12).unwrap_or(fingerprint)
+}
+
+/// A JSON object as `key value, key value`; the value of `name` stands first and alone.
+fn flat(value: &Value) -> String {
+    let Some(fields) = value.as_object() else { return value.to_string() };
+    let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_string);
+    let name = fields.get("name").map(plain);
+    let others = fields.iter().filter(|(key, _)| *key != "name");
+    let others = others.map(|(key, value)| format!("{} {}", key.replace('_', " "), plain(value)));
+    name.into_iter().chain(others).collect::<Vec<_>>().join(", ")
+}
+
+fn size_table(sizes: &Sizes) -> String {
+    let parts = [
+        ("file", sizes.file),
+        ("  zeros", sizes.zeros),
+        ("  replaced tensors", sizes.replaced),
+        ("  head", sizes.head),
+        ("  probes", sizes.probes),
+        ("  card", sizes.card),
+        ("  container", sizes.container),
+    ];
+    let rows = parts.iter().map(|(name, n)| vec![name.to_string(), bytes(*n)]);
+    aligned(&rows.collect::<Vec<_>>())
+}
+
+/// Zeros, entries and bytes of some masks together.
+#[derive(Clone, Copy, Default)]
+struct Sum {
+    zeros: u64,
+    entries: u64,
+    bytes: u64,
+}
+
+impl Sum {
+    fn add(&mut self, other: Sum) {
+        self.zeros += other.zeros;
+        self.entries += other.entries;
+        self.bytes += other.bytes;
+    }
+
+    fn share(self) -> String {
+        if self.entries == 0 {
+            return "·".into();
+        }
+        format!("{:.2}%", 100.0 * self.zeros as f64 / self.entries as f64)
+    }
+}
+
+/// Share of zeros, layer by kind. Matrices whose mask keeps everything are not in the cut.
+fn zeros_table(card: &Card, sizes: &Sizes) -> String {
+    let mut cells: BTreeMap<(Option<usize>, Kind), Sum> = BTreeMap::new();
+    for (name, note) in &card.tensors {
+        let (Some(zeros), Some(tensor)) = (note.zeros, canonical(name)) else { continue };
+        let sum = Sum {
+            zeros,
+            entries: entries(note),
+            bytes: sizes.tensors.get(name).copied().unwrap_or(0),
+        };
+        cells.entry((tensor.layer, tensor.kind)).or_default().add(sum);
+    }
+    if cells.is_empty() {
+        return String::new();
+    }
+    let kinds: Vec<Kind> =
+        Kind::ALL.into_iter().filter(|k| cells.keys().any(|(_, kind)| kind == k)).collect();
+    // Layers in order, then what belongs to none.
+    let mut layers: Vec<Option<usize>> = cells.keys().map(|(layer, _)| *layer).collect();
+    layers.sort_by_key(|layer| layer.unwrap_or(usize::MAX));
+    layers.dedup();
+
+    let mut header = vec!["zeros by layer".to_string()];
+    header.extend(kinds.iter().map(|kind| kind.name().to_string()));
+    header.extend(["all", "zeros", "bytes"].map(String::from));
+    let mut rows = vec![header];
+    let mut of_kind = vec![Sum::default(); kinds.len()];
+    let mut line = |name: String, sums: &[Sum]| {
+        let mut all = Sum::default();
+        sums.iter().for_each(|sum| all.add(*sum));
+        let mut row = vec![name];
+        row.extend(sums.iter().map(|sum| sum.share()));
+        row.extend([all.share(), all.zeros.to_string(), all.bytes.to_string()]);
+        rows.push(row);
+    };
+    for layer in layers {
+        let of = |kind: &Kind| cells.get(&(layer, *kind)).copied().unwrap_or_default();
+        let sums: Vec<Sum> = kinds.iter().map(of).collect();
+        of_kind.iter_mut().zip(&sums).for_each(|(total, sum)| total.add(*sum));
+        line(layer.map_or("none".into(), |n| n.to_string()), &sums);
+    }
+    line("all".into(), &of_kind);
+    aligned(&rows)
+}
+
+fn replaced_table(card: &Card, sizes: &Sizes) -> String {
+    let header = ["replaced tensor", "shape", "stored as", "bytes"].map(String::from).to_vec();
+    let mut rows = vec![header];
+    for (name, note) in &card.tensors {
+        let Some(store) = note.store else { continue };
+        let shape: Vec<String> = note.shape.iter().map(usize::to_string).collect();
+        let size = sizes.tensors.get(name).copied().unwrap_or(0);
+        rows.push(vec![name.clone(), shape.join(" × "), store.name().into(), size.to_string()]);
+    }
+    if rows.len() == 1 { String::new() } else { aligned(&rows) }
+}

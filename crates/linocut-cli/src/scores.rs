@@ -1,0 +1,87 @@
+//! An evaluation as text for people.
+
+use crate::output::{aligned, shortened};
+use linocut::tune::Evaluation;
+use linocut::tune::metrics::Confusion;
+
+/// Above this many classes a confusion matrix no longer fits a terminal.
+const MATRIX_CLASSES: usize = 12;
+/// Confusions listed instead.
+const LISTED: usize = 15;
+
+/// The primary score, all scores, the classes and their confusions.
+pub(crate) fn text(evaluation: &Evaluation, labels: &[String]) -> String {
+    let metrics = &evaluation.metrics;
+    let primary = &metrics.primary;
+    let value = score(&primary.name, primary.value);
+    let mut text = format!("{} {value} on {} rows\n\n", spaced(&primary.name), metrics.rows);
+    let rows: Vec<Vec<String>> = metrics
+        .values
+        .iter()
+        .map(|(name, value)| vec![spaced(name), score(name, *value)])
+        .collect();
+    text += &aligned(&rows);
+    if !evaluation.classes.is_empty() {
+        let mut rows =
+            vec![["label", "precision", "recall", "f1", "rows"].map(String::from).to_vec()];
+        for (label, class) in labels.iter().zip(&evaluation.classes) {
+            let percent = |share: f64| format!("{:.1}", 100.0 * share);
+            rows.push(vec![
+                shortened(label, 30),
+                percent(class.precision),
+                percent(class.recall),
+                percent(class.f1),
+                class.support.to_string(),
+            ]);
+        }
+        text.push('\n');
+        text += &aligned(&rows);
+    }
+    if let Some(confusion) = &evaluation.confusion {
+        text.push('\n');
+        text += &confusions(confusion, labels);
+    }
+    text
+}
+
+fn confusions(confusion: &Confusion, labels: &[String]) -> String {
+    if labels.len() <= MATRIX_CLASSES {
+        let mut header = vec!["true \\ predicted".to_string()];
+        header.extend(labels.iter().map(|label| shortened(label, 12)));
+        let mut rows = vec![header];
+        for (label, counts) in labels.iter().zip(&confusion.counts) {
+            let mut row = vec![shortened(label, 30)];
+            row.extend(counts.iter().map(|&n| if n == 0 { "·".into() } else { n.to_string() }));
+            rows.push(row);
+        }
+        return aligned(&rows);
+    }
+    let mut wrong: Vec<(usize, usize, usize)> = Vec::new();
+    for (truth, counts) in confusion.counts.iter().enumerate() {
+        let off = counts.iter().enumerate().filter(|&(predicted, &n)| predicted != truth && n > 0);
+        wrong.extend(off.map(|(predicted, &n)| (n, truth, predicted)));
+    }
+    // The most frequent first; among equals in the order of the labels.
+    wrong.sort_by_key(|&(n, truth, predicted)| (std::cmp::Reverse(n), truth, predicted));
+    if wrong.is_empty() {
+        return "no confusions\n".into();
+    }
+    let mut text = format!("most frequent of {} confusions\n", wrong.len());
+    for &(n, truth, predicted) in wrong.iter().take(LISTED) {
+        text += &format!("{n:>6}  {} taken for {}\n", labels[truth], labels[predicted]);
+    }
+    text
+}
+
+/// Scores are printed as percentages; a squared error is none.
+fn score(name: &str, value: Option<f64>) -> String {
+    match value {
+        None => "undefined".into(),
+        Some(value) if name == "mse" => format!("{value:.4}"),
+        Some(value) => format!("{:.2}", 100.0 * value),
+    }
+}
+
+fn spaced(name: &str) -> String {
+    name.replace('_', " ")
+}
