@@ -371,6 +371,14 @@ impl Encoder {
     }
 }
 
+impl Tape {
+    /// Hidden states after the last layer of the last forward pass that ran it: `[tokens, hidden]`,
+    /// or `[sequences, hidden]` under first-token pooling.
+    pub fn hidden_states(&self) -> &[f32] {
+        last_states(self)
+    }
+}
+
 /// What the last computed layer left, or the embeddings.
 fn last_states(tape: &Tape) -> &[f32] {
     tape.layers.last().map_or(&tape.start, |l| &l.out)

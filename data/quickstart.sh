@@ -1,0 +1,35 @@
+#!/bin/sh
+# `make quickstart`: learn two tasks on the bundled Debian data as cuts of one base, beside the
+# head alone, and label some new lines with both.
+set -eu
+out=quickstart
+mkdir -p "$out"
+
+train() { # name method options
+    name=$1 method=$2
+    shift 2
+    "$LINOCUT" train --base "$BASE" --train data/debian/train.tsv --dev data/debian/dev.tsv \
+        --text text --label "$name" --method "$method" --out "$out/$name-$method.cut" --force "$@"
+}
+
+for task in section role; do
+    printf '\n== %s, the head alone\n' "$task"
+    train "$task" head --limit 4000
+    printf '\n== %s, a mask of the base and the head\n' "$task"
+    train "$task" mask --limit 4000 --epochs 3
+done
+
+printf '\n== new lines, labelled by both cuts\n'
+cat > "$out/new.txt" <<'LINES'
+command line tool that converts pictures of maps to PDF
+Python bindings for a fast key-value store
+turn-based strategy game set in ancient Rome
+development files for a library that reads sensor data
+LINES
+for task in section role; do
+    printf '\n%s:\n' "$task"
+    "$LINOCUT" predict "$out/$task-mask.cut" --base "$BASE" < "$out/new.txt"
+done
+
+printf '\n== on disk\n'
+ls -l "$BASE/model.safetensors" "$out"/*.cut | awk '{printf "%12d bytes  %s\n", $5, $NF}'
