@@ -13,7 +13,7 @@ pub(crate) struct Progress {
     sparsity: Option<f64>,
     tokens: usize,
     started: Instant,
-    /// Time spent in steps and tokens seen, for the JSON result.
+    /// Time spent in frozen layers and steps, and tokens of the steps, for the JSON result.
     pub steps_time: Duration,
     pub steps_tokens: usize,
     last: Option<Instant>,
@@ -54,8 +54,12 @@ impl Progress {
     pub(crate) fn show(&mut self, event: Event) {
         match event {
             Event::Trunk { done, rows } => {
-                if done == 0 || self.bar.length() != Some(rows as u64) {
-                    self.begin("frozen layers {wide_bar} {pos}/{len} rows, {eta} left", done, rows);
+                if done == 0 {
+                    self.begin("frozen layers {wide_bar} {pos}/{len} rows, {eta} left", 0, rows);
+                    self.last = Some(Instant::now());
+                }
+                if let Some(last) = self.last.replace(Instant::now()) {
+                    self.steps_time += last.elapsed();
                 }
                 self.bar.set_position(done as u64);
             }

@@ -52,6 +52,7 @@ impl Trunk {
         } else {
             Store::Disk(tempfile::tempfile_in(folder).map_err(full)?)
         };
+        progress(0);
         let mut tape = Tape::default();
         for (i, chunk) in rows.chunks(ROWS_PER_BATCH).enumerate() {
             let states = encoder.trunk(weights, &Batch::from_encodings(chunk), depth, &mut tape);

@@ -1,0 +1,85 @@
+//! Training steps at one fixed length with random weights, as one line of JSON:
+//! `cargo bench -p linocut --bench step -- minilm 32 64 full`, `-- bert-base-4-layers 16 128 full`.
+//! Arguments: shape, texts a batch, tokens a text, `full` or `mask`, then optionally threads.
+
+use linocut::data::Batch;
+use linocut::kernels::random::{bits, normal};
+use linocut::model::{Encoder, Head, Input, Layout, LossTargets, ModelConfig, Pooling, Weights};
+use linocut::tune::{Method, Rates, Sampling, Trained, Trainer};
+use std::time::Instant;
+
+const WARM: usize = 2;
+const STEPS: usize = 9;
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
+    let [shape, texts, length, method, rest @ ..] = &args[..] else {
+        eprintln!("usage: step -- SHAPE TEXTS LENGTH METHOD [THREADS]");
+        return;
+    };
+    let threads = rest.first().map_or(2, |t| t.parse().expect("threads"));
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().expect("first pool");
+    let (texts, length): (usize, usize) =
+        (texts.parse().expect("texts"), length.parse().expect("length"));
+    let config = match shape.as_str() {
+        "minilm" => serde_json::json!({
+            "hidden_size": 384, "num_hidden_layers": 6, "intermediate_size": 1536,
+        }),
+        _ => serde_json::json!({ "num_hidden_layers": 4 }),
+    };
+    let config = ModelConfig::from_json(&config).expect("a valid shape");
+    let encoder = Encoder::new(config.clone(), true, Pooling::Mean).expect("mean pooling");
+    let layout: &Layout = encoder.layout();
+    let mut data = vec![1.0f32; layout.len()];
+    for (i, spec) in layout.tensors().iter().enumerate().filter(|(_, t)| t.shape.len() == 2) {
+        for (j, v) in data[spec.range.clone()].iter_mut().enumerate() {
+            *v = 0.02 * normal(i as u64, j as u32);
+        }
+    }
+    let weights = Weights::new(encoder.layout().clone(), data);
+    let (how, trained) = match method.as_str() {
+        "mask" => {
+            let how = Trained::Masks { sampling: Sampling::Stochastic, scale: 4.0, sparsity: 0.0 };
+            (Method::mask(), how)
+        }
+        _ => (Method::Full, Trained::Weights),
+    };
+    let marks = how.marks(layout, Pooling::Mean).expect("something is trained");
+    let rates = Rates {
+        lr: 5e-5,
+        mask_lr: 0.1,
+        head_lr: 1e-3,
+        decay: 0.01,
+        clip: 1.0,
+        warmup: 1,
+        steps: 100,
+        seed: 0,
+    };
+    let head = Head::new(2, config.hidden, 0);
+    let mut trainer = Trainer::new(encoder, weights, head, marks, trained, rates);
+    let mut times = Vec::new();
+    for step in 0..WARM + STEPS {
+        let tokens = (texts * length) as u32;
+        let batch = Batch {
+            ids: (0..tokens).map(|i| bits(step as u64, i) % config.vocab as u32).collect(),
+            type_ids: vec![0; tokens as usize],
+            offsets: (0..=texts).map(|i| i * length).collect(),
+        };
+        let classes: Vec<u32> = (0..texts as u32).map(|i| i % 2).collect();
+        let start = Instant::now();
+        trainer
+            .step(Input::Tokens(&batch), LossTargets::Classes(&classes, None))
+            .expect("a finite loss");
+        times.push(start.elapsed().as_secs_f64());
+    }
+    let times = &mut times[WARM..];
+    times.sort_by(f64::total_cmp);
+    let median = times[STEPS / 2];
+    println!(
+        "{}",
+        serde_json::json!({
+            "shape": shape, "texts": texts, "length": length, "method": method,
+            "median_step_s": median, "tokens_per_s": (texts * length) as f64 / median,
+        })
+    );
+}
