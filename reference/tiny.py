@@ -50,8 +50,10 @@ def task():
             rng.shuffle(words)
             yield f"{' '.join(words)}\t{label}\n"
 
-    for name, n in [("train", 48), ("dev", 12)]:
-        (FOLDER / "task" / f"{name}.tsv").write_text("sentence1\tlabel\n" + "".join(rows(n)))
+    train = list(rows(48))
+    # Rows of the training file: learnt by heart, their scores are the same on every CPU.
+    for name, chosen in [("train", train), ("dev", train[:12])]:
+        (FOLDER / "task" / f"{name}.tsv").write_text("sentence1\tlabel\n" + "".join(chosen))
     description = {"name": "topics", "kind": "single", "type": "classification", "labels": list(TOPICS), "metric": "accuracy"}
     (FOLDER / "task" / "task.json").write_text(json.dumps(description, indent=1) + "\n")
 
