@@ -1,5 +1,7 @@
 //! Modules import only what lies below them.
 
+#![allow(clippy::unwrap_used, reason = "in a test it says where it failed")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
