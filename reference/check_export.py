@@ -9,7 +9,7 @@ The folder is loaded as its users would: AutoTokenizer and AutoModelForSequenceC
 latter with trust_remote_code=True where the folder brings its own class, which must then be refused
 without. The texts are the columns sentence1, and sentence2 where there is one, of the TSV file;
 texts are cut where the exported tokenizer says. Prints one line; exits 1 if any logit differs by
-more than 1e-4 * max(1, |logit|): both sides compute in float32, in another order of summation; or
+more than 1e-5 * max(1, |logit|): both sides compute in float32, in another order of summation; or
 if padding one batch of unequal texts changes a logit by more than that.
 """
 
@@ -23,7 +23,7 @@ import torch
 import transformers
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-TOLERANCE = 1e-4
+TOLERANCE = 1e-5
 
 
 def load(folder, own):

@@ -5,7 +5,7 @@ use crate::export::ExportArgs;
 use crate::inspect::InspectArgs;
 use crate::predict::PredictArgs;
 use crate::verify::VerifyArgs;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use linocut::cut::StoreType;
 use linocut::data::Problem;
 use linocut::model::Pooling;
@@ -21,7 +21,7 @@ pub(crate) struct Cli {
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    Train(TrainArgs),
+    Train(Box<TrainArgs>),
     Eval(EvalArgs),
     Predict(PredictArgs),
     Inspect(InspectArgs),
@@ -157,6 +157,7 @@ pub(crate) enum ClassWeightsName {
 /// The task is a folder with task.json, train.tsv and dev.tsv, or single files with the columns
 /// named. The score on the dev rows is that of the cut as stored; nothing is selected by it.
 #[derive(Args)]
+#[command(group = ArgGroup::new("rows").args(["task", "train"]).required(true))]
 #[command(after_help = "\
 Examples:
   linocut train --base models/all-minilm-l6-v2 --task tasks/trec6 --out trec6.cut
@@ -183,11 +184,11 @@ pub(crate) struct TrainArgs {
     pub json: bool,
 
     /// Folder with task.json, train.tsv and dev.tsv (or .csv, .jsonl, .parquet)
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["train", "dev"], help_heading = "Task")]
+    #[arg(long, value_name = "DIR", conflicts_with = "dev", help_heading = "Task")]
     pub task: Option<PathBuf>,
 
     /// Training rows: TSV, CSV, JSONL or Parquet
-    #[arg(long, value_name = "FILE", required_unless_present = "task", help_heading = "Task")]
+    #[arg(long, value_name = "FILE", help_heading = "Task")]
     pub train: Option<PathBuf>,
 
     /// Rows to report the score on [default: a tenth of the training rows, held out by --seed]

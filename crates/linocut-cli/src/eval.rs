@@ -4,7 +4,7 @@ use crate::args::{BaseArgs, ColumnArgs};
 use crate::model::{TaskModel, note_texts_cut};
 use crate::output::print;
 use crate::scores;
-use clap::Args;
+use clap::{ArgGroup, Args};
 use linocut::data::{Dataset, Table, TaskFolder, TaskSpec};
 use linocut::{Error, ErrorKind, Result, tune};
 use serde_json::json;
@@ -12,6 +12,7 @@ use std::path::PathBuf;
 
 /// Score a cut on labelled rows.
 #[derive(Args)]
+#[command(group = ArgGroup::new("rows").args(["task", "data"]).required(true))]
 #[command(after_help = "\
 Examples:
   linocut eval trec6.cut --base models/all-minilm-l6-v2 --task tasks/trec6
@@ -25,11 +26,11 @@ pub(crate) struct EvalArgs {
     pub base: BaseArgs,
 
     /// Folder with task.json, whose dev rows are scored
-    #[arg(long, value_name = "DIR", conflicts_with = "data")]
+    #[arg(long, value_name = "DIR")]
     pub task: Option<PathBuf>,
 
     /// Rows to score: TSV, CSV, JSONL or Parquet
-    #[arg(long, value_name = "FILE", required_unless_present = "task")]
+    #[arg(long, value_name = "FILE")]
     pub data: Option<PathBuf>,
 
     #[command(flatten)]

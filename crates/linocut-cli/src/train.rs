@@ -2,6 +2,7 @@
 
 use crate::args::{ClassWeightsName, MethodName, SamplingName, TrainArgs};
 use crate::interrupt;
+use crate::output::print;
 use crate::progress::Progress;
 use crate::task::Task;
 use linocut::model::{Layout, ModelConfig};
@@ -216,8 +217,7 @@ fn report(
             "seconds": seconds,
             "tokens_per_second": progress.steps_tokens as f64 / seconds.max(1e-9),
         });
-        println!("{result}");
-        return Ok(());
+        return print(&format!("{result}\n"));
     }
     for (count, which) in [(outcome.texts_cut, "training"), (outcome.evaluation_texts_cut, "dev")] {
         if count > 0 {
@@ -227,22 +227,23 @@ fn report(
             );
         }
     }
+    let mut text = String::new();
     if let Some(evaluation) = &outcome.evaluation {
         let rows = evaluation.metrics.rows;
         let score = &evaluation.metrics.primary;
         let value = score.value.map_or("undefined".into(), |v| format!("{:.2}", 100.0 * v));
         let which = if held_out { "held-out rows" } else { "dev rows" };
-        println!("{} {value} on {rows} {which}", score.name.replace('_', " "));
+        text += &format!("{} {value} on {rows} {which}\n", score.name.replace('_', " "));
     }
     let zeros = sparsity.map_or(String::new(), |s| format!(", {:.2}% zeros", 100.0 * s));
-    println!(
-        "{}: {} ({} without the head){zeros}; the base is {}",
+    text += &format!(
+        "{}: {} ({} without the head){zeros}; the base is {}\n",
         args.out.display(),
         bytes(sizes.file),
         bytes(sizes.file - sizes.head),
         bytes(dense_bytes as u64)
     );
-    Ok(())
+    print(&text)
 }
 
 /// 12,345 bytes as `12.3 KB`.

@@ -1,0 +1,195 @@
+//! export. That Transformers computes the same is for reference/check_export.py to say.
+
+use super::place::{Place, rough};
+use insta::assert_snapshot;
+use serde_json::Value;
+use std::fs;
+
+fn json(place: &Place, name: &str) -> Value {
+    serde_json::from_slice(&place.read(name)).unwrap()
+}
+
+fn files(place: &Place, folder: &str) -> Vec<String> {
+    let entries = fs::read_dir(place.path(folder)).unwrap();
+    let mut names: Vec<String> =
+        entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn through_the_pooler() {
+    let place = Place::new();
+    place.train("--method head --pooling cls --epochs 1 --max-length 20", "t.cut");
+    assert_snapshot!(place.run("export t.cut --base base --out hf").rough(), @"
+    exit 0
+    --- stdout
+    hf: BertForSequenceClassification, # KB
+    ");
+    assert_eq!(
+        files(&place, "hf"),
+        [
+            "README.md",
+            "config.json",
+            "model.safetensors",
+            "tokenizer.json",
+            "tokenizer_config.json"
+        ]
+    );
+    assert_snapshot!(place.text("hf/config.json"), @r#"
+    {
+      "architectures": [
+        "BertForSequenceClassification"
+      ],
+      "model_type": "bert",
+      "hidden_size": 36,
+      "num_attention_heads": 3,
+      "intermediate_size": 50,
+      "num_hidden_layers": 3,
+      "vocab_size": 99,
+      "max_position_embeddings": 40,
+      "type_vocab_size": 2,
+      "hidden_act": "gelu",
+      "layer_norm_eps": 1e-12,
+      "hidden_dropout_prob": 0.0,
+      "attention_probs_dropout_prob": 0.0,
+      "pad_token_id": 0,
+      "id2label": {
+        "0": "food",
+        "1": "travel",
+        "2": "weather"
+      },
+      "label2id": {
+        "food": 0,
+        "travel": 1,
+        "weather": 2
+      },
+      "problem_type": "single_label_classification",
+      "linocut": {
+        "task": "topics",
+        "base": {
+          "name": "base",
+          "fingerprint": "2adcafe9486c5bbdf712a8f711f67136bb9a6a905c1f6566bad56e88c718bce9"
+        },
+        "method": {
+          "name": "head"
+        },
+        "format": 1
+      }
+    }
+    "#);
+    assert_snapshot!(place.text("hf/tokenizer_config.json"), @r#"
+    {
+      "tokenizer_class": "BertTokenizer",
+      "model_max_length": 20
+    }
+    "#);
+    let tokenizer = json(&place, "hf/tokenizer.json");
+    assert_snapshot!(tokenizer["truncation"].to_string(), @r#"{"direction":"Right","max_length":20,"strategy":"LongestFirst","stride":0}"#);
+    assert!(tokenizer["padding"].is_null());
+    // As Transformers names them, the folder is a base again: that of the cut, for the head alone.
+    let shown = place.run("verify t.cut --base hf");
+    assert!(shown.stderr.is_empty(), "{shown}");
+}
+
+#[test]
+fn mean_pooling_brings_its_own_class() {
+    let place = Place::new();
+    place.train("--method head --pooling mean --epochs 1", "t.cut");
+    assert_snapshot!(place.run("export t.cut --base base --out hf").rough(), @"
+    exit 0
+    --- stdout
+    hf: LinocutForSequenceClassification, # KB
+    ");
+    let config = json(&place, "hf/config.json");
+    assert_snapshot!(format!("{:#}", config["auto_map"]), @r#"
+    {
+      "AutoConfig": "modeling_linocut.LinocutConfig",
+      "AutoModelForSequenceClassification": "modeling_linocut.LinocutForSequenceClassification"
+    }
+    "#);
+    assert_eq!(
+        (&config["model_type"], &config["linocut_pooling"]),
+        (&"linocut_bert".into(), &"mean".into())
+    );
+    assert!(
+        place.text("hf/modeling_linocut.py").contains("class LinocutForSequenceClassification")
+    );
+    assert_snapshot!(rough(&place.text("hf/README.md")), @r#"
+    # topics
+
+    Predicts one of the labels below for a text: a linocut cut of `base` and that base,
+    merged into one model for Hugging Face Transformers.
+
+    - class: `LinocutForSequenceClassification`
+    - pooling: mean
+    - longest text: # tokens
+
+    Transformers has no class with this pooling: `modeling_linocut.py` brings one, hence
+    `trust_remote_code=True`.
+
+    ```python
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    folder = "."
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
+    model = AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=True).eval()
+    logits = model(**tokenizer("some text", truncation=True, return_tensors="pt")).logits
+    ```
+
+    Labels:
+
+    - #: food
+    - #: travel
+    - #: weather
+
+    Scores on the evaluation rows:
+
+    - accuracy: #
+    - f1_macro: #
+    - f1_micro: #
+    - matthews: #
+
+    Base fingerprint: `#adcafe9486c5bbdf712a8f711f67136bb9a6a905c1f6566bad56e88c718bce9`
+    "#);
+    let weights = String::from_utf8_lossy(&place.read("hf/model.safetensors")).into_owned();
+    assert!(weights.contains("classifier.weight") && !weights.contains("pooler"));
+}
+
+#[test]
+fn only_an_earlier_export_is_replaced() {
+    let place = Place::trained();
+    place.write("mine/letter.txt", "dear");
+    assert_snapshot!(place.run("export topics.cut --base base --out mine"), @"
+    exit 1
+    --- stderr
+    error: mine exists already
+    hint: give another --out, or --force to replace it
+    ");
+    assert_snapshot!(place.run("export topics.cut --base base --out mine --force"), @"
+    exit 1
+    --- stderr
+    error: mine is no earlier export, and is not replaced
+    hint: give another --out, or remove it yourself
+    ");
+    assert_snapshot!(place.run("export topics.cut --base base --out base --force"), @"
+    exit 1
+    --- stderr
+    error: base is no earlier export, and is not replaced
+    hint: give another --out, or remove it yourself
+    ");
+    assert_eq!(place.text("mine/letter.txt"), "dear");
+    assert_snapshot!(place.run("export topics.cut --base base --out hf").rough(), @"
+    exit 0
+    --- stdout
+    hf: BertForSequenceClassification, # KB
+    ");
+    place.write("hf/stale.txt", "");
+    assert_snapshot!(place.run("export topics.cut --base base --out hf --force").rough(), @"
+    exit 0
+    --- stdout
+    hf: BertForSequenceClassification, # KB
+    ");
+    assert!(!place.path("hf/stale.txt").exists());
+    assert_eq!(place.names(), ["base", "hf", "mine", "topics", "topics.cut"]);
+}

@@ -1,0 +1,16 @@
+//! Whole commands on a tiny base and a made-up task: exit code and both streams.
+//!
+//! Numbers that follow from floating-point sums differ between kinds of CPU: `rough` shows them
+//! as `#`. Everything else is compared to the letter.
+
+#![allow(clippy::unwrap_used, reason = "in a test it says where it failed")]
+
+mod export;
+mod hub;
+mod inspect;
+mod mistakes;
+mod place;
+mod problems;
+mod stop;
+mod train;
+mod using;

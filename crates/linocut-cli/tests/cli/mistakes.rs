@@ -1,0 +1,409 @@
+//! What people get wrong: each a message that says what was found and what to do.
+
+use super::place::{Place, Shown};
+use insta::assert_snapshot;
+
+/// Trains on `train.tsv` of this content, which must fail and write nothing.
+fn train_on(content: &str) -> Shown {
+    let place = Place::new();
+    place.write("train.tsv", content);
+    let shown = place.run("train --base base --train train.tsv --method head --out t.cut");
+    assert_eq!(place.names(), ["base", "topics", "train.tsv"]);
+    shown
+}
+
+#[test]
+fn rows() {
+    assert_snapshot!(train_on("sentence\tkind\nrain\twet\n"), @r#"
+    exit 1
+    --- stderr
+    error: train.tsv: no label column was named, and none of label, labels, class, category, intent, target, score is present; its columns are "sentence", "kind"
+    hint: name the label column
+    "#);
+    assert_snapshot!(train_on("text\tlabel\nrain\twet\nsnow\t\nsun\tdry\n"), @r#"
+    exit 1
+    --- stderr
+    error: train.tsv, line 3: no value in label column "label" (1 of 3 rows)
+    hint: remove the rows without a label, or give them one
+    "#);
+    assert_snapshot!(train_on("text\tlabel\nrain\twet\n \twet\nsun\tdry\n"), @r#"
+    exit 1
+    --- stderr
+    error: train.tsv, line 3: column "text" holds no text (1 of 3 rows)
+    hint: remove the rows without text
+    "#);
+    assert_snapshot!(train_on("text\tlabel\nrain\twet\nsnow\n"), @"
+    exit 1
+    --- stderr
+    error: train.tsv, line 3: expected 2 cells, as the header has, found 1
+    hint: cells are separated by tabs and cannot hold one; nothing is quoted
+    ");
+    assert_snapshot!(train_on("text\tlabel\nrain\twet\nsnow\twet\n"), @r#"
+    exit 1
+    --- stderr
+    error: train.tsv: all 2 rows have the label "wet" in column "label", so there is nothing to learn
+    "#);
+}
+
+#[test]
+fn a_file_that_is_not_utf8() {
+    let place = Place::trained();
+    place.write("latin1.tsv", b"text\tlabel\nrain\twet\ncaf\xe9\tdry\n");
+    let shown = place.run("train --base base --train latin1.tsv --method head --out t.cut");
+    assert_snapshot!(shown, @"
+    exit 1
+    --- stderr
+    error: latin1.tsv, line 3: byte 4 is 0xe9, which is not UTF-8
+    hint: if the file is Latin-1, convert it with: iconv -f LATIN1 -t UTF-8
+    ");
+    let shown = place.run_with("predict topics.cut --base base", &[], b"rain\ncaf\xe9\nsun\n");
+    assert_snapshot!(shown.stderr, @"
+    error: standard input, line 2: byte 4 is 0xe9, which is not UTF-8
+    hint: if the text is Latin-1, convert it with: iconv -f LATIN1 -t UTF-8
+    ");
+    assert_eq!(shown.stdout.lines().count(), 1);
+}
+
+#[test]
+fn a_column_that_is_not_there() {
+    let place = Place::trained();
+    let train = "train --base base --train topics/train.tsv --text body --label label --out t.cut";
+    assert_snapshot!(place.run(train), @r#"
+    exit 1
+    --- stderr
+    error: topics/train.tsv has no column "body"; its columns are "sentence1", "label"
+    "#);
+    assert_snapshot!(place.run("eval topics.cut --base base --data topics/dev.tsv --label kind"), @r#"
+    exit 1
+    --- stderr
+    error: topics/dev.tsv has no column "kind"; its columns are "sentence1", "label"
+    "#);
+    assert_snapshot!(place.run("predict topics.cut --base base --in topics/dev.tsv --text x"), @r#"
+    exit 1
+    --- stderr
+    error: topics/dev.tsv has no column "x"; its columns are "sentence1", "label"
+    "#);
+}
+
+#[test]
+fn a_label_unseen_in_training() {
+    let place = Place::trained();
+    place.edit("topics/dev.tsv", "\tweather", "\tWeather");
+    assert_snapshot!(place.run("eval topics.cut --base base --task topics"), @r#"
+    exit 1
+    --- stderr
+    error: topics/dev.tsv, line 4: label "Weather" is not among the 3 labels of the training rows
+    hint: the nearest known are "weather", "travel", "food"
+    "#);
+    let shown = place.run("train --base base --task topics --method head --out t.cut");
+    assert_snapshot!(shown, @r#"
+    exit 1
+    --- stderr
+    error: topics/dev.tsv, line 4: label "Weather" is not among the 3 labels of the training rows
+    hint: the nearest known are "weather", "travel", "food"
+    "#);
+}
+
+#[test]
+fn empty_texts() {
+    let place = Place::trained();
+    assert_snapshot!(place.run_with("predict topics.cut --base base", &[" "], b""), @"
+    exit 1
+    --- stderr
+    error: TEXT is empty
+    hint: there is nothing to label in an empty text
+    ");
+    let shown = place.run_with("predict topics.cut --base base", &[], b"rain\n\nsun\n");
+    assert_snapshot!(shown.stderr, @"
+    error: standard input, line 2: empty text
+    hint: remove the line
+    ");
+    assert_eq!(shown.stdout.lines().count(), 1);
+    let shown = place.run_with("predict topics.cut --base base", &[], b"rain\tand\tsun\n");
+    assert_snapshot!(shown, @r#"
+    exit 1
+    --- stderr
+    error: standard input, line 1: the task "topics" takes 1 text a line, found 3
+    hint: every line is one text; choose a column of a table with: cut -f, or use --in
+    "#);
+    place.write("in.tsv", "text\nrain\n\nsun\n");
+    assert_snapshot!(place.run("predict topics.cut --base base --in in.tsv"), @r#"
+    exit 1
+    --- stderr
+    error: in.tsv, line 3: column "text" holds no text (1 of 3 rows)
+    hint: remove the rows without text
+    "#);
+    let shown = place.run_with("predict topics.cut --base base", &["rain", "sun"], b"");
+    assert_snapshot!(shown, @r#"
+    exit 1
+    --- stderr
+    error: the command line: the task "topics" takes one text each, found pairs of texts
+    hint: give TEXT and PAIR for a task on pairs, TEXT alone for any other
+    "#);
+}
+
+#[test]
+fn an_output_that_exists() {
+    let place = Place::trained();
+    let before = place.read("topics.cut");
+    let train = "train --base base --task topics --method head --epochs 1 --out topics.cut";
+    assert_snapshot!(place.run(train), @"
+    exit 1
+    --- stderr
+    error: topics.cut exists already
+    hint: give another --out, or --force to replace it
+    ");
+    assert_eq!(place.read("topics.cut"), before);
+    assert_snapshot!(place.run(&format!("{train} --force --quiet")).rough(), @"
+    exit 0
+    --- stdout
+    accuracy # on # dev rows
+    topics.cut: # KB (# KB without the head); the base is # KB
+    ");
+    assert_ne!(place.read("topics.cut"), before);
+    let elsewhere = "train --base base --task topics --method head --epochs 1 --out no/t.cut";
+    assert_snapshot!(place.run(elsewhere), @"
+    exit 1
+    --- stderr
+    error: no: no such folder
+    hint: mkdir -p no
+    ");
+}
+
+#[test]
+fn another_base() {
+    let place = Place::trained();
+    place.edit("base/config.json", "\"num_attention_heads\": 3", "\"num_attention_heads\": 4");
+    assert_snapshot!(place.run_with("predict topics.cut --base base", &["rain"], b""), @r#"
+    exit 1
+    --- stderr
+    error: the cut "topics" belongs to the base "base" with fingerprint 2adcafe9486c5bbdf712a8f711f67136bb9a6a905c1f6566bad56e88c718bce9, found "base" with b35df3da5a6ee9467cd533c812ea156c7bd1c2ca10b5e977f96aecb1b86c9102
+    hint: use the very base folder that the cut was trained on, its config.json included
+    "#);
+    assert_snapshot!(place.run("eval topics.cut --base base --task topics").stderr, @r#"
+    error: the cut "topics" belongs to the base "base" with fingerprint 2adcafe9486c5bbdf712a8f711f67136bb9a6a905c1f6566bad56e88c718bce9, found "base" with b35df3da5a6ee9467cd533c812ea156c7bd1c2ca10b5e977f96aecb1b86c9102
+    hint: use the very base folder that the cut was trained on, its config.json included
+    "#);
+    assert_snapshot!(place.run("export topics.cut --base base --out hf").stderr, @r#"
+    error: the cut "topics" belongs to the base "base" with fingerprint 2adcafe9486c5bbdf712a8f711f67136bb9a6a905c1f6566bad56e88c718bce9, found "base" with b35df3da5a6ee9467cd533c812ea156c7bd1c2ca10b5e977f96aecb1b86c9102
+    hint: use the very base folder that the cut was trained on, its config.json included
+    "#);
+    assert_snapshot!(place.run("verify topics.cut --base base"), @r#"
+    exit 1
+    --- stdout
+    FAILED  topics.cut: the cut "topics" belongs to the base "base" with fingerprint 2adcafe9486c5bbdf712a8f711f67136bb9a6a905c1f6566bad56e88c718bce9, found "base" with b35df3da5a6ee9467cd533c812ea156c7bd1c2ca10b5e977f96aecb1b86c9102; use the very base folder that the cut was trained on, its config.json included
+    --- stderr
+    error: 1 of 1 cuts failed
+    "#);
+    assert!(!place.path("hf").exists());
+}
+
+#[test]
+fn another_tokenizer() {
+    let place = Place::trained();
+    place.edit("base/tokenizer.json", "\"lowercase\":true", "\"lowercase\":false");
+    assert_snapshot!(place.run_with("predict topics.cut --base base", &["rain"], b""), @r#"
+    exit 1
+    --- stderr
+    error: the cut "topics" was made with the tokenizer of fingerprint 87ac6db341554f785c71533296819cd4d7fd0befbdad0474425cc8b3f59490a5, found fad0a3e951418e76179059dd037adbe57c72204c991ff39ff60460fc6a2a1760
+    hint: use the tokenizer.json of the base that the cut was trained on
+    "#);
+}
+
+#[test]
+fn a_damaged_cut() {
+    let place = Place::trained();
+    let mut bytes = place.read("topics.cut");
+    bytes[700] ^= 4;
+    place.write("topics.cut", bytes);
+    assert_snapshot!(place.run_with("predict topics.cut --base base", &["rain"], b""), @"
+    exit 1
+    --- stderr
+    error: topics.cut: not a whole and unaltered cut: the last 32 of its 81698 bytes are not the digest of those before
+    hint: the file was cut short, changed, or is something else; copy it again from where it was made
+    ");
+    assert_snapshot!(place.run("inspect topics.cut").stderr, @"
+    error: topics.cut: not a whole and unaltered cut: the last 32 of its 81698 bytes are not the digest of those before
+    hint: the file was cut short, changed, or is something else; copy it again from where it was made
+    ");
+}
+
+#[test]
+fn folders_that_are_no_base() {
+    let place = Place::trained();
+    let eval = "eval topics.cut --task topics --base";
+    assert_snapshot!(place.run(&format!("{eval} topics")), @"
+    exit 1
+    --- stderr
+    error: topics has no config.json
+    hint: a base is a Hugging Face model folder with config.json, model.safetensors and tokenizer.json
+    ");
+    assert_snapshot!(place.run(&format!("{eval} ./nowhere")), @"
+    exit 1
+    --- stderr
+    error: --base ./nowhere: no such folder, and no hub name (owner/name)
+    hint: expected a Hugging Face folder with config.json, model.safetensors and tokenizer.json; `make base` puts one into models/all-minilm-l6-v2
+    ");
+    assert_snapshot!(place.run(&format!("{eval} topics.cut")), @"
+    exit 1
+    --- stderr
+    error: --base topics.cut: a file, expected a folder
+    hint: expected a Hugging Face folder with config.json, model.safetensors and tokenizer.json; `make base` puts one into models/all-minilm-l6-v2
+    ");
+    assert_snapshot!(place.run("eval topics.cut --task topics"), @"
+    exit 2
+    --- stderr
+    error: the following required arguments were not provided:
+      --base <DIR|NAME>
+
+    Usage: linocut eval --base <DIR|NAME> <--task <DIR>|--data <FILE>> <CUT>
+
+    For more information, try '--help'.
+    ");
+
+    place.edit("base/config.json", "\"model_type\": \"bert\"", "\"model_type\": \"roberta\"");
+    assert_snapshot!(place.run(&format!("{eval} base")), @r#"
+    exit 1
+    --- stderr
+    error: base/config.json: expected an encoder of model_type "bert", found model_type "roberta"
+    hint: supported: BERT encoders, such as bert-base-uncased, all-MiniLM-L6-v2, bge-small-en
+    "#);
+    place.edit("base/config.json", "\"model_type\": \"roberta\"", "\"model_type\": \"bert\"");
+    let weights = place.read("base/model.safetensors");
+    place.write("base/model.safetensors", &weights[..weights.len() - 1]);
+    assert_snapshot!(place.run(&format!("{eval} base")), @"
+    exit 1
+    --- stderr
+    error: base/model.safetensors (141455 bytes) is not a whole safetensors file: incomplete metadata, file not fully covered
+    hint: the file is damaged or its download was cut short; download it again
+    ");
+    std::fs::remove_file(place.path("base/model.safetensors")).unwrap();
+    assert_snapshot!(place.run(&format!("{eval} base")), @"
+    exit 1
+    --- stderr
+    error: base has no model.safetensors
+    hint: weights are read from model.safetensors, or from the shards that model.safetensors.index.json names
+    ");
+    place.write("base/model.safetensors", &weights);
+    std::fs::remove_file(place.path("base/tokenizer.json")).unwrap();
+    assert_snapshot!(place.run(&format!("{eval} base")), @r#"
+    exit 1
+    --- stderr
+    error: base has no tokenizer.json
+    hint: write one with: python -c "from transformers import AutoTokenizer; AutoTokenizer.from_pretrained('.').save_pretrained('.')"
+    "#);
+}
+
+#[test]
+fn weights_that_are_not_finite() {
+    let place = Place::new();
+    let mut weights = place.read("base/model.safetensors");
+    let last = weights.len() - 4;
+    weights[last..].copy_from_slice(&f32::NAN.to_le_bytes());
+    place.write("base/model.safetensors", weights);
+    let shown = place.run("train --base base --task topics --method head --out t.cut");
+    assert_snapshot!(shown, @"
+    exit 1
+    --- stderr
+    error: tensor pooler.dense.weight of base: 1 of 1296 values are not finite (NaN or infinite)
+    hint: the file is damaged, or training diverged before it was saved
+    ");
+}
+
+#[test]
+fn options() {
+    let place = Place::trained();
+    let train = "train --base base --task topics --out t.cut";
+    assert_snapshot!(place.run(&format!("{train} --layers 9")), @"
+    exit 2
+    --- stderr
+    error: --layers 9: `9` is not within the base's 3 layers
+    hint: layers of this base are 0 to 2; e.g. --layers 4-5
+    ");
+    assert_snapshot!(place.run(&format!("{train} --only foo")), @"
+    exit 2
+    --- stderr
+    topics: 48 rows, 12 dev rows, 3 labels; mask on base, 10 epochs
+    error: --only foo: neither a kind of tensor nor a pattern that matches one
+    hint: kinds: embeddings, query, key, value, attention-output, intermediate, output, layernorm, bias, pooler; or a pattern such as '*.output.dense.*'
+    ");
+    assert_snapshot!(place.run(&format!("{train} --method full --mask-lr 1")), @"
+    exit 2
+    --- stderr
+    error: --mask-lr has no meaning for --method full
+    hint: it belongs to --method mask
+    ");
+    assert_snapshot!(place.run(&format!("{train} --lr 1e-3")), @"
+    exit 2
+    --- stderr
+    error: --lr has no meaning for --method mask
+    hint: use --mask-lr or --head-lr
+    ");
+    assert_snapshot!(place.run(&format!("{train} --max-length 41")), @"
+    exit 2
+    --- stderr
+    error: a maximum length of 41 tokens; this base takes 4 to 40
+    ");
+    assert_snapshot!(place.run(&format!("{train} --epochs 0")), @"
+    exit 2
+    --- stderr
+    error: --epochs is 0, expected 1 to 1000000
+    ");
+    assert_snapshot!(place.run(&format!("{train} --threads 0")), @"
+    exit 2
+    --- stderr
+    error: --threads is 0, expected 1 to 1024
+    ");
+    assert_snapshot!(place.run("train --base base --out t.cut"), @"
+    exit 2
+    --- stderr
+    error: the following required arguments were not provided:
+      <--task <DIR>|--train <FILE>>
+
+    Usage: linocut train --base <DIR|NAME> --out <FILE> <--task <DIR>|--train <FILE>>
+
+    For more information, try '--help'.
+    ");
+    assert_snapshot!(place.run("eval topics.cut --base base"), @"
+    exit 2
+    --- stderr
+    error: the following required arguments were not provided:
+      <--task <DIR>|--data <FILE>>
+
+    Usage: linocut eval --base <DIR|NAME> <--task <DIR>|--data <FILE>> <CUT>
+
+    For more information, try '--help'.
+    ");
+    assert_eq!(place.names(), ["base", "topics", "topics.cut"]);
+}
+
+/// Every command's help ends with an example.
+#[test]
+fn help() {
+    let place = Place::new();
+    for command in ["train", "eval", "predict", "inspect", "verify", "export"] {
+        let shown = place.run(&format!("{command} --help"));
+        assert!(shown.stdout.contains(&format!("linocut {command} ")), "{shown}");
+        assert!(shown.stdout.contains("Example") && shown.stderr.is_empty(), "{shown}");
+    }
+    assert_snapshot!(place.run("--help"), @"
+    exit 0
+    --- stdout
+    One pretrained language model, a thousand tasks: each stored as a small cut of the shared base
+
+    Usage: linocut <COMMAND>
+
+    Commands:
+      train    Learn a task as a cut of a base model
+      eval     Score a cut on labelled rows
+      predict  Label texts: one given here, those of a file, or the lines of standard input
+      inspect  Say what a cut is, what it was trained for and where its bytes go. Needs no base
+      verify   Check that cuts are whole, belong to the base, and give the logits they were stored with
+      export   Write base and cut together as a Hugging Face model folder
+      help     Print this message or the help of the given subcommand(s)
+
+    Options:
+      -h, --help     Print help
+      -V, --version  Print version
+    ");
+}

@@ -1,0 +1,242 @@
+//! Training by every method.
+
+use super::place::{LEARN, Place, rough};
+use insta::assert_snapshot;
+
+#[test]
+fn a_mask() {
+    let place = Place::new();
+    let options = "--init-scale 0.2 --init-sparsity 0.1 --epochs 4 --batch 8";
+    let shown = place.run(&format!("train --base base --task topics {options} --out t.cut"));
+    assert_snapshot!(shown.rough(), @"
+    exit 0
+    --- stdout
+    accuracy # on # dev rows
+    t.cut: # KB (# KB without the head), #% zeros; the base is # KB
+    --- stderr
+    topics: # rows, # dev rows, # labels; mask on base, # epochs
+    ");
+    assert_eq!(place.names(), ["base", "t.cut", "topics"]);
+}
+
+#[test]
+fn layers() {
+    let place = Place::new();
+    let options = "--method layers --layers 1-2 --only query,output --epochs 2";
+    assert_snapshot!(place.train(options, "t.cut").rough(), @"
+    exit 0
+    --- stdout
+    accuracy # on # dev rows
+    t.cut: # KB (# KB without the head); the base is # KB
+    ");
+    let replaced = place.run("inspect t.cut --json").json()["card"]["tensors"].clone();
+    let names: Vec<&String> = replaced.as_object().unwrap().keys().collect();
+    assert_snapshot!(format!("{names:#?}"), @r#"
+    [
+        "encoder.layer.1.attention.self.query.weight",
+        "encoder.layer.1.output.dense.weight",
+        "encoder.layer.2.attention.self.query.weight",
+        "encoder.layer.2.output.dense.weight",
+    ]
+    "#);
+}
+
+#[test]
+fn head_alone() {
+    let place = Place::new();
+    assert_snapshot!(place.train("--method head --epochs 2", "t.cut").rough(), @"
+    exit 0
+    --- stdout
+    accuracy # on # dev rows
+    t.cut: # KB (# KB without the head); the base is # KB
+    ");
+}
+
+#[test]
+fn everything_learns_the_task() {
+    let place = Place::new();
+    let shown = place.run(&format!("train --base base --task topics {LEARN} --out t.cut"));
+    assert_snapshot!(shown.to_string().lines().take(4).collect::<Vec<_>>().join("\n"), @"
+    exit 0
+    --- stdout
+    accuracy 100.00 on 12 dev rows
+    t.cut: 81.7 KB (81.5 KB without the head); the base is 135.8 KB
+    ");
+}
+
+#[test]
+fn results_as_json() {
+    let place = Place::new();
+    let shown = place.train("--method bias --epochs 1 --json", "t.cut");
+    assert_snapshot!(rough(&format!("{:#}", shown.json())), @r#"
+    {
+     "cut": "t.cut",
+     "task": "topics",
+     "method": {
+     "name": "bias"
+     },
+     "training": {
+     "rows": #,
+     "held_out_rows": #,
+     "texts_cut": #,
+     "epochs": #,
+     "steps": #,
+     "batch": #,
+     "head_lr": #,
+     "warmup": #,
+     "decay": #,
+     "clip": #,
+     "seed": #,
+     "trained_parameters": #,
+     "lr": #,
+     "loss": #
+     },
+     "evaluation": {
+     "rows": #,
+     "primary": {
+     "name": "accuracy",
+     "value": #
+     },
+     "values": {
+     "accuracy": #,
+     "f1_macro": #,
+     "f1_micro": #,
+     "matthews": #
+     },
+     "classes": [
+     {
+     "precision": #,
+     "recall": #,
+     "f1": #,
+     "support": #
+     },
+     {
+     "precision": #,
+     "recall": #,
+     "f1": #,
+     "support": #
+     },
+     {
+     "precision": #,
+     "recall": #,
+     "f1": #,
+     "support": #
+     }
+     ],
+     "confusion": {
+     "counts": [
+     [
+     #,
+     #,
+     #
+     ],
+     [
+     #,
+     #,
+     #
+     ],
+     [
+     #,
+     #,
+     #
+     ]
+     ]
+     }
+     },
+     "dev_rows_held_out": false,
+     "trained_parameters": #,
+     "zeros": #,
+     "sparsity": null,
+     "bytes": #,
+     "head_bytes": #,
+     "base_bytes": #,
+     "training_texts_cut": #,
+     "dev_texts_cut": #,
+     "seconds": #,
+     "tokens_per_second": #
+    }
+    "#);
+}
+
+#[test]
+fn rows_are_held_out_without_a_dev_file() {
+    let place = Place::new();
+    let options = "--method head --epochs 1 --out t.cut";
+    let shown = place.run(&format!("train --base base --train topics/train.tsv {options}"));
+    assert_snapshot!(shown.rough(), @"
+    exit 0
+    --- stdout
+    accuracy # on # held-out rows
+    t.cut: # KB (# KB without the head); the base is # KB
+    --- stderr
+    train: # rows, # dev rows held out, # labels; head on base, # epochs
+    ");
+}
+
+#[test]
+fn threads_do_not_change_the_cut() {
+    let place = Place::new();
+    for (method, options) in [
+        ("mask", "--method mask --init-scale 0.2 --epochs 3"),
+        ("full", "--method full --epochs 3"),
+        ("layers", "--method layers --layers 2 --epochs 3 --class-weights balanced"),
+    ] {
+        let cuts: Vec<Vec<u8>> = [1, 2, 2]
+            .iter()
+            .enumerate()
+            .map(|(i, threads)| {
+                let out = format!("{method}{i}.cut");
+                place.train(&format!("{options} --seed 5 --threads {threads}"), &out);
+                place.read(&out)
+            })
+            .collect();
+        assert!(cuts[0] == cuts[1] && cuts[1] == cuts[2], "{method}");
+        let out = format!("{method}-other.cut");
+        place.train(&format!("{options} --seed 6"), &out);
+        assert!(place.read(&out) != cuts[0], "{method}: another seed, the same cut");
+    }
+}
+
+#[test]
+fn texts_beyond_the_limit_are_counted() {
+    let place = Place::new();
+    let long = "rain and snow ".repeat(30);
+    place.edit(
+        "topics/train.tsv",
+        "sentence1\tlabel\n",
+        &format!("sentence1\tlabel\n{long}\tweather\n"),
+    );
+    place.edit(
+        "topics/dev.tsv",
+        "sentence1\tlabel\n",
+        &format!("sentence1\tlabel\n{long}\tweather\n{long}\tfood\n"),
+    );
+    let shown = place.train("--method head --epochs 1", "t.cut");
+    assert_snapshot!(shown.stderr, @"
+    note: 1 training texts are longer than 40 tokens and were cut
+    note: 2 dev texts are longer than 40 tokens and were cut
+    ");
+    let shown = place.run("eval t.cut --base base --task topics");
+    assert_snapshot!(shown.stderr, @"note: 2 texts are longer than 40 tokens and were cut");
+    assert_eq!(place.run("eval t.cut --base base --task topics --json").json()["texts_cut"], 2);
+    let shown = place.run_with("predict t.cut --base base", &[&long], b"");
+    assert_snapshot!(shown.stderr, @"note: 1 text is longer than 40 tokens and was cut");
+}
+
+#[test]
+fn early_stop_holds_rows_out() {
+    let place = Place::new();
+    let options = "--method head --epochs 3 --early-stop 0.2 --batch 8";
+    let shown = place.run(&format!("train --base base --task topics {options} --out t.cut"));
+    assert_snapshot!(shown.rough(), @"
+    exit 0
+    --- stdout
+    accuracy # on # dev rows
+    t.cut: # KB (# KB without the head); the base is # KB
+    --- stderr
+    topics: # rows, # dev rows, # labels; head on base, # epochs
+    step #: # on held-out rows
+    step #: # on held-out rows
+    step #: # on held-out rows
+    ");
+}
