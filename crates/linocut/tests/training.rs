@@ -1,0 +1,209 @@
+//! Invariants of whole training runs on a tiny base with random weights.
+
+use linocut::cut::{Cut, Edit};
+use linocut::data::{Batch, Dataset, Problem, Targets, epoch_order};
+use linocut::model::{Base, Head, Input, Tape};
+use linocut::tune::{self, Event, Method, Outcome, Selection, Storage, TrainOptions};
+use std::path::{Path, PathBuf};
+
+/// The fixtures' encoder with the tests' word-level tokenizer.
+fn base(folder: &Path) -> Base {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata");
+    for (from, to) in [
+        ("bert/base/config.json", "config.json"),
+        ("bert/base/model.safetensors", "model.safetensors"),
+        ("tiny/tokenizer.json", "tokenizer.json"),
+    ] {
+        std::fs::copy(data.join(from), folder.join(to)).unwrap();
+    }
+    Base::open(folder, None).unwrap()
+}
+
+const FOOD: [&str; 6] = ["cook", "eat", "apple", "bread", "salt", "of"];
+const TRAVEL: [&str; 6] = ["road", "ticket", "go", "with", "is", "no"];
+
+/// Rows of four words, two of one topic and two of either; the label is the topic.
+fn rows(count: usize, seed: u64) -> Dataset {
+    let pick = epoch_order(count * 8, seed, 0);
+    let mut texts = Vec::new();
+    let mut classes = Vec::new();
+    for i in 0..count {
+        let n = |j: usize| pick[i * 8 + j] as usize;
+        let class = n(0) % 2;
+        let own = [FOOD, TRAVEL][class];
+        let any: Vec<&str> = FOOD.into_iter().chain(TRAVEL).collect();
+        texts.push([own[n(1) % 6], any[n(2) % 12], own[n(3) % 6], own[n(4) % 6]].join(" "));
+        classes.push(class as u32);
+    }
+    Dataset {
+        name: "topic".into(),
+        problem: Problem::SingleLabel,
+        labels: vec!["food".into(), "travel".into()],
+        texts,
+        pairs: None,
+        targets: Targets::Classes(classes),
+    }
+}
+
+fn storage(folder: &Path) -> Storage {
+    Storage {
+        state: None,
+        resume: false,
+        save_every: None,
+        trunk_memory: 1 << 30,
+        scratch: folder.to_path_buf(),
+    }
+}
+
+fn options(method: Method) -> TrainOptions {
+    TrainOptions { epochs: 6, batch: 8, max_length: 16, ..TrainOptions::new(method, 200) }
+}
+
+fn run(options: &TrainOptions, storage: &Storage, train: Dataset, folder: &Path) -> Outcome {
+    tune::train(base(folder), train, Some(&rows(200, 9)), None, options, storage, &mut |_| true)
+        .unwrap()
+}
+
+fn place() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_path_buf();
+    (folder, path)
+}
+
+fn accuracy(outcome: &Outcome) -> f64 {
+    outcome.evaluation.as_ref().unwrap().metrics.primary.value.unwrap()
+}
+
+#[test]
+fn every_method_learns_and_permuted_labels_do_not() {
+    let (_guard, folder) = place();
+    let layers = Selection { layers: Some(vec![1, 2]), only: None };
+    for method in [Method::Full, Method::Layers(layers), Method::Bias, Method::mask()] {
+        let mut options = options(method);
+        options.mask_lr = 0.3;
+        let learned = accuracy(&run(&options, &storage(&folder), rows(400, 1), &folder));
+        assert!(learned > 0.85, "{}: {learned}", options.method.name());
+
+        let mut permuted = rows(400, 1);
+        let Targets::Classes(classes) = &mut permuted.targets else { unreachable!() };
+        *classes = epoch_order(400, 5, 0).iter().map(|&i| classes[i as usize]).collect();
+        let chance = accuracy(&run(&options, &storage(&folder), permuted, &folder));
+        // 200 balanced rows: four standard deviations.
+        assert!((chance - 0.5).abs() < 0.15, "{}: {chance}", options.method.name());
+    }
+}
+
+#[test]
+fn a_mask_cut_only_zeroes_and_the_base_comes_back_bit_for_bit() {
+    let (_guard, folder) = place();
+    let mut options = options(Method::mask());
+    options.mask_lr = 0.3;
+    let cut = run(&options, &storage(&folder), rows(400, 1), &folder).cut;
+    assert!(cut.edits().values().all(|e| matches!(e.edit, Edit::Zeros(_))));
+    let zeros: usize = cut.edits().values().map(|e| zeros_of(&e.edit).len()).sum();
+    assert!(zeros > 0);
+
+    let mut base = base(&folder);
+    let before: Vec<u32> = base.weights.data().iter().map(|v| v.to_bits()).collect();
+    let applied = cut.apply(&mut base.weights).unwrap();
+    let mut changed = 0;
+    for (now, before) in base.weights.data().iter().zip(&before) {
+        // Every entry is the base's own or +0.0.
+        assert!(now.to_bits() == *before || now.to_bits() == 0);
+        changed += usize::from(now.to_bits() != *before);
+    }
+    assert!(changed > 0 && changed <= zeros);
+    check_probes(&base, &cut);
+    applied.undo(&mut base.weights);
+    assert!(base.weights.data().iter().zip(&before).all(|(v, b)| v.to_bits() == *b));
+}
+
+fn zeros_of(edit: &Edit) -> &[u32] {
+    match edit {
+        Edit::Zeros(zeros) => zeros.positions(),
+        Edit::Replace { .. } => &[],
+    }
+}
+
+/// The logits in the file are those of the cut as applied.
+fn check_probes(base: &Base, cut: &Cut) {
+    let head = Head { weight: cut.head().weight.clone(), bias: cut.head().bias.clone() };
+    for probe in cut.probes() {
+        let batch = Batch {
+            ids: probe.input_ids.clone(),
+            type_ids: probe.token_type_ids.clone(),
+            offsets: vec![0, probe.input_ids.len()],
+        };
+        let mut tape = Tape::default();
+        let input = Input::Tokens(&batch);
+        let pooled = base.encoder.forward(&base.weights, input, None, false, &mut tape);
+        for (got, want) in head.forward(pooled).iter().zip(&probe.logits) {
+            assert!((got - want).abs() <= 1e-5 * want.abs().max(1.0), "{got} {want}");
+        }
+    }
+}
+
+#[test]
+fn layers_leave_everything_else_alone_and_the_cut_holds_what_was_scored() {
+    let (_guard, folder) = place();
+    let selection = Selection { layers: Some(vec![2]), only: Some(vec!["value".into()]) };
+    let outcome =
+        run(&options(Method::Layers(selection)), &storage(&folder), rows(200, 1), &folder);
+    let names: Vec<&String> = outcome.cut.edits().keys().collect();
+    assert_eq!(names, ["encoder.layer.2.attention.self.value.weight"]);
+    let mut base = base(&folder);
+    let _ = outcome.cut.apply(&mut base.weights).unwrap();
+    check_probes(&base, &outcome.cut);
+}
+
+#[test]
+fn threads_and_where_the_trunk_lies_change_nothing() {
+    let (_guard, folder) = place();
+    let selection = Selection { layers: Some(vec![2]), only: None };
+    for method in [Method::mask(), Method::Layers(selection), Method::Full, Method::Head] {
+        let options = options(method);
+        let with = |threads: usize, trunk_memory: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let storage = Storage { trunk_memory, ..storage(&folder) };
+            let train = || run(&options, &storage, rows(100, 1), &folder).cut.to_bytes();
+            pool.install(train)
+        };
+        let one = with(1, 1 << 30);
+        assert_eq!(one, with(2, 1 << 30), "{}", options.method.name());
+        assert_eq!(one, with(3, 0), "{}", options.method.name());
+    }
+}
+
+#[test]
+fn early_stopping_selects_on_held_out_rows_and_says_so() {
+    let (_guard, folder) = place();
+    let mut options = options(Method::Full);
+    options.early_stop = Some(0.2);
+    options.eval_every = Some(5);
+    let mut scores = Vec::new();
+    let dev = rows(50, 9);
+    let observe = &mut |event| {
+        if let Event::Evaluated { score, held_out, .. } = event {
+            assert!(held_out, "nothing is scored on the reported rows before the end");
+            scores.push(score);
+        }
+        true
+    };
+    let outcome = tune::train(
+        base(&folder),
+        rows(200, 1),
+        Some(&dev),
+        None,
+        &options,
+        &storage(&folder),
+        observe,
+    );
+    let cut = outcome.unwrap().cut;
+    assert!(scores.len() > 5);
+    let training = &cut.card().training;
+    let held_out = training["held_out_rows"].as_u64().unwrap();
+    assert_eq!(held_out + training["rows"].as_u64().unwrap(), 200);
+    assert!(held_out > 10);
+    let selected = training["selected_step"].as_u64().unwrap();
+    assert!(selected.is_multiple_of(5) || selected == training["steps"].as_u64().unwrap());
+}
