@@ -54,7 +54,8 @@ pub(crate) fn run(args: EvalArgs) -> Result<()> {
     let place = file.display().to_string();
     model.check_pairs(data.pairs.is_some(), &place, "name the columns: --text and --text-pair")?;
     let logits = model.logits(&data.texts, data.pairs.as_deref(), |_| {})?;
-    let evaluation = tune::evaluate(&data, &logits.values, spec.metric.as_ref())?;
+    let evaluation =
+        tune::evaluate(&data, &logits.values, Some(spec.metric.as_ref().unwrap_or(&card.metric)))?;
     if args.json {
         let classes = data.labels.iter().zip(&evaluation.classes);
         let classes: Vec<_> = classes

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::edit::{Edit, Head, StoreType, TensorEdit};
-use crate::data::Problem;
+use crate::data::{Metric, Problem};
 use crate::model::Pooling;
 use crate::{Error, ErrorKind, Result};
 
@@ -41,6 +41,8 @@ pub struct Card {
     pub method: serde_json::Value,
     /// Summary of the training run.
     pub training: serde_json::Value,
+    /// The score that the task is judged by.
+    pub metric: Metric,
     /// Scores, by metric name; finite.
     pub metrics: BTreeMap<String, f64>,
     /// The edited tensors, by canonical name; [`Cut::new`](super::Cut::new) writes it.

@@ -2,14 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::Problem;
 use super::table::{Table, data_error};
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// The score that a task is judged by.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Metric {
     /// Share of rows labelled right.
     Accuracy,
@@ -26,6 +27,41 @@ pub enum Metric {
     Matthews,
     /// Mean of the Pearson and Spearman correlations.
     PearsonSpearman,
+}
+
+impl Metric {
+    /// What `problem` is judged by where its task does not say.
+    pub fn default_for(problem: Problem) -> Self {
+        match problem {
+            Problem::SingleLabel => Metric::Accuracy,
+            Problem::MultiLabel => Metric::MicroF1,
+            Problem::Regression => Metric::PearsonSpearman,
+        }
+    }
+
+    /// The key of this metric among a task's scores.
+    pub fn key(&self) -> &'static str {
+        match self {
+            Metric::Accuracy => "accuracy",
+            Metric::BinaryF1 { .. } => "f1_binary",
+            Metric::MacroF1 => "f1_macro",
+            Metric::MicroF1 => "f1_micro",
+            Metric::Matthews => "matthews",
+            Metric::PearsonSpearman => "pearson_spearman",
+        }
+    }
+
+    /// Index of the positive label where this metric needs one.
+    pub(crate) fn positive(&self, labels: &[String]) -> Result<Option<usize>> {
+        let Metric::BinaryF1 { positive } = self else { return Ok(None) };
+        labels.iter().position(|l| l == positive).map(Some).ok_or_else(|| {
+            let found = labels.join(", ");
+            Error::new(
+                ErrorKind::Data,
+                format!("positive label `{positive}` is not among the labels: {found}"),
+            )
+        })
+    }
 }
 
 /// How to read a task's rows from a table. `TaskSpec::default()` finds everything by itself.

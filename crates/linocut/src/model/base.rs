@@ -72,7 +72,7 @@ impl Base {
         }
         Err(Error::new(
             ErrorKind::Config,
-            format!("a maximum length of {max_length} tokens; this base takes 4 to {most}"),
+            format!("--max-length is {max_length} tokens, expected 4 to {most} on this base"),
         ))
     }
 }

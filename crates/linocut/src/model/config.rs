@@ -129,7 +129,7 @@ impl ModelConfig {
             head_dropout: share("classifier_dropout", hidden_dropout)?,
             activation,
         };
-        if read.hidden % read.heads != 0 {
+        if !read.hidden.is_multiple_of(read.heads) {
             return Err(wrong(
                 "num_attention_heads",
                 &format!("a divisor of hidden_size {}", read.hidden),

@@ -80,6 +80,7 @@ pub(super) fn cut(
         tokenizer: identity.tokenizer,
         method: json!(options.method),
         training,
+        metric: metric.cloned().unwrap_or_else(|| Metric::default_for(task.problem)),
         metrics,
         tensors: BTreeMap::new(),
     };

@@ -8,43 +8,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::{Metric, Problem};
+use crate::data::Metric;
 use crate::{Error, ErrorKind, Result};
-
-impl Metric {
-    /// What `problem` is judged by where its task does not say.
-    pub fn default_for(problem: Problem) -> Self {
-        match problem {
-            Problem::SingleLabel => Metric::Accuracy,
-            Problem::MultiLabel => Metric::MicroF1,
-            Problem::Regression => Metric::PearsonSpearman,
-        }
-    }
-
-    /// The key of this metric in [`Metrics::values`].
-    pub fn key(&self) -> &'static str {
-        match self {
-            Metric::Accuracy => "accuracy",
-            Metric::BinaryF1 { .. } => "f1_binary",
-            Metric::MacroF1 => "f1_macro",
-            Metric::MicroF1 => "f1_micro",
-            Metric::Matthews => "matthews",
-            Metric::PearsonSpearman => "pearson_spearman",
-        }
-    }
-
-    /// Index of the positive label where this metric needs one.
-    fn positive(&self, labels: &[String]) -> Result<Option<usize>> {
-        let Metric::BinaryF1 { positive } = self else { return Ok(None) };
-        labels.iter().position(|l| l == positive).map(Some).ok_or_else(|| {
-            let found = labels.join(", ");
-            Error::new(
-                ErrorKind::Config,
-                format!("positive label `{positive}` is not among the labels: {found}"),
-            )
-        })
-    }
-}
 
 /// A named score; `None` where it is undefined.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

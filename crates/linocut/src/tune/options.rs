@@ -138,11 +138,12 @@ impl TrainOptions {
     /// The defaults for `method` on `rows` training rows; see `bench/LOG.md` for how they were
     /// found.
     pub fn new(method: Method, rows: usize) -> Self {
+        let lr = if method == Method::Bias { 1e-3 } else { 1e-4 };
         Self {
             method,
             epochs: default_epochs(rows),
             batch: 32,
-            lr: 1e-4,
+            lr,
             mask_lr: 1e-1,
             head_lr: 1e-3,
             warmup: 0.1,

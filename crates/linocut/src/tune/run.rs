@@ -111,6 +111,10 @@ pub fn train(
 ) -> Result<Outcome> {
     options.check()?;
     base.check_max_length(options.max_length)?;
+    if storage.save_every == Some(0) {
+        let message = "--save-every is 0, expected at least 1 step";
+        return Err(Error::new(ErrorKind::Config, message));
+    }
     let identity = identity(&base, &train, options);
     let (train, held_out) = match options.early_stop {
         Some(share) => {
@@ -210,15 +214,15 @@ pub fn train(
             progress.loss_sum = 0.0;
         }
         let sparsity = match trainer.masks() {
-            Some(masks) if progress.step % 50 == 0 => Some(masks.sparsity()),
+            Some(masks) if progress.step.is_multiple_of(50) => Some(masks.sparsity()),
             _ => None,
         };
         let step = progress.step;
         let mut go_on = observe(Event::Step { step, loss, tokens, sparsity });
 
         let due = match options.eval_every {
-            Some(every) => step % every == 0,
-            None => step % steps_per_epoch == 0,
+            Some(every) => step.is_multiple_of(every),
+            None => step.is_multiple_of(steps_per_epoch),
         };
         if due || step == steps {
             if let Some((data, encodings)) = &held_out {
@@ -238,10 +242,12 @@ pub fn train(
             }
         }
         let due = match storage.save_every {
-            Some(every) => step % every == 0,
+            Some(every) => step.is_multiple_of(every),
             None => saved.elapsed() > Duration::from_secs(60),
         };
-        if storage.state.is_some() && (due || !go_on) && step < steps {
+        // A long run's last state is kept too, until the caller has written the cut.
+        let long = storage.state.as_ref().is_some_and(|path| path.exists());
+        if storage.state.is_some() && (due || !go_on) && step < steps || step == steps && long {
             save(storage, &mut trainer, &progress, best.as_ref())?;
             observe(Event::Saved { step });
             saved = Instant::now();

@@ -24,7 +24,7 @@ impl Selection {
     pub fn parse_layers(text: &str, layers: usize) -> Result<Vec<usize>> {
         let wrong = |what: String| {
             Error::new(ErrorKind::Config, format!("--layers {text}: {what}")).with_hint(format!(
-                "layers of this base are 0 to {}; e.g. --layers 4-5",
+                "layers of this base are 0 to {}; -2 means the last two",
                 layers - 1
             ))
         };

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use linocut::cut::{
     BaseId, Card, Cut, Edit, EditKind, Head, Probe, StoreType, TensorEdit, TensorNote, Zeros,
 };
-use linocut::data::Problem;
+use linocut::data::{Metric, Problem};
 use linocut::model::Pooling;
 use serde_json::json;
 
@@ -28,6 +28,7 @@ pub(crate) fn zeros() -> Cut {
         labels: ["billing", "refund", "other \"ü\"\n"].map(String::from).to_vec(),
         method: json!({"mask": {"kind": "stochastic", "lr": 0.1, "scale": 4.0}}),
         training: json!({"epochs": 3, "loss": [1.0986122886681098, 0.1 + 0.2]}),
+        metric: Metric::Accuracy,
         metrics: BTreeMap::from([("accuracy".into(), 0.956), ("f1".into(), 1.0 / 3.0)]),
         ..card(3)
     };
@@ -66,6 +67,7 @@ pub(crate) fn regression() -> Cut {
         task: "similarity".into(),
         problem: Problem::Regression,
         pooling: Pooling::First,
+        metric: Metric::PearsonSpearman,
         metrics: BTreeMap::from([("pearson".into(), 0.875)]),
         ..card(1)
     };
@@ -90,6 +92,7 @@ pub(crate) fn card(outputs: usize) -> Card {
         tokenizer: "70".repeat(32),
         method: json!("head"),
         training: json!(null),
+        metric: Metric::Accuracy,
         metrics: BTreeMap::new(),
         tensors: BTreeMap::<String, TensorNote>::new(),
     }

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::*;
+use crate::data::Problem;
 
 fn cases(kind: &str) -> Vec<Value> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/metrics/metrics.json");
@@ -26,8 +27,9 @@ fn labels(n: usize) -> Vec<String> {
     (0..n).map(|i| format!("class {i}")).collect()
 }
 
-fn f1(average: Average) -> Metric {
-    Metric::F1 { average, positive: None }
+/// Binary F1 of class `n`.
+fn f1_of(n: usize) -> Metric {
+    Metric::BinaryF1 { positive: format!("class {n}") }
 }
 
 #[test]
@@ -37,7 +39,7 @@ fn single_label_agrees_with_scikit_learn() {
         let (truth, predicted): (Vec<usize>, Vec<usize>) =
             (parse(&case["truth"]), parse(&case["predicted"]));
         let labels = labels(parse(&case["classes"]));
-        let metric = if labels.len() == 2 { f1(Average::Binary) } else { Metric::Matthews };
+        let metric = if labels.len() == 2 { f1_of(1) } else { Metric::Matthews };
         let scores = Metrics::single_label(&truth, &predicted, &labels, &metric).unwrap();
         assert_eq!(scores.rows, truth.len());
         for key in ["accuracy", "f1_macro", "f1_micro", "matthews"] {
@@ -93,7 +95,7 @@ fn regression_agrees_with_scipy() {
 fn what_is_undefined_is_null_and_never_nan() {
     let names = labels(2);
     let empty = [
-        Metrics::single_label(&[], &[], &names, &f1(Average::Binary)).unwrap(),
+        Metrics::single_label(&[], &[], &names, &f1_of(1)).unwrap(),
         Metrics::multi_label(&[], &[], 3, &Metric::Accuracy).unwrap(),
         Metrics::multi_label(&[], &[], 0, &Metric::Accuracy).unwrap(),
         Metrics::regression(&[], &[], &Metric::PearsonSpearman).unwrap(),
@@ -109,22 +111,14 @@ fn what_is_undefined_is_null_and_never_nan() {
 }
 
 #[test]
-fn a_metric_is_found_by_its_names_and_checked_against_the_task() {
-    let binary = Metric::from_names("f1", Some("binary"), Some("class 0")).unwrap();
-    let scores = Metrics::single_label(&[0, 0, 1], &[0, 1, 1], &labels(2), &binary).unwrap();
+fn a_metric_is_checked_against_the_task() {
+    let scores = Metrics::single_label(&[0, 0, 1], &[0, 1, 1], &labels(2), &f1_of(0)).unwrap();
     same(scores.primary.value, &(2.0 / 3.0).into(), "F1 of class 0");
-    assert_eq!(Metric::from_names("f1", None, Some("x")).unwrap().key(), "f1_binary");
-    assert_eq!(Metric::from_names("f1", Some("macro"), None).unwrap(), f1(Average::Macro));
-    assert_eq!(Metric::from_names("matthews", None, None).unwrap(), Metric::Matthews);
 
     let message = |result: Result<Metrics>| result.unwrap_err().to_string();
-    assert!(Metric::from_names("bleu", None, None).is_err());
-    assert!(Metric::from_names("f1", Some("samples"), None).is_err());
-    let missing = Metric::from_names("f1", None, Some("spam")).unwrap();
+    let missing = Metric::BinaryF1 { positive: "spam".into() };
     let result = Metrics::single_label(&[0], &[0], &labels(2), &missing);
     assert!(message(result).contains("`spam` is not among the labels: class 0, class 1"));
-    let result = Metrics::single_label(&[0], &[0], &labels(3), &f1(Average::Binary));
-    assert!(message(result).contains("binary F1 over 3 labels"));
     let result = Metrics::regression(&[1.0], &[1.0], &Metric::Accuracy);
     assert!(message(result).contains("metric `accuracy` does not apply"));
 }
