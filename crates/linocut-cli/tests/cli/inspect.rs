@@ -130,6 +130,7 @@ fn as_json() {
      "mask_lr": #,
      "loss": #
      },
+     "metric": "accuracy",
      "metrics": {
      "accuracy": #,
      "f1_macro": #,
@@ -175,7 +176,7 @@ fn verify_goes_on_after_a_bad_cut() {
     exit 1
     --- stdout
     ok      topics.cut: topics, 4 probes equal, base restored
-    FAILED  damaged.cut: not a whole and unaltered cut: the last 32 of its 81698 bytes are not the digest of those before; the file was cut short, changed, or is something else; copy it again from where it was made
+    FAILED  damaged.cut: not a whole and unaltered cut: the last 32 of its 81722 bytes are not the digest of those before; the file was cut short, changed, or is something else; copy it again from where it was made
     FAILED  none.cut: cannot read none.cut: No such file or directory (os error 2)
     ok      mask.cut: topics, 4 probes equal, base restored
     --- stderr
@@ -186,7 +187,7 @@ fn verify_goes_on_after_a_bad_cut() {
     exit 1
     --- stdout
     {"cut":"topics.cut","ok":true,"task":"topics","probes":4,"difference":0.0}
-    {"cut":"damaged.cut","ok":false,"error":"not a whole and unaltered cut: the last 32 of its 81698 bytes are not the digest of those before; the file was cut short, changed, or is something else; copy it again from where it was made"}
+    {"cut":"damaged.cut","ok":false,"error":"not a whole and unaltered cut: the last 32 of its 81722 bytes are not the digest of those before; the file was cut short, changed, or is something else; copy it again from where it was made"}
     --- stderr
     error: 1 of 2 cuts failed
     "#);

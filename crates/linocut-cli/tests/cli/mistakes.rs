@@ -219,11 +219,11 @@ fn a_damaged_cut() {
     assert_snapshot!(place.run_with("predict topics.cut --base base", &["rain"], b""), @"
     exit 1
     --- stderr
-    error: topics.cut: not a whole and unaltered cut: the last 32 of its 81698 bytes are not the digest of those before
+    error: topics.cut: not a whole and unaltered cut: the last 32 of its 81722 bytes are not the digest of those before
     hint: the file was cut short, changed, or is something else; copy it again from where it was made
     ");
     assert_snapshot!(place.run("inspect topics.cut").stderr, @"
-    error: topics.cut: not a whole and unaltered cut: the last 32 of its 81698 bytes are not the digest of those before
+    error: topics.cut: not a whole and unaltered cut: the last 32 of its 81722 bytes are not the digest of those before
     hint: the file was cut short, changed, or is something else; copy it again from where it was made
     ");
 }
@@ -318,7 +318,7 @@ fn options() {
     exit 2
     --- stderr
     error: --layers 9: `9` is not within the base's 3 layers
-    hint: layers of this base are 0 to 2; e.g. --layers 4-5
+    hint: layers of this base are 0 to 2; -2 means the last two
     ");
     assert_snapshot!(place.run(&format!("{train} --only foo")), @"
     exit 2
