@@ -342,7 +342,7 @@ fn options() {
     assert_snapshot!(place.run(&format!("{train} --max-length 41")), @"
     exit 2
     --- stderr
-    error: a maximum length of 41 tokens; this base takes 4 to 40
+    error: --max-length is 41 tokens, expected 4 to 40 on this base
     ");
     assert_snapshot!(place.run(&format!("{train} --epochs 0")), @"
     exit 2
