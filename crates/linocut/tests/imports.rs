@@ -17,11 +17,6 @@ const ROWS: [&[&str]; 6] = [
     &["error"],
 ];
 
-/// Two names still live above where they are used: a tensor's kind is read from its name and the
-/// pooling from the model folder, both by `checkpoint`. They should move there.
-const TO_BE_MOVED: [(&str, &str); 2] =
-    [("checkpoint", "model::Kind"), ("checkpoint", "model::Pooling")];
-
 fn row(module: &str) -> usize {
     ROWS.iter()
         .position(|row| row.contains(&module))
@@ -94,16 +89,9 @@ fn imports_point_down() {
         }
         let module = used_module(to);
         let up = row(&module) < row(from);
-        let known = TO_BE_MOVED.contains(&(from.as_str(), to.as_str()));
-        assert!(!up || known, "{from} uses crate::{to}, which lies above it");
+        assert!(!up, "{from} uses crate::{to}, which lies above it");
         let back = pairs.contains(&(module.clone(), from.clone()));
         let beside = row(&module) == row(from);
         assert!(!beside || !back, "{from} and {module} use each other");
-    }
-    for (from, to) in TO_BE_MOVED {
-        assert!(
-            uses.contains(&(from.into(), to.into())),
-            "{from} no longer uses {to}: strike it out"
-        );
     }
 }

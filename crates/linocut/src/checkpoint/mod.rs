@@ -1,11 +1,15 @@
 //! Model folders: reading, writing, tensor names, fingerprints.
 
 mod fingerprint;
+mod kind;
 mod names;
+mod pooling;
 mod read;
 mod write;
 
 pub use fingerprint::Fingerprint;
+pub use kind::Kind;
 pub use names::{Canonical, canonical};
+pub use pooling::Pooling;
 pub use read::{Checkpoint, TensorInfo};
 pub use write::{write_atomically, write_safetensors};

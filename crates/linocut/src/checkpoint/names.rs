@@ -1,6 +1,6 @@
 //! The one name that linocut gives each tensor of a BERT encoder, however a checkpoint spells it.
 
-use crate::model::Kind;
+use crate::checkpoint::Kind;
 
 /// A tensor's canonical name and what it says about the tensor.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::fingerprint::{self, Fingerprint};
 use super::names::canonical;
-use crate::model::Pooling;
+use crate::checkpoint::Pooling;
 use crate::{Error, ErrorKind, Result};
 
 /// One tensor of the encoder, as found.

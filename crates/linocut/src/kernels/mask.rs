@@ -100,7 +100,7 @@ mod tests {
         assert_eq!(effective, [1.0, 0.0, 3.0]);
         let mut grad = [1.0, 1.0, 2.0];
         score_grad(&mut grad, &weight, &scores);
-        for (i, want) in [0.25, -2.0 * 0.235_003_7, 6.0 * 0.104_993_585].iter().enumerate() {
+        for (i, want) in [0.25, -2.0 * 0.235_003_7, 6.0 * 0.104_993_59].iter().enumerate() {
             assert!((grad[i] - want).abs() < 1e-6, "{grad:?}");
         }
     }

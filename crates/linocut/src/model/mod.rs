@@ -12,11 +12,12 @@ mod layout;
 mod predict;
 mod weights;
 
+pub use crate::checkpoint::{Kind, Pooling};
 pub use base::Base;
-pub use config::{ModelConfig, Pooling};
+pub use config::ModelConfig;
 pub use dropout::DropoutStep;
 pub use encoder::{Encoder, Input, Tape};
 pub use grads::Grads;
 pub use head::{Head, Loss, LossTargets};
 pub use predict::{logits, probabilities};
-pub use weights::{Kind, Layout, TensorSpec, Weights};
+pub use weights::{Layout, TensorSpec, Weights};
