@@ -1,6 +1,8 @@
 //! The engine against float64 PyTorch: logits, loss, every gradient and ten AdamW steps of a tiny
 //! random BERT, for every pooling, loss and method. `reference/bert_fixtures.py` writes the files.
 
+#![allow(clippy::unwrap_used, reason = "in a test it says where it failed")]
+
 use linocut::checkpoint::Checkpoint;
 use linocut::data::Batch;
 use linocut::model::{Encoder, Head, Input, LossTargets, Pooling, Tape};

@@ -1,6 +1,8 @@
 //! The real base: hidden states, pooler and mean of eight texts against Transformers in float64.
 //! `reference/minilm_hidden.py` writes the values; `make base` fetches the model.
 
+#![allow(clippy::unwrap_used, reason = "in a test it says where it failed")]
+
 use linocut::data::Batch;
 use linocut::model::{Base, Head, Input, Pooling, Tape};
 use safetensors::SafeTensors;

@@ -1,5 +1,7 @@
 //! Invariants of whole training runs on a tiny base with random weights.
 
+#![allow(clippy::unwrap_used, reason = "in a test it says where it failed")]
+
 use linocut::cut::{Cut, Edit};
 use linocut::data::{Batch, Dataset, Problem, Targets, epoch_order};
 use linocut::model::{Base, Head, Input, Tape};
