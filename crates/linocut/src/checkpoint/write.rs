@@ -59,11 +59,20 @@ pub fn write_safetensors<'a>(
     path: &Path,
     tensors: impl IntoIterator<Item = (String, Vec<usize>, &'a [f32])>,
 ) -> Result<()> {
+    write_with_metadata(path, json!({"format": "pt"}), tensors)
+}
+
+/// The same with other metadata: a JSON object of strings.
+pub(crate) fn write_with_metadata<'a>(
+    path: &Path,
+    metadata: Value,
+    tensors: impl IntoIterator<Item = (String, Vec<usize>, &'a [f32])>,
+) -> Result<()> {
     let mut header = Map::new();
     let mut names = HashSet::new();
     let mut data: Vec<&[f32]> = Vec::new();
     let mut end = 0;
-    header.insert("__metadata__".into(), json!({"format": "pt"}));
+    header.insert("__metadata__".into(), metadata);
     for (name, shape, values) in tensors {
         let problem = if !names.insert(name.clone()) || name == "__metadata__" {
             "its name is taken".to_string()

@@ -1,9 +1,8 @@
 //! The resumable state of a run: everything that the next step depends on.
 
 use super::Trainer;
-use crate::checkpoint::write_atomically;
+use crate::checkpoint::write_with_metadata;
 use crate::{Error, ErrorKind, Result};
-use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::path::Path;
@@ -26,6 +25,7 @@ pub(super) struct Progress {
 }
 
 const METADATA: &str = "linocut-state";
+const DIGEST: &str = "digest";
 
 /// Named parts of a trainer that a state holds, in a fixed order.
 fn parts(trainer: &mut Trainer) -> Vec<(String, &mut [f32])> {
@@ -91,30 +91,31 @@ pub(super) fn save(
     let mut used = Vec::new();
     if let Some(words) = &trainer.words {
         progress.words_owed = words.owed;
-        used.extend(words.used.iter().flat_map(|id| id.to_le_bytes()));
+        // Token ids lie far below 2²⁴: exact as f32.
+        used.extend(words.used.iter().map(|&id| id as f32));
     }
     let parts = parts(trainer);
-    let mut tensors: Vec<(String, Dtype, Vec<u8>)> = vec![("words.used".into(), Dtype::U32, used)];
-    let bytes = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
-    tensors.extend(parts.iter().map(|(name, values)| (name.clone(), Dtype::F32, bytes(values))));
+    let mut tensors: Vec<(String, &[f32])> = vec![("words.used".into(), &used)];
+    tensors.extend(parts.iter().map(|(name, values)| (name.clone(), &**values)));
     for (name, values) in best.into_iter().flat_map(|b| &b.0) {
-        tensors.push((format!("best/{name}"), Dtype::F32, bytes(values)));
+        tensors.push((format!("best/{name}"), values));
     }
-    let views = tensors
-        .iter()
-        .map(|(name, dtype, bytes)| {
-            TensorView::new(*dtype, vec![bytes.len() / 4], bytes).map(|view| (name.clone(), view))
-        })
-        .collect::<std::result::Result<Vec<_>, _>>()
-        .map_err(|e| state_error(path, e))?;
     let json = serde_json::to_string(&progress).map_err(|e| state_error(path, e))?;
-    let metadata = HashMap::from([(METADATA.to_string(), json)]);
-    let file = safetensors::serialize(views, Some(metadata)).map_err(|e| state_error(path, e))?;
-    let digest = blake3::hash(&file);
-    write_atomically(path, |out| {
-        out.write_all(&file)?;
-        out.write_all(digest.as_bytes())
-    })
+    let digest = digest(&json, tensors.iter().map(|(_, values)| *values));
+    let metadata = serde_json::json!({ METADATA: json, DIGEST: digest });
+    let tensors = tensors.into_iter().map(|(name, values)| (name, vec![values.len()], values));
+    write_with_metadata(path, metadata, tensors)
+}
+
+/// Digest of the progress and of every tensor in order.
+fn digest<'a>(progress: &str, tensors: impl Iterator<Item = &'a [f32]>) -> String {
+    let mut hash = blake3::Hasher::new();
+    hash.update(progress.as_bytes());
+    for chunk in tensors.flat_map(|values| values.chunks(1 << 16)) {
+        let bytes: Vec<u8> = chunk.iter().flat_map(|v| v.to_le_bytes()).collect();
+        hash.update(&bytes);
+    }
+    hash.finalize().to_string()
 }
 
 fn state_error(path: &Path, what: impl std::fmt::Display) -> Error {
@@ -128,18 +129,27 @@ pub(super) fn load(
     identity: &str,
     trainer: &mut Trainer,
 ) -> Result<(Progress, Option<Snapshot>)> {
-    let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read training state", e))?;
-    let damaged = || state_error(path, "the file is damaged (its digest does not match)");
-    let (file, digest) = bytes.split_last_chunk::<32>().ok_or_else(damaged)?;
-    if blake3::hash(file).as_bytes() != digest {
-        return Err(damaged());
-    }
+    let file = std::fs::read(path).map_err(|e| Error::io(path, "read training state", e))?;
     let wrong = |e: &dyn std::fmt::Display| state_error(path, e);
-    let (_, metadata) = safetensors::SafeTensors::read_metadata(file).map_err(|e| wrong(&e))?;
-    let tensors = safetensors::SafeTensors::deserialize(file).map_err(|e| wrong(&e))?;
-    let json = metadata.metadata().as_ref().and_then(|m| m.get(METADATA));
-    let json = json.ok_or_else(|| wrong(&"it is not a training state"))?;
+    let (_, metadata) = safetensors::SafeTensors::read_metadata(&file).map_err(|e| wrong(&e))?;
+    let tensors = safetensors::SafeTensors::deserialize(&file).map_err(|e| wrong(&e))?;
+    let said = |key: &str| {
+        let metadata = metadata.metadata().as_ref().and_then(|m| m.get(key));
+        metadata.ok_or_else(|| wrong(&"it is not a training state"))
+    };
+    let json = said(METADATA)?;
     let progress: Progress = serde_json::from_str(json).map_err(|e| wrong(&e))?;
+    let floats = |bytes: &[u8]| -> Vec<f32> {
+        bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+    };
+    let mut stored = Vec::new();
+    for name in metadata.offset_keys() {
+        let view = tensors.tensor(&name).map_err(|e| wrong(&e))?;
+        stored.push((name, floats(view.data())));
+    }
+    if digest(json, stored.iter().map(|(_, values)| &values[..])) != *said(DIGEST)? {
+        return Err(wrong(&"the file is damaged (its digest does not match)"));
+    }
     if progress.identity != identity {
         return Err(Error::new(
             ErrorKind::Config,
@@ -150,26 +160,20 @@ pub(super) fn load(
         )
         .with_hint("give the options and files it was started with, or remove it to start over"));
     }
-    let read = |name: &str, len: Option<usize>| -> Result<Vec<u8>> {
-        let view = tensors.tensor(name).map_err(|e| wrong(&e))?;
-        if len.is_some_and(|len| view.data().len() != len * 4) {
-            return Err(wrong(&format!("tensor {name} has another size")));
-        }
-        Ok(view.data().to_vec())
-    };
-    let floats = |bytes: Vec<u8>| -> Vec<f32> {
-        bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+    let mut stored: HashMap<String, Vec<f32>> = stored.into_iter().collect();
+    let mut take = |name: &str, len: Option<usize>| -> Result<Vec<f32>> {
+        let values = stored.remove(name).filter(|v| len.is_none_or(|len| v.len() == len));
+        values.ok_or_else(|| wrong(&format!("tensor {name} is missing or has another size")))
     };
     let mut best = Vec::new();
     for (name, values) in parts(trainer) {
-        values.copy_from_slice(&floats(read(&name, Some(values.len()))?));
+        values.copy_from_slice(&take(&name, Some(values.len()))?);
         if progress.best.is_some() && is_parameter(&name) {
-            best.push((name.clone(), floats(read(&format!("best/{name}"), Some(values.len()))?)));
+            best.push((name.clone(), take(&format!("best/{name}"), Some(values.len()))?));
         }
     }
     if let Some(words) = &mut trainer.words {
-        let bytes = read("words.used", None)?;
-        words.used = bytes.as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b)).collect();
+        words.used = take("words.used", None)?.into_iter().map(|id| id as u32).collect();
         words.owed = progress.words_owed;
     }
     trainer.step = progress.step;
