@@ -13,6 +13,7 @@ pub mod mask;
 pub mod random;
 mod simd;
 pub mod sums;
+mod tiles;
 
 /// Rows of an activation matrix that one rayon task handles in element-wise passes.
 const ROWS_PER_TASK: usize = 32;
