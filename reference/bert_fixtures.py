@@ -112,6 +112,27 @@ class Masked(torch.autograd.Function):
         return None, grad * weight * p * (1 - p), None
 
 
+class ScoreAdam(torch.optim.Optimizer):
+    """Adam whose second moment is one number a tensor: the moving mean of its mean squared gradient."""
+
+    def __init__(self, params, lr):
+        super().__init__(params, dict(lr=lr))
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            for p in group["params"]:
+                state = self.state[p]
+                if not state:
+                    state.update(step=0, mean=torch.zeros_like(p), square=0.0)
+                state["step"] += 1
+                state["mean"] = BETAS[0] * state["mean"] + (1 - BETAS[0]) * p.grad
+                state["square"] = BETAS[1] * state["square"] + (1 - BETAS[1]) * p.grad.square().mean()
+                mean = state["mean"] / (1 - BETAS[0] ** state["step"])
+                square = state["square"] / (1 - BETAS[1] ** state["step"])
+                p -= group["lr"] * mean / (square.sqrt() + SCORE_EPS)
+
+
 def draw_model():
     rng = np.random.default_rng(20200826)
     model = BertModel(BertConfig(**CONFIG, attn_implementation="eager")).double().eval()
@@ -223,17 +244,17 @@ def run(pooling, problem, method, weighted=False, keep_step10=True):
         dict(params=[head["head.bias"]], lr=HEAD_LR, weight_decay=0.0),
     ]
     if masked:
-        groups.append(dict(params=list(params.values()), lr=SCORE_LR, weight_decay=0.0, eps=SCORE_EPS))
         clip_groups = [list(head.values()), list(params.values())]
     else:
         for decays in (True, False):
             of = [params[n] for n in trained if is_matrix(n) == decays]
             groups.append(dict(params=of, lr=LR, weight_decay=DECAY if decays else 0.0))
         clip_groups = [list(head.values()) + list(params.values())]
-    optimizer = torch.optim.AdamW(groups, lr=LR, betas=BETAS, eps=EPS)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda t: (t + 1) / WARMUP if t < WARMUP else (STEPS - t) / (STEPS - WARMUP)
-    )
+    optimizers = [torch.optim.AdamW(groups, lr=LR, betas=BETAS, eps=EPS)]
+    if masked:
+        optimizers.append(ScoreAdam(list(params.values()), SCORE_LR))
+    factor = lambda t: (t + 1) / WARMUP if t < WARMUP else (STEPS - t) / (STEPS - WARMUP)
+    schedules = [torch.optim.lr_scheduler.LambdaLR(o, factor) for o in optimizers]
 
     tensors = {
         "input_ids": torch.from_numpy(np.concatenate(ids)),
@@ -248,7 +269,8 @@ def run(pooling, problem, method, weighted=False, keep_step10=True):
     losses, norms = [], []
     everything = {**params, **head}
     for step in range(STEPS):
-        optimizer.zero_grad()
+        for optimizer in optimizers:
+            optimizer.zero_grad()
         logits, loss = forward(step)
         loss.backward()
         losses.append(loss.item())
@@ -258,8 +280,9 @@ def run(pooling, problem, method, weighted=False, keep_step10=True):
             if method == "mask-stochastic":
                 tensors |= {f"mask/{n}": torch.from_numpy(m.astype(np.uint8)) for n, m in masks.items()}
         norms.append([float(torch.nn.utils.clip_grad_norm_(g, CLIP)) for g in clip_groups])
-        optimizer.step()
-        schedule.step()
+        for optimizer, schedule in zip(optimizers, schedules):
+            optimizer.step()
+            schedule.step()
     tensors["losses"] = torch.tensor(losses, dtype=torch.float64)
     if keep_step10:
         tensors |= {f"step10/{n}": p.detach().float().clone() for n, p in everything.items()}

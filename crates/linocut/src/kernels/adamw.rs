@@ -66,6 +66,51 @@ impl AdamW {
     }
 }
 
+/// Adam with one second moment for a whole tensor (Adam-mini, Zhang et al. 2024): what each entry
+/// moves by is then in proportion to its mean gradient, as it is not in Adam.
+#[derive(Debug, Clone, Copy)]
+pub struct SharedAdam {
+    /// Constants; `decay` is not used.
+    pub adamw: AdamW,
+}
+
+impl SharedAdam {
+    /// Moves `param` and its moments by one step; `param`, `grad` and `mean` are of one length,
+    /// `square_sum` is Σ grad² over them.
+    pub fn update(
+        &self,
+        param: &mut [f32],
+        grad: &[f32],
+        square_sum: f64,
+        mean: &mut [f32],
+        square: &mut f32,
+    ) {
+        const CHUNK: usize = 1 << 14;
+        let AdamW { lr, beta1, beta2, eps, grad_scale, step, .. } = self.adamw;
+        let (b1, b2) = (f64::from(beta1), f64::from(beta2));
+        let mean_square = square_sum * f64::from(grad_scale).powi(2) / param.len() as f64;
+        *square = (b2 * f64::from(*square) + (1.0 - b2) * mean_square) as f32;
+        let root = (f64::from(*square) / (1.0 - b2.powi(step as i32))).sqrt();
+        let rate = f64::from(lr) / (1.0 - b1.powi(step as i32)) / (root + f64::from(eps));
+        let rate = rate as f32;
+        let chunks = param.par_chunks_mut(CHUNK).zip(grad.par_chunks(CHUNK));
+        chunks.zip(mean.par_chunks_mut(CHUNK)).for_each(|((param, grad), mean)| {
+            let n = param.len();
+            let (grad, mean) = (&grad[..n], &mut mean[..n]);
+            dispatch(
+                #[inline(always)]
+                || {
+                    for i in 0..n {
+                        let g = grad[i] * grad_scale;
+                        mean[i] = beta1.mul_add(mean[i] - g, g);
+                        param[i] = mean[i].mul_add(-rate, param[i]);
+                    }
+                },
+            );
+        });
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,5 +135,25 @@ mod tests {
         // m = 0.9·0.2 − 0.1 = 0.08, m̂ = 0.08/0.19; v = 0.999·0.004 + 0.001, v̂ = v/0.001999
         let want = 0.899 * 0.999 - 0.1 * (0.08 / 0.19) / (0.004_996_f64 / 0.001_999).sqrt();
         assert!((f64::from(p[0]) - want).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_shared_second_moment_keeps_proportions() {
+        let adamw = AdamW {
+            lr: 0.1,
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-16,
+            decay: 0.0,
+            grad_scale: 0.5,
+            step: 1,
+        };
+        let (mut p, mut m, mut v) = ([0.0f32; 3], [0.0; 3], 0.0);
+        let grad = [6.0, -2.0, 0.0];
+        SharedAdam { adamw }.update(&mut p, &grad, 40.0, &mut m, &mut v);
+        // g = (3, −1, 0), mean of g² = 10/3, first step: −lr·g/√(10/3).
+        for (p, g) in p.iter().zip([3.0f64, -1.0, 0.0]) {
+            assert!((f64::from(*p) + 0.1 * g / (10.0f64 / 3.0).sqrt()).abs() < 1e-6, "{p}");
+        }
     }
 }

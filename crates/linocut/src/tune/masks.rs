@@ -5,6 +5,7 @@ use crate::kernels::random::{Purpose, key};
 use crate::model::{Layout, Weights};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// How a training step turns scores into a mask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,11 +116,19 @@ impl Masks {
         &'a self,
         layout: &'a Layout,
     ) -> impl Iterator<Item = (usize, &'a [f32])> {
+        self.ranges(layout).map(|(i, range)| (i, &self.scores[range]))
+    }
+
+    /// Where each masked matrix lies in the scores, with its index in the layout.
+    pub(super) fn ranges<'a>(
+        &'a self,
+        layout: &'a Layout,
+    ) -> impl Iterator<Item = (usize, Range<usize>)> {
         let mut start = 0;
         self.tensors.iter().map(move |&i| {
             let range = start..start + layout.tensors()[i].range.len();
             start = range.end;
-            (i, &self.scores[range])
+            (i, range)
         })
     }
 

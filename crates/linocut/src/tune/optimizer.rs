@@ -24,6 +24,11 @@ impl Moments {
         Self { mean: vec![0.0; len], square: vec![0.0; len] }
     }
 
+    /// Means of `len` entries with one second moment for each of `tensors`.
+    pub(super) fn shared(len: usize, tensors: usize) -> Self {
+        Self { mean: vec![0.0; len], square: vec![0.0; tensors] }
+    }
+
     /// Moves `param`, whose moments start at `start`.
     pub(super) fn update(&mut self, adamw: &AdamW, param: &mut [f32], grad: &[f32], start: usize) {
         let range = start..start + param.len();

@@ -5,7 +5,7 @@ use super::optimizer::{BETA1, BETA2, EPS, Moments, SCORE_EPS, WordMoments, updat
 use super::schedule;
 use super::{Sampling, evaluate};
 use crate::data::{Dataset, Encoding, Metric};
-use crate::kernels::adamw::AdamW;
+use crate::kernels::adamw::{AdamW, SharedAdam};
 use crate::kernels::sums::square_sum;
 use crate::model::{DropoutStep, Encoder, Grads, Head, Input, LossTargets, Tape, Weights, logits};
 use crate::{Error, ErrorKind, Result};
@@ -87,7 +87,10 @@ impl Trainer {
             let config = encoder.config();
             WordMoments::new(config.vocab, config.hidden)
         });
-        let moments = Moments::new(grads.dense().len());
+        let moments = match &masks {
+            Some(masks) => Moments::shared(grads.dense().len(), masks.tensors().len()),
+            None => Moments::new(grads.dense().len()),
+        };
         let head_moments = Moments::new(head.weight.len() + head.bias.len());
         let tape = Tape::default();
         Self {
@@ -125,30 +128,35 @@ impl Trainer {
         self.encoder.backward(&self.weights, input, dropout, &loss.pooled_grad, tape, grads);
 
         let mut squares = square_sum(&loss.weight_grad) + square_sum(&loss.bias_grad);
-        let mut score_squares = 0.0;
+        // Per masked matrix.
+        let mut score_squares = Vec::new();
         if let Some(masks) = &self.masks {
             masks.score_grads(self.grads.dense_mut());
-            score_squares = square_sum(self.grads.dense());
+            score_squares = masks
+                .ranges(self.encoder.layout())
+                .map(|(_, range)| square_sum(&self.grads.dense()[range]))
+                .collect();
         } else {
             squares += square_sum(self.grads.dense());
             squares += self.grads.words().map_or(0.0, |(_, values)| square_sum(values));
         }
-        if !(loss.value.is_finite() && squares.is_finite() && score_squares.is_finite()) {
+        let score_square: f64 = score_squares.iter().sum();
+        if !(loss.value.is_finite() && squares.is_finite() && score_square.is_finite()) {
             let message = format!(
                 "training diverged at step {} of {}: loss {}, gradient norm {}",
                 self.step + 1,
                 self.rates.steps,
                 loss.value,
-                squares.max(score_squares).sqrt()
+                squares.max(score_square).sqrt()
             );
             return Err(Error::new(ErrorKind::Diverged, message)
                 .with_hint("lower --lr, --mask-lr or --head-lr, or raise --warmup"));
         }
-        self.update(&loss.weight_grad, &loss.bias_grad, squares.sqrt(), score_squares.sqrt());
+        self.update(&loss.weight_grad, &loss.bias_grad, squares.sqrt(), &score_squares);
         Ok(loss.value)
     }
 
-    fn update(&mut self, head_weight: &[f32], head_bias: &[f32], norm: f64, score_norm: f64) {
+    fn update(&mut self, head_weight: &[f32], head_bias: &[f32], norm: f64, score_squares: &[f64]) {
         let rates = self.rates;
         let factor = schedule::factor(self.step, rates.warmup, rates.steps);
         self.step += 1;
@@ -168,8 +176,19 @@ impl Trainer {
         let (bias, start) = (AdamW { decay: 0.0, ..head }, self.head.weight.len());
         self.head_moments.update(&bias, &mut self.head.bias, head_bias, start);
         if let Some(masks) = &mut self.masks {
-            let adamw = adamw(rates.mask_lr, SCORE_EPS, 0.0, scale(score_norm));
-            self.moments.update(&adamw, &mut masks.scores, self.grads.dense(), 0);
+            let norm = score_squares.iter().sum::<f64>().sqrt();
+            let adamw = adamw(rates.mask_lr, SCORE_EPS, 0.0, scale(norm));
+            let Moments { mean, square } = &mut self.moments;
+            let ranges: Vec<_> = masks.ranges(self.encoder.layout()).collect();
+            for (i, (_, range)) in ranges.into_iter().enumerate() {
+                SharedAdam { adamw }.update(
+                    &mut masks.scores[range.clone()],
+                    &self.grads.dense()[range.clone()],
+                    score_squares[i],
+                    &mut mean[range],
+                    &mut square[i],
+                );
+            }
             return;
         }
         let adamw = adamw(rates.lr, EPS, rates.decay, scale(norm));
