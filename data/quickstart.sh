@@ -28,7 +28,7 @@ development files for a library that reads sensor data
 LINES
 for task in section role; do
     printf '\n%s:\n' "$task"
-    "$LINOCUT" predict "$out/$task-mask.cut" --base "$BASE" < "$out/new.txt"
+    "$LINOCUT" predict "$out/$task-mask.cut" --base "$BASE" < "$out/new.txt" | paste - "$out/new.txt"
 done
 
 printf '\n== on disk\n'
