@@ -227,11 +227,11 @@ pub(crate) struct TrainArgs {
     #[arg(long, help_heading = "Method")]
     pub sampling: Option<SamplingName>,
 
-    /// Share of each matrix whose scores start below 0
+    /// Share of each matrix whose scores start below 0, the smallest entries [default: 0]
     #[arg(long, value_name = "SHARE", help_heading = "Method")]
     pub init_sparsity: Option<f64>,
 
-    /// Initial scores are plus or minus this
+    /// Initial scores are plus or minus this [default: 4]
     #[arg(long, value_name = "C", help_heading = "Method")]
     pub init_scale: Option<f64>,
 
@@ -243,23 +243,23 @@ pub(crate) struct TrainArgs {
     #[arg(long, help_heading = "Training")]
     pub epochs: Option<usize>,
 
-    /// Rows a step
+    /// Rows a step [default: 32]
     #[arg(long, help_heading = "Training")]
     pub batch: Option<usize>,
 
-    /// Peak learning rate of weights
+    /// Peak learning rate of weights [default: 0.0001; bias: 0.001]
     #[arg(long, help_heading = "Training")]
     pub lr: Option<f64>,
 
-    /// Peak learning rate of mask scores
+    /// Peak learning rate of mask scores [default: 0.1]
     #[arg(long, help_heading = "Training")]
     pub mask_lr: Option<f64>,
 
-    /// Peak learning rate of the head
+    /// Peak learning rate of the head [default: 0.001]
     #[arg(long, help_heading = "Training")]
     pub head_lr: Option<f64>,
 
-    /// Share of the steps that warm up
+    /// Share of the steps that warm up [default: 0.1]
     #[arg(long, value_name = "SHARE", help_heading = "Training")]
     pub warmup: Option<f64>,
 
@@ -267,7 +267,7 @@ pub(crate) struct TrainArgs {
     #[arg(long, default_value_t = 0, help_heading = "Training")]
     pub seed: u64,
 
-    /// Longest text in tokens; longer ones are cut, counted and reported
+    /// Longest text in tokens; longer ones are cut, counted and reported [default: 128]
     #[arg(long, value_name = "TOKENS", help_heading = "Training")]
     pub max_length: Option<usize>,
 

@@ -254,3 +254,33 @@ pub(crate) fn bytes(n: u64) -> String {
         _ => format!("{:.1} MB", n as f64 / 1e6),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::args::Cli;
+    use clap::CommandFactory;
+    use linocut::tune::{Method, TrainOptions};
+
+    #[test]
+    fn help_states_the_defaults() {
+        let cli = Cli::command();
+        let train = cli.find_subcommand("train").unwrap();
+        let default = TrainOptions::new(Method::mask(), 1000);
+        let bias = TrainOptions::new(Method::Bias, 1000);
+        let Method::Mask { init_scale, init_sparsity, .. } = default.method else { unreachable!() };
+        for (option, value) in [
+            ("batch", default.batch.to_string()),
+            ("lr", format!("{}; bias: {}", TrainOptions::new(Method::Full, 1000).lr, bias.lr)),
+            ("mask_lr", default.mask_lr.to_string()),
+            ("head_lr", default.head_lr.to_string()),
+            ("warmup", default.warmup.to_string()),
+            ("max_length", default.max_length.to_string()),
+            ("init_scale", init_scale.to_string()),
+            ("init_sparsity", init_sparsity.to_string()),
+        ] {
+            let argument = train.get_arguments().find(|a| a.get_id() == option).unwrap();
+            let help = argument.get_help().unwrap().to_string();
+            assert!(help.contains(&format!("[default: {value}]")), "--{option}: {help}");
+        }
+    }
+}
