@@ -7,7 +7,7 @@ use crate::predict::PredictArgs;
 use crate::verify::VerifyArgs;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use linocut::cut::StoreType;
-use linocut::data::Problem;
+use linocut::data::{Problem, TaskSpec};
 use linocut::model::Pooling;
 use std::path::PathBuf;
 
@@ -60,6 +60,19 @@ pub(crate) struct ColumnArgs {
     /// Column of the label [default: label, labels, class, …, the first present]
     #[arg(long, value_name = "COLUMN")]
     pub label: Option<String>,
+}
+
+impl ColumnArgs {
+    /// Puts the named columns in place of the task's own.
+    pub(crate) fn name_in(&self, spec: &mut TaskSpec) {
+        if self.text.is_some() {
+            spec.text.clone_from(&self.text);
+            spec.pair.clone_from(&self.text_pair);
+        }
+        if self.label.is_some() {
+            spec.label.clone_from(&self.label);
+        }
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]

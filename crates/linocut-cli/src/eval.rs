@@ -103,13 +103,6 @@ fn rows(args: &EvalArgs) -> Result<(PathBuf, TaskSpec)> {
             return Err(Error::new(ErrorKind::Config, "neither --task nor --data was given"));
         }
     };
-    let columns = &args.columns;
-    if columns.text.is_some() {
-        spec.text.clone_from(&columns.text);
-        spec.pair.clone_from(&columns.text_pair);
-    }
-    if columns.label.is_some() {
-        spec.label.clone_from(&columns.label);
-    }
+    args.columns.name_in(&mut spec);
     Ok((file, spec))
 }

@@ -29,16 +29,9 @@ impl Task {
                 (TaskSpec::default(), train, args.dev.clone())
             }
         };
-        let columns = &args.columns;
-        if columns.text.is_some() {
-            spec.text.clone_from(&columns.text);
-            spec.pair.clone_from(&columns.text_pair);
-        }
-        if columns.label.is_some() {
-            spec.label.clone_from(&columns.label);
-            if spec.name.is_empty() {
-                spec.name = columns.label.clone().unwrap_or_default();
-            }
+        args.columns.name_in(&mut spec);
+        if let (Some(label), true) = (&args.columns.label, spec.name.is_empty()) {
+            spec.name.clone_from(label);
         }
         if let Some(name) = &args.name {
             spec.name.clone_from(name);

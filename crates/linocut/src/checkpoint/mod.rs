@@ -12,5 +12,5 @@ pub use kind::Kind;
 pub use names::{Canonical, canonical};
 pub use pooling::Pooling;
 pub use read::{Checkpoint, TensorInfo};
-pub(crate) use write::write_with_metadata;
 pub use write::{write_atomically, write_safetensors};
+pub(crate) use write::{write_whole, write_with_metadata};

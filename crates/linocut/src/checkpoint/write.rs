@@ -20,33 +20,44 @@ pub fn write_atomically(
     path: &Path,
     fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<()> {
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let attempt = || -> io::Result<()> {
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".linocut-").suffix(".tmp");
-        // Temporary files are private by default; the result is an ordinary file under the umask.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let temporary = builder.tempfile_in(folder)?;
-        let mut out = BufWriter::with_capacity(1 << 20, temporary.as_file());
-        fill(&mut out)?;
-        out.flush()?;
-        drop(out);
-        temporary.as_file().sync_all()?;
-        temporary.persist(path).map_err(|e| e.error)?;
-        // The rename itself survives a power cut only once the folder is synced.
-        #[cfg(unix)]
-        File::open(folder)?.sync_all()?;
-        Ok(())
-    };
-    attempt().map_err(|e| {
+    write_whole(path, true, fill).map_err(|e| {
         let full = matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
         let error = Error::io(path, "write", e);
         if full { error.with_hint("the disk is full; nothing was changed") } else { error }
     })
+}
+
+/// Writes `path` aside, syncs and renames it; without `overwrite` an existing file is an error of
+/// kind `AlreadyExists`. Whatever fails, no temporary file stays.
+pub(crate) fn write_whole(
+    path: &Path,
+    overwrite: bool,
+    fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".linocut-").suffix(".tmp");
+    // Temporary files are private by default; the result is an ordinary file under the umask.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let temporary = builder.tempfile_in(folder)?;
+    let mut out = BufWriter::with_capacity(1 << 20, temporary.as_file());
+    fill(&mut out)?;
+    out.flush()?;
+    drop(out);
+    temporary.as_file().sync_all()?;
+    if overwrite {
+        temporary.persist(path)?;
+    } else {
+        temporary.persist_noclobber(path)?;
+    }
+    // The rename itself survives a power cut only once the folder is synced.
+    #[cfg(unix)]
+    File::open(folder)?.sync_all()?;
+    Ok(())
 }
 
 /// Writes tensors of f32 as a safetensors file that `transformers` loads, atomically.

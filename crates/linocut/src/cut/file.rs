@@ -1,10 +1,11 @@
 //! Cuts on disk.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::Path;
 
 use super::content::Cut;
+use crate::checkpoint::write_whole;
 use crate::{Error, ErrorKind, Result};
 
 impl Cut {
@@ -34,9 +35,11 @@ impl Cut {
         if !overwrite && path.symlink_metadata().is_ok() {
             return Err(exists(path)); // before the work; `persist_noclobber` below decides
         }
-        write_whole(path, &self.to_bytes(), overwrite).map_err(|e| match e.kind() {
-            io::ErrorKind::AlreadyExists => exists(path),
-            _ => Error::io(path, "write", e),
+        write_whole(path, overwrite, |out| out.write_all(&self.to_bytes())).map_err(|e| {
+            match e.kind() {
+                io::ErrorKind::AlreadyExists => exists(path),
+                _ => Error::io(path, "write", e),
+            }
         })
     }
 }
@@ -44,31 +47,6 @@ impl Cut {
 fn exists(path: &Path) -> Error {
     Error::new(ErrorKind::Io, format!("{} exists already", path.display()))
         .with_hint("choose another name, or replace it with `--force`")
-}
-
-fn write_whole(path: &Path, bytes: &[u8], overwrite: bool) -> io::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".cut-").suffix(".tmp");
-    #[cfg(unix)]
-    {
-        // As any new file: readable by whom the umask says, not by the owner alone.
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(fs::Permissions::from_mode(0o666));
-    }
-    let mut temporary = builder.tempfile_in(folder)?; // removed when dropped
-    temporary.write_all(bytes)?;
-    temporary.as_file().sync_all()?;
-    if overwrite {
-        temporary.persist(path)?;
-    } else {
-        temporary.persist_noclobber(path)?;
-    }
-    // The rename itself lasts only once the folder is synced; only Unix can do that.
-    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
 /// `error` with the file it was found in.
