@@ -1,0 +1,217 @@
+//! How each product is computed: with the base's matrix and put right after, or with a matrix of
+//! the task's own, kept ready within a budget of memory.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Instant;
+
+use super::base::{self, Part};
+use super::task::{Change, Zeros};
+use crate::kernels::random::{normal, uniform};
+use crate::kernels::sparse::{LANES, Scratch, ZeroPattern};
+use crate::model::Base;
+use crate::model::layout::{layer_tensor, slot};
+
+/// What the parts of a product cost on this machine, in nanoseconds of one core.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Costs {
+    /// A multiply-add of a product over many rows.
+    pub dense: f64,
+    /// An entry of a matrix that is read for a few rows of its own.
+    pub own: f64,
+    /// An entry of a matrix of the task's own, when it is made from the base's.
+    pub make: f64,
+    /// A zero, for each pass over up to 32 rows.
+    pub zero: f64,
+    /// A zero and row.
+    pub zero_row: f64,
+    /// An entry of X turned on its side, or of Y put right.
+    pub turn: f64,
+}
+
+/// A size of product: rows of X, and a matrix of so many entries, zeros, rows and columns.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Size {
+    pub(super) rows: usize,
+    pub(super) outputs: usize,
+    pub(super) inputs: usize,
+    pub(super) zeros: usize,
+}
+
+impl Size {
+    fn entries(&self) -> f64 {
+        (self.outputs * self.inputs) as f64
+    }
+}
+
+impl Costs {
+    /// Measures them on the base's largest kind of matrix, in some tens of milliseconds.
+    pub fn measure(base: &Base) -> Self {
+        let tensor = layer_tensor(0, slot::INTERMEDIATE);
+        let part = Part::of(base, tensor);
+        let w = base::entries(base, tensor);
+        let threads = rayon::current_num_threads() as f64;
+        const MANY: usize = 256;
+        let x: Vec<f32> = (0..(MANY * part.cols) as u32).map(|i| normal(1, i)).collect();
+        let mut y = vec![0.0; MANY * part.rows];
+        let mut dense = |rows: usize| {
+            let (x, y) = (&x[..rows * part.cols], &mut y[..rows * part.rows]);
+            median(|| base::multiply(base, tensor, x, y)) * threads
+        };
+        let (few, many) = (dense(LANES), dense(MANY));
+        let entries = part.entries() as f64;
+        let multiply = many / (MANY as f64 * entries);
+        let mut scratch = Scratch::default();
+        let mut correct = |rows: usize, density: f32| {
+            let zeros: Vec<u32> =
+                (0..part.entries() as u32).filter(|&i| uniform(2, i) < density).collect();
+            let Some(pattern) = ZeroPattern::new(part.rows, part.cols, &zeros) else {
+                return (f64::INFINITY, 1.0);
+            };
+            let (x, y) = (&x[..rows * part.cols], &mut y[..rows * part.rows]);
+            (median(|| pattern.correct(w, x, y, &mut scratch)), zeros.len() as f64)
+        };
+        let turned = (LANES * (part.rows + part.cols)) as f64;
+        let (empty, _) = correct(LANES, 0.0);
+        let (wide, zeros) = correct(LANES, 0.04);
+        let (narrow, _) = correct(8, 0.04);
+        let turn = empty / turned;
+        let per_pass = |time: f64, rows: usize| {
+            (time - turn * (rows * (part.rows + part.cols)) as f64).max(0.0) / zeros
+        };
+        let (wide, narrow) = (per_pass(wide, LANES), per_pass(narrow, 8));
+        let zero_row = ((wide - narrow) / (LANES - 8) as f64).max(wide / LANES as f64 / 8.0);
+        let mut copy = Vec::new();
+        let make = median(|| {
+            copy.clear();
+            copy.extend_from_slice(w);
+            std::hint::black_box(&mut copy);
+        });
+        Self {
+            dense: multiply,
+            own: (few / entries - LANES as f64 * multiply).max(0.0),
+            make: make / entries,
+            zero: (wide - LANES as f64 * zero_row).max(0.0),
+            zero_row,
+            turn,
+        }
+    }
+
+    /// The product with the base's matrix over a share of many rows.
+    pub(super) fn shared(&self, size: Size) -> f64 {
+        size.rows as f64 * size.entries() * self.dense
+    }
+
+    /// What putting the base's product right costs.
+    pub(super) fn correction(&self, size: Size) -> f64 {
+        let (rows, zeros) = (size.rows as f64, size.zeros as f64);
+        let turned = (size.inputs + size.outputs) as f64;
+        size.rows.div_ceil(LANES) as f64 * zeros * self.zero
+            + rows * zeros * self.zero_row
+            + rows * turned * self.turn
+    }
+
+    /// What a matrix of its own costs more than the base's; `ready` says whether it stands already.
+    pub(super) fn own(&self, size: Size, ready: bool) -> f64 {
+        size.entries() * (self.own + if ready { 0.0 } else { self.make })
+    }
+
+    /// The share of zeros, at most 1, from which on a matrix `[outputs, inputs]` of its own that
+    /// stands ready is cheaper for `rows` rows at a time.
+    pub fn break_even(&self, rows: usize, outputs: usize, inputs: usize) -> f64 {
+        let size = Size { rows, outputs, inputs, zeros: 0 };
+        let all = Size { zeros: outputs * inputs, ..size };
+        let (least, most) = (self.correction(size), self.correction(all));
+        ((self.own(size, true) - least) / (most - least)).clamp(0.0, 1.0)
+    }
+}
+
+/// Median of nine runs in nanoseconds, after one that warms up.
+fn median(mut run: impl FnMut()) -> f64 {
+    run();
+    let mut times: Vec<f64> = (0..9)
+        .map(|_| {
+            let start = Instant::now();
+            run();
+            start.elapsed().as_secs_f64() * 1e9
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    times[4]
+}
+
+/// Decides for every product, and keeps the tasks' own matrices within the budget.
+pub(super) struct Planner {
+    costs: Costs,
+    /// Most bytes of matrices kept ready.
+    budget: usize,
+    ready: Mutex<Ready>,
+}
+
+/// The matrices kept ready. They belong to their tasks and go with them.
+#[derive(Default)]
+struct Ready {
+    /// Each with its bytes and when it was last used.
+    kept: Vec<(Weak<Change>, usize, u64)>,
+    clock: u64,
+}
+
+impl Planner {
+    pub(super) fn new(costs: Costs, budget: usize) -> Self {
+        Self { costs, budget, ready: Mutex::default() }
+    }
+
+    pub(super) fn costs(&self) -> &Costs {
+        &self.costs
+    }
+
+    /// The task's own matrix for a product over `rows` rows, where that is cheaper than the base's
+    /// `w` and a correction, and the budget holds it.
+    pub(super) fn matrix(
+        &self,
+        change: &Arc<Change>,
+        part: &Part,
+        w: &[f32],
+        rows: usize,
+    ) -> Option<Arc<Vec<f32>>> {
+        let Change::Zeros(zeros) = &**change else { return None };
+        let bytes = 4 * part.entries();
+        let size = Size { rows, outputs: part.rows, inputs: part.cols, zeros: zeros.pattern.len() };
+        let ready = zeros.ready();
+        if bytes > self.budget
+            || self.costs.own(size, ready.is_some()) >= self.costs.correction(size)
+        {
+            return None;
+        }
+        let matrix = ready.unwrap_or_else(|| Arc::new(zeros.make(w)));
+        self.keep(change, zeros, bytes, &matrix);
+        Some(matrix)
+    }
+
+    /// Keeps `matrix` ready, and no longer those used longest ago beyond the budget.
+    fn keep(&self, change: &Arc<Change>, zeros: &Zeros, bytes: usize, matrix: &Arc<Vec<f32>>) {
+        let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        let Ready { kept, clock } = &mut *ready;
+        *clock += 1;
+        kept.retain(|(other, ..)| {
+            other.strong_count() > 0 && other.as_ptr() != Arc::as_ptr(change)
+        });
+        let mut total: usize = kept.iter().map(|(_, bytes, _)| bytes).sum();
+        kept.sort_by_key(|(_, _, used)| std::cmp::Reverse(*used));
+        while total + bytes > self.budget {
+            let Some((oldest, freed, _)) = kept.pop() else { break };
+            total -= freed;
+            if let Some(Change::Zeros(zeros)) = oldest.upgrade().as_deref() {
+                zeros.set_ready(None);
+            }
+        }
+        kept.push((Arc::downgrade(change), bytes, *clock));
+        zeros.set_ready(Some(Arc::clone(matrix)));
+    }
+
+    /// Bytes of the matrices kept ready.
+    pub(super) fn ready_bytes(&self) -> usize {
+        let ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        let alive = ready.kept.iter().filter(|(change, ..)| change.strong_count() > 0);
+        alive.map(|(_, bytes, _)| bytes).sum()
+    }
+}

@@ -1,0 +1,5 @@
+#![allow(clippy::unwrap_used, reason = "in a test it says where it failed")]
+
+mod change;
+mod same;
+mod samples;
