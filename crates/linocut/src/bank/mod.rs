@@ -12,7 +12,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::cut::Cut;
 use crate::data::Encoding;
@@ -54,11 +54,11 @@ pub struct Bank {
     base: Base,
     planner: Planner,
     batch_tokens: usize,
-    tasks: Mutex<Arc<Tasks>>,
+    tasks: RwLock<Tasks>,
     scratch: Mutex<Vec<Scratch>>,
 }
 
-/// The tasks at one moment, by name.
+/// Tasks by name.
 type Tasks = BTreeMap<Arc<str>, Arc<Task>>;
 
 impl Bank {
@@ -84,7 +84,7 @@ impl Bank {
         Ok(Self {
             planner: Planner::new(costs, options.materialise_budget),
             batch_tokens: options.batch_tokens,
-            tasks: Mutex::default(),
+            tasks: RwLock::default(),
             scratch: Mutex::default(),
             base,
         })
@@ -119,24 +119,29 @@ impl Bank {
     }
 
     fn put(&self, name: &str, cut: &Cut, replace: bool) -> Result<Arc<Task>> {
-        let check = |tasks: &Tasks| match (tasks.contains_key(name), replace) {
+        let check = |known: bool| match (known, replace) {
             (true, false) => {
-                Err(Error::new(ErrorKind::Config, format!("there is a task {name:?} already"))
-                    .with_hint("replace it, or choose another name"))
+                let error =
+                    Error::new(ErrorKind::Config, format!("there is a task {name:?} already"));
+                Err(error.with_hint("replace it, or choose another name"))
             }
-            (false, true) => Err(request::unknown(name, tasks)),
+            (false, true) => Err(self.unknown(name)),
             _ => Ok(()),
         };
-        check(&self.snapshot())?; // before the work; once more when it is done
+        check(self.read().contains_key(name))?; // before the work; once more when it is done
         cut.check_fits(&self.base)?;
         let task = Arc::new(Task::new(name, cut, &self.base)?);
         self.check_probes(&task, cut)?;
-        self.change(|tasks| {
-            check(tasks)?;
-            tasks.insert(name.into(), Arc::clone(&task));
-            Ok(())
-        })?;
-        Ok(task)
+        let mut tasks = self.write();
+        let known = tasks.contains_key(name);
+        if known == replace {
+            let old = tasks.insert(name.into(), Arc::clone(&task));
+            drop(tasks);
+            drop(old); // may be much memory: not while others wait
+            return Ok(task);
+        }
+        drop(tasks);
+        check(known).map(|()| task)
     }
 
     /// Removes the task `name` and gives it back.
@@ -144,30 +149,43 @@ impl Bank {
     /// # Errors
     /// If there is none of that name.
     pub fn remove(&self, name: &str) -> Result<Arc<Task>> {
-        self.change(|tasks| tasks.remove(name).ok_or_else(|| request::unknown(name, tasks)))
+        let removed = self.write().remove(name);
+        removed.ok_or_else(|| self.unknown(name))
+    }
+
+    /// The task `name`.
+    ///
+    /// # Errors
+    /// If there is none of that name; the hint has the nearest.
+    pub fn task(&self, name: &str) -> Result<Arc<Task>> {
+        let found = self.read().get(name).cloned();
+        found.ok_or_else(|| self.unknown(name))
     }
 
     /// All tasks, by name.
     pub fn tasks(&self) -> Vec<Arc<Task>> {
-        self.snapshot().values().cloned().collect()
+        self.read().values().cloned().collect()
     }
 
     /// Bytes of memory of all tasks, and of the matrices of their own that are kept ready.
     pub fn bytes(&self) -> (usize, usize) {
-        (self.snapshot().values().map(|task| task.bytes()).sum(), self.planner.ready_bytes())
+        let tasks = self.tasks();
+        (tasks.iter().map(|task| task.bytes()).sum(), self.planner.ready_bytes())
     }
 
-    fn snapshot(&self) -> Arc<Tasks> {
-        Arc::clone(&self.tasks.lock().unwrap_or_else(PoisonError::into_inner))
+    /// The error of a task that there is not.
+    fn unknown(&self, name: &str) -> Error {
+        let names: Vec<Arc<str>> = self.read().keys().cloned().collect();
+        request::unknown(name, &names)
     }
 
-    /// Changes a copy of the tasks and puts it in their place; predictions hold the old ones.
-    fn change<T>(&self, change: impl FnOnce(&mut Tasks) -> Result<T>) -> Result<T> {
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut changed = Tasks::clone(&tasks);
-        let result = change(&mut changed)?;
-        *tasks = Arc::new(changed);
-        Ok(result)
+    // Both locks are held for look-ups and single changes only, never while something is computed.
+    fn read(&self) -> RwLockReadGuard<'_, Tasks> {
+        self.tasks.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Tasks> {
+        self.tasks.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn check_probes(&self, task: &Arc<Task>, cut: &Cut) -> Result<()> {

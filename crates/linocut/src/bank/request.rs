@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::batch::Stream;
-use super::{Bank, Task, Tasks};
+use super::{Bank, Task};
 use crate::data::Encoding;
 use crate::model::Base;
 use crate::{Error, ErrorKind, Result};
@@ -49,9 +49,9 @@ impl Query {
 }
 
 /// The error of a task that there is not.
-pub(super) fn unknown(name: &str, tasks: &Tasks) -> Error {
+pub(super) fn unknown(name: &str, known: &[Arc<str>]) -> Error {
     let error = Error::new(ErrorKind::Config, format!("there is no task {name:?}"));
-    let mut near: Vec<(usize, &str)> = tasks.keys().map(|k| (distance(name, k), &**k)).collect();
+    let mut near: Vec<(usize, &str)> = known.iter().map(|k| (distance(name, k), &**k)).collect();
     near.sort_unstable();
     let near: Vec<String> = near.iter().take(3).map(|(_, name)| format!("{name:?}")).collect();
     match near.is_empty() {
@@ -87,9 +87,16 @@ impl Bank {
     /// Of a request: an unknown task, an empty text, a pair for a task on single texts or the other
     /// way round, a text that the tokenizer rejects.
     pub fn predict(&self, requests: &[Request]) -> Vec<Result<Vec<Answer>>> {
-        let tasks = self.snapshot();
-        let queries: Vec<Result<Query>> =
-            requests.par_iter().map(|request| self.tokenise(request, &tasks)).collect();
+        let tasks: Vec<Vec<Option<Arc<Task>>>> = {
+            let tasks = self.read();
+            let find = |name: &String| tasks.get(name.as_str()).cloned();
+            requests.iter().map(|request| request.tasks.iter().map(find).collect()).collect()
+        };
+        let queries: Vec<Result<Query>> = requests
+            .par_iter()
+            .zip(tasks)
+            .map(|(request, tasks)| self.tokenise(request, tasks))
+            .collect();
         let good: Vec<&Query> = queries.iter().filter_map(|query| query.as_ref().ok()).collect();
         let mut answers = self.answer(&good).into_iter();
         let next = |query: Result<Query>| query.map(|_| answers.next().unwrap_or_default());
@@ -101,10 +108,15 @@ impl Bank {
     /// # Errors
     /// As [`Bank::predict`].
     pub fn encode(&self, request: &Request) -> Result<Query> {
-        self.tokenise(request, &self.snapshot())
+        let tasks = {
+            let tasks = self.read();
+            request.tasks.iter().map(|name| tasks.get(name.as_str()).cloned()).collect()
+        };
+        self.tokenise(request, tasks)
     }
 
-    fn tokenise(&self, request: &Request, tasks: &Tasks) -> Result<Query> {
+    /// The request in tokens; `tasks` are those it names, where there are such.
+    fn tokenise(&self, request: &Request, tasks: Vec<Option<Arc<Task>>>) -> Result<Query> {
         for text in [Some(&request.text), request.pair.as_ref()].into_iter().flatten() {
             if text.trim().is_empty() {
                 let hint = "there is nothing to label in an empty text";
@@ -113,8 +125,8 @@ impl Bank {
         }
         let mut by_length: BTreeMap<usize, Arc<Encoding>> = BTreeMap::new();
         let mut asks = Vec::with_capacity(request.tasks.len());
-        for name in &request.tasks {
-            let task = tasks.get(name.as_str()).ok_or_else(|| unknown(name, tasks))?;
+        for (name, task) in request.tasks.iter().zip(tasks) {
+            let task = task.ok_or_else(|| self.unknown(name))?;
             let card = task.card();
             if card.pairs != request.pair.is_some() {
                 let one_or_two = |pairs| if pairs { "a pair of texts" } else { "one text" };
@@ -136,7 +148,7 @@ impl Bank {
                     encoding
                 }
             };
-            asks.push((Arc::clone(task), encoding));
+            asks.push((task, encoding));
         }
         Ok(Query { asks })
     }

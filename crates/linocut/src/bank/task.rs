@@ -91,6 +91,11 @@ impl Task {
         })
     }
 
+    /// Zeros of its matrices.
+    pub fn zeros(&self) -> usize {
+        self.changes().map(|(_, change)| change.zeros()).sum()
+    }
+
     /// Bytes of memory of its zeros, replaced tensors and head; not of its card, nor of matrices
     /// kept ready within the bank's budget.
     pub fn bytes(&self) -> usize {
@@ -126,6 +131,14 @@ impl Change {
             overwrite(&edit.edit, &mut whole[start(*tensor)..][..len]);
         }
         Change::Whole(whole)
+    }
+
+    /// Zeros of a matrix whose other entries are the base's.
+    pub(super) fn zeros(&self) -> usize {
+        match self {
+            Change::Zeros(zeros) => zeros.pattern.len(),
+            Change::Whole(_) => 0,
+        }
     }
 
     fn bytes(&self) -> usize {

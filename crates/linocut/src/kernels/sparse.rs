@@ -11,7 +11,7 @@ const TILE: usize = 8;
 const FULL: u8 = u8::MAX;
 
 /// Most rows of X that one pass over the pattern corrects.
-pub const LANES: usize = 32;
+pub const LANES: usize = 64;
 
 /// The zeroed entries of one matrix `[rows, cols]`: compressed rows of 2 bytes an entry and about
 /// one a row. Values are not kept; they are the unedited matrix's own.
@@ -125,7 +125,9 @@ impl ZeroPattern {
                 0..=8 => self.correct_chunk::<8>(w, x, y, lanes, scratch),
                 9..=16 => self.correct_chunk::<16>(w, x, y, lanes, scratch),
                 17..=24 => self.correct_chunk::<24>(w, x, y, lanes, scratch),
-                _ => self.correct_chunk::<32>(w, x, y, lanes, scratch),
+                25..=32 => self.correct_chunk::<32>(w, x, y, lanes, scratch),
+                33..=48 => self.correct_chunk::<48>(w, x, y, lanes, scratch),
+                _ => self.correct_chunk::<64>(w, x, y, lanes, scratch),
             }
             start += lanes;
         }
@@ -167,10 +169,18 @@ impl ZeroPattern {
                         );
                         *sums = acc;
                     }
-                    for l in 0..n {
-                        let y = &mut y[l * rows + first..][..height];
-                        for t in 0..height {
-                            y[t] -= tile[t][l];
+                    for l in (0..n).step_by(TILE) {
+                        let block: Block = std::array::from_fn(
+                            #[inline(always)]
+                            |t| *tile[t][l..].first_chunk().unwrap_or(&[0.0; TILE]),
+                        );
+                        let block = transposed(&block);
+                        for (i, sums) in block[..TILE.min(n - l)].iter().enumerate() {
+                            let y = &mut y[(l + i) * rows + first..][..height];
+                            match y.first_chunk_mut::<TILE>() {
+                                Some(y) => (0..TILE).for_each(|t| y[t] -= sums[t]),
+                                None => (0..height).for_each(|t| y[t] -= sums[t]),
+                            }
                         }
                     }
                 }
@@ -212,15 +222,83 @@ impl Reader<'_> {
 #[inline(always)]
 fn turn<const L: usize>(x: &[f32], turned: &mut [[f32; L]], n: usize) {
     let cols = turned.len();
-    if n < L {
-        turned.as_flattened_mut().fill(0.0);
-    }
-    for l in 0..n {
-        let row = &x[l * cols..][..cols];
-        for (c, turned) in turned.iter_mut().enumerate() {
-            turned[l] = row[c];
+    let whole = cols / TILE * TILE;
+    for first in (0..L).step_by(TILE) {
+        for c in (0..whole).step_by(TILE) {
+            let block: Block = std::array::from_fn(
+                #[inline(always)]
+                |i| match x.get((first + i) * cols + c..) {
+                    Some(row) if first + i < n => *row.first_chunk().unwrap_or(&[0.0; TILE]),
+                    _ => [0.0; TILE],
+                },
+            );
+            let block = transposed(&block);
+            for (turned, column) in turned[c..c + TILE].iter_mut().zip(&block) {
+                turned[first..first + TILE].copy_from_slice(column);
+            }
+        }
+        for c in whole..cols {
+            for l in first..first + TILE {
+                turned[c][l] = if l < n { x[l * cols + c] } else { 0.0 };
+            }
         }
     }
+}
+
+/// A square of entries that fits the vector registers.
+type Block = [[f32; TILE]; TILE];
+
+/// The transpose: by shuffles where the machine has AVX, which compilers do not find by themselves.
+#[inline(always)]
+fn transposed(block: &Block) -> Block {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx") {
+        // SAFETY: the machine has AVX.
+        #[allow(unsafe_code)]
+        return unsafe { transposed_avx(block) };
+    }
+    std::array::from_fn(
+        #[inline(always)]
+        |i| {
+            std::array::from_fn(
+                #[inline(always)]
+                |j| block[j][i],
+            )
+        },
+    )
+}
+
+/// The transpose in three rounds: pairs of entries, quadruples, halves.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx")]
+#[allow(unsafe_code)]
+fn transposed_avx(block: &Block) -> Block {
+    use std::arch::x86_64::*;
+    // SAFETY (both): eight f32 have the size of a vector, and any bits are valid in both.
+    let load = |row: &[f32; TILE]| unsafe { _mm256_loadu_ps(row.as_ptr()) };
+    let store = |row: &mut [f32; TILE], v| unsafe { _mm256_storeu_ps(row.as_mut_ptr(), v) };
+    let pairs: [(__m256, __m256); 4] = std::array::from_fn(|i| {
+        let (a, b) = (load(&block[2 * i]), load(&block[2 * i + 1]));
+        (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b))
+    });
+    // Of rows 0 to 3, and of 4 to 7: columns 0 to 3 and, in the upper halves, 4 to 7.
+    let quads: [[__m256; 4]; 2] = std::array::from_fn(|i| {
+        let ((a0, a1), (b0, b1)) = (pairs[2 * i], pairs[2 * i + 1]);
+        [
+            _mm256_shuffle_ps(a0, b0, 0x44),
+            _mm256_shuffle_ps(a0, b0, 0xee),
+            _mm256_shuffle_ps(a1, b1, 0x44),
+            _mm256_shuffle_ps(a1, b1, 0xee),
+        ]
+    });
+    let mut out = [[0.0; TILE]; TILE];
+    for c in 0..4 {
+        let (upper, lower) = (quads[0][c], quads[1][c]);
+        store(&mut out[c], _mm256_permute2f128_ps(upper, lower, 0x20));
+        store(&mut out[c + 4], _mm256_permute2f128_ps(upper, lower, 0x31));
+    }
+    out
 }
 
 #[cfg(test)]
@@ -284,6 +362,17 @@ mod tests {
         assert_eq!(whole, want);
         assert_eq!(by_row, want);
         assert!(ZeroPattern::new(1, 70_000, &[3]).is_none());
+    }
+
+    #[test]
+    fn transposes() {
+        let block: Block = std::array::from_fn(|i| std::array::from_fn(|j| (8 * i + j) as f32));
+        let turned = transposed(&block);
+        for i in 0..TILE {
+            for j in 0..TILE {
+                assert_eq!(turned[i][j], block[j][i]);
+            }
+        }
     }
 
     #[test]
