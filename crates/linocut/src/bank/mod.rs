@@ -20,8 +20,8 @@ use crate::model::{Base, Pooling};
 use crate::{Error, ErrorKind, Result};
 use batch::Stream;
 use forward::{Pass, Row, Scratch};
-pub use plan::Costs;
 use plan::Planner;
+pub use plan::{Costs, TaskPlan};
 pub use request::{Answer, Query, Request};
 pub use task::Task;
 
@@ -128,7 +128,8 @@ impl Bank {
             (false, true) => Err(self.unknown(name)),
             _ => Ok(()),
         };
-        check(self.read().contains_key(name))?; // before the work; once more when it is done
+        let known = self.read().contains_key(name);
+        check(known)?; // before the work; once more when it is done
         cut.check_fits(&self.base)?;
         let task = Arc::new(Task::new(name, cut, &self.base)?);
         self.check_probes(&task, cut)?;
@@ -171,6 +172,12 @@ impl Bank {
     pub fn bytes(&self) -> (usize, usize) {
         let tasks = self.tasks();
         (tasks.iter().map(|task| task.bytes()).sum(), self.planner.ready_bytes())
+    }
+
+    /// What the bank does with each task, by name, on texts of `tokens` tokens that are alone of
+    /// their task in a batch.
+    pub fn plan(&self, tokens: usize) -> Vec<TaskPlan> {
+        self.tasks().into_iter().map(|task| self.planner.plan(&self.base, task, tokens)).collect()
     }
 
     /// The error of a task that there is not.

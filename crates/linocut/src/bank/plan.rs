@@ -4,8 +4,8 @@
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
-use super::base::{self, Part};
-use super::task::{Change, Zeros};
+use super::base::{self, Part, part_len};
+use super::task::{Change, Task, Zeros};
 use crate::kernels::random::{normal, uniform};
 use crate::kernels::sparse::{LANES, Scratch, ZeroPattern};
 use crate::model::Base;
@@ -20,7 +20,7 @@ pub struct Costs {
     pub own: f64,
     /// An entry of a matrix of the task's own, when it is made from the base's.
     pub make: f64,
-    /// A zero, for each pass over up to 32 rows.
+    /// A zero, for each pass over up to 64 rows.
     pub zero: f64,
     /// A zero and row.
     pub zero_row: f64,
@@ -30,14 +30,18 @@ pub struct Costs {
 
 /// A size of product: rows of X, and a matrix of so many entries, zeros, rows and columns.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Size {
-    pub(super) rows: usize,
-    pub(super) outputs: usize,
-    pub(super) inputs: usize,
-    pub(super) zeros: usize,
+struct Size {
+    rows: usize,
+    outputs: usize,
+    inputs: usize,
+    zeros: usize,
 }
 
 impl Size {
+    fn of(part: &Part, rows: usize, zeros: usize) -> Self {
+        Self { rows, outputs: part.rows, inputs: part.cols, zeros }
+    }
+
     fn entries(&self) -> f64 {
         (self.outputs * self.inputs) as f64
     }
@@ -96,13 +100,13 @@ impl Costs {
         }
     }
 
-    /// The product with the base's matrix over a share of many rows.
-    pub(super) fn shared(&self, size: Size) -> f64 {
+    /// The product with the base's matrix, as its share of one over many rows.
+    fn shared(&self, size: Size) -> f64 {
         size.rows as f64 * size.entries() * self.dense
     }
 
     /// What putting the base's product right costs.
-    pub(super) fn correction(&self, size: Size) -> f64 {
+    fn correction(&self, size: Size) -> f64 {
         let (rows, zeros) = (size.rows as f64, size.zeros as f64);
         let turned = (size.inputs + size.outputs) as f64;
         size.rows.div_ceil(LANES) as f64 * zeros * self.zero
@@ -111,8 +115,13 @@ impl Costs {
     }
 
     /// What a matrix of its own costs more than the base's; `ready` says whether it stands already.
-    pub(super) fn own(&self, size: Size, ready: bool) -> f64 {
+    fn own(&self, size: Size, ready: bool) -> f64 {
         size.entries() * (self.own + if ready { 0.0 } else { self.make })
+    }
+
+    /// Whether a matrix of its own is the cheaper way.
+    fn materialises(&self, size: Size, ready: bool) -> bool {
+        self.own(size, ready) < self.correction(size)
     }
 
     /// The share of zeros, at most 1, from which on a matrix `[outputs, inputs]` of its own that
@@ -123,6 +132,28 @@ impl Costs {
         let (least, most) = (self.correction(size), self.correction(all));
         ((self.own(size, true) - least) / (most - least)).clamp(0.0, 1.0)
     }
+}
+
+/// What a bank does with one task. Key and value matrices of a layer count as one.
+#[derive(Debug, Clone)]
+pub struct TaskPlan {
+    /// The task.
+    pub task: Arc<Task>,
+    /// The first tensor that it changes, where its rows part from those of other tasks; `None` for
+    /// a head alone.
+    pub forks_at: Option<String>,
+    /// Layers below that, which it shares with every other task asked of the text.
+    pub shared_layers: usize,
+    /// Matrices whose product with the base's is put right.
+    pub corrected: usize,
+    /// Matrices of its own, kept ready within the budget.
+    pub materialised: usize,
+    /// Their bytes.
+    pub materialised_bytes: usize,
+    /// Replaced matrices and vectors.
+    pub replaced: usize,
+    /// Time that the changes take, as a share of that of the base's matrices, 0 for a head alone.
+    pub cost: f64,
 }
 
 /// Median of nine runs in nanoseconds, after one that warms up.
@@ -208,10 +239,101 @@ impl Planner {
         zeros.set_ready(Some(Arc::clone(matrix)));
     }
 
+    /// What becomes of `task` on texts of `tokens` tokens alone.
+    pub(super) fn plan(&self, base: &Base, task: Arc<Task>, tokens: usize) -> TaskPlan {
+        let layout = base.encoder.layout();
+        let first = task.changes().next().map(|(tensor, _)| tensor);
+        let mut plan = TaskPlan {
+            forks_at: first.map(|tensor| layout.tensors()[tensor].name.clone()),
+            shared_layers: base.config().layers,
+            corrected: 0,
+            materialised: 0,
+            materialised_bytes: 0,
+            replaced: 0,
+            cost: 0.0,
+            task,
+        };
+        let mut dense = 0.0;
+        let mut tensor = base::EMBEDDINGS.end;
+        while tensor < layout.tensors().len() {
+            let part = Part::of(base, tensor);
+            if part.cols > 1 && layout.tensors()[tensor].layer.is_some() {
+                dense += self.costs.shared(Size::of(&part, tokens, 0));
+            }
+            tensor += part_len(base.config(), tensor);
+        }
+        let mut more = 0.0;
+        for (tensor, change) in plan.task.changes() {
+            let layer = match tensor {
+                t if t < base::EMBEDDINGS.end => 0,
+                t => layout.tensors()[t].layer.unwrap_or(base.config().layers),
+            };
+            plan.shared_layers = plan.shared_layers.min(layer);
+            let part = Part::of(base, tensor);
+            let size = Size::of(&part, tokens, change.zeros());
+            match &**change {
+                Change::Whole(_) => {
+                    plan.replaced += 1;
+                    // Rows of embeddings and vectors cost the same wherever they come from.
+                    if part.cols > 1 && tensor >= base::EMBEDDINGS.end {
+                        more += self.costs.own(size, true);
+                    }
+                }
+                Change::Zeros(_) if tensor < base::EMBEDDINGS.end => plan.corrected += 1,
+                Change::Zeros(_)
+                    if 4 * part.entries() <= self.budget
+                        && self.costs.materialises(size, false) =>
+                {
+                    plan.materialised += 1;
+                    plan.materialised_bytes += 4 * part.entries();
+                    more += self.costs.own(size, true);
+                }
+                Change::Zeros(_) => {
+                    plan.corrected += 1;
+                    more += self.costs.correction(size);
+                }
+            }
+        }
+        plan.cost = more / dense;
+        plan
+    }
+
     /// Bytes of the matrices kept ready.
     pub(super) fn ready_bytes(&self) -> usize {
         let ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
         let alive = ready.kept.iter().filter(|(change, ..)| change.strong_count() > 0);
         alive.map(|(_, bytes, _)| bytes).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COSTS: Costs =
+        Costs { dense: 0.03, own: 0.2, make: 0.1, zero: 2.0, zero_row: 0.03, turn: 0.2 };
+
+    #[test]
+    fn the_way_changes_at_the_break_even() {
+        let (outputs, inputs) = (384, 384);
+        let entries = (outputs * inputs) as f64;
+        for rows in [1, 16, 64, 65, 400] {
+            let at = COSTS.break_even(rows, outputs, inputs);
+            let way = |density: f64| {
+                let zeros = (density * entries) as usize;
+                COSTS.materialises(Size { rows, outputs, inputs, zeros }, true)
+            };
+            if at > 0.001 {
+                assert!(at < 1.0 && !way(at - 0.001), "{rows} rows: {at}");
+            }
+            assert!(way(at + 0.001), "{rows} rows: {at}");
+        }
+        // By hand: (0.2·147456 − 16·768·0.2) / (147456·(2 + 16·0.03)).
+        assert!((COSTS.break_even(16, 384, 384) - 0.073_924).abs() < 1e-5);
+        // More rows at a time pay for a matrix of their own sooner.
+        assert!(COSTS.break_even(64, 384, 384) < COSTS.break_even(16, 384, 384));
+        // A matrix that must be made first costs more.
+        let size = Size { rows: 16, outputs, inputs, zeros: (0.08 * entries) as usize };
+        assert!(COSTS.materialises(size, true) && !COSTS.materialises(size, false));
     }
 }

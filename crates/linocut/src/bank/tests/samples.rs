@@ -81,7 +81,8 @@ pub(super) fn cut(
     // Outputs two by two all but opposite, so that differences of logits are large beside them.
     let hidden = base.config().hidden;
     let weight = (0..outputs * hidden).map(|j| {
-        let (pair, sign) = (j / hidden / 2, if j / hidden % 2 == 0 { 1.0 } else { -1.0 });
+        let (pair, sign) =
+            (j / hidden / 2, if (j / hidden).is_multiple_of(2) { 1.0 } else { -1.0 });
         sign * normal(version ^ 99, (pair * hidden + j % hidden) as u32)
             + 1e-3 * normal(version ^ 77, j as u32)
     });
