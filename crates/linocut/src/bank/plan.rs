@@ -1,6 +1,7 @@
 //! How each product is computed: with the base's matrix and put right after, or with a matrix of
 //! the task's own, kept ready within a budget of memory.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
@@ -59,7 +60,7 @@ impl Costs {
         let mut y = vec![0.0; MANY * part.rows];
         let mut dense = |rows: usize| {
             let (x, y) = (&x[..rows * part.cols], &mut y[..rows * part.rows]);
-            median(|| base::multiply(base, tensor, x, y)) * threads
+            quickest(|| base::multiply(base, tensor, x, y)) * threads
         };
         let (few, many) = (dense(LANES), dense(MANY));
         let entries = part.entries() as f64;
@@ -72,7 +73,7 @@ impl Costs {
                 return (f64::INFINITY, 1.0);
             };
             let (x, y) = (&x[..rows * part.cols], &mut y[..rows * part.rows]);
-            (median(|| pattern.correct(w, x, y, &mut scratch)), zeros.len() as f64)
+            (quickest(|| pattern.correct(w, x, y, &mut scratch)), zeros.len() as f64)
         };
         let turned = (LANES * (part.rows + part.cols)) as f64;
         let (empty, _) = correct(LANES, 0.0);
@@ -85,7 +86,7 @@ impl Costs {
         let (wide, narrow) = (per_pass(wide, LANES), per_pass(narrow, 8));
         let zero_row = ((wide - narrow) / (LANES - 8) as f64).max(wide / LANES as f64 / 8.0);
         let mut copy = Vec::new();
-        let make = median(|| {
+        let make = quickest(|| {
             copy.clear();
             copy.extend_from_slice(w);
             std::hint::black_box(&mut copy);
@@ -156,18 +157,14 @@ pub struct TaskPlan {
     pub cost: f64,
 }
 
-/// Median of nine runs in nanoseconds, after one that warms up.
-fn median(mut run: impl FnMut()) -> f64 {
-    run();
-    let mut times: Vec<f64> = (0..9)
-        .map(|_| {
-            let start = Instant::now();
-            run();
-            start.elapsed().as_secs_f64() * 1e9
-        })
-        .collect();
-    times.sort_by(f64::total_cmp);
-    times[4]
+/// The quickest of fifteen runs in nanoseconds: what else the machine does only adds.
+fn quickest(mut run: impl FnMut()) -> f64 {
+    let time = |_| {
+        let start = Instant::now();
+        run();
+        start.elapsed().as_secs_f64() * 1e9
+    };
+    (0..15).map(time).fold(f64::INFINITY, f64::min)
 }
 
 /// Decides for every product, and keeps the tasks' own matrices within the budget.
@@ -181,9 +178,16 @@ pub(super) struct Planner {
 /// The matrices kept ready. They belong to their tasks and go with them.
 #[derive(Default)]
 struct Ready {
-    /// Each with its bytes and when it was last used.
-    kept: Vec<(Weak<Change>, usize, u64)>,
+    /// By the change's address, which its weak reference keeps from being used again.
+    kept: HashMap<usize, Kept>,
     clock: u64,
+}
+
+struct Kept {
+    change: Weak<Change>,
+    bytes: usize,
+    /// When it was last used.
+    used: u64,
 }
 
 impl Planner {
@@ -206,11 +210,9 @@ impl Planner {
     ) -> Option<Arc<Vec<f32>>> {
         let Change::Zeros(zeros) = &**change else { return None };
         let bytes = 4 * part.entries();
-        let size = Size { rows, outputs: part.rows, inputs: part.cols, zeros: zeros.pattern.len() };
+        let size = Size::of(part, rows, zeros.pattern.len());
         let ready = zeros.ready();
-        if bytes > self.budget
-            || self.costs.own(size, ready.is_some()) >= self.costs.correction(size)
-        {
+        if bytes > self.budget || !self.costs.materialises(size, ready.is_some()) {
             return None;
         }
         let matrix = ready.unwrap_or_else(|| Arc::new(zeros.make(w)));
@@ -223,19 +225,22 @@ impl Planner {
         let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
         let Ready { kept, clock } = &mut *ready;
         *clock += 1;
-        kept.retain(|(other, ..)| {
-            other.strong_count() > 0 && other.as_ptr() != Arc::as_ptr(change)
-        });
-        let mut total: usize = kept.iter().map(|(_, bytes, _)| bytes).sum();
-        kept.sort_by_key(|(_, _, used)| std::cmp::Reverse(*used));
-        while total + bytes > self.budget {
-            let Some((oldest, freed, _)) = kept.pop() else { break };
-            total -= freed;
-            if let Some(Change::Zeros(zeros)) = oldest.upgrade().as_deref() {
+        let (address, used) = (Arc::as_ptr(change) as usize, *clock);
+        if let Some(known) = kept.get_mut(&address) {
+            known.used = used;
+            return;
+        }
+        kept.retain(|_, other| other.change.strong_count() > 0);
+        let mut room = self.budget - kept.values().map(|other| other.bytes).sum::<usize>();
+        while room < bytes {
+            let oldest = kept.iter().min_by_key(|(_, other)| other.used).map(|(&at, _)| at);
+            let Some(oldest) = oldest.and_then(|at| kept.remove(&at)) else { break };
+            room += oldest.bytes;
+            if let Some(Change::Zeros(zeros)) = oldest.change.upgrade().as_deref() {
                 zeros.set_ready(None);
             }
         }
-        kept.push((Arc::downgrade(change), bytes, *clock));
+        kept.insert(address, Kept { change: Arc::downgrade(change), bytes, used });
         zeros.set_ready(Some(Arc::clone(matrix)));
     }
 
@@ -301,8 +306,8 @@ impl Planner {
     /// Bytes of the matrices kept ready.
     pub(super) fn ready_bytes(&self) -> usize {
         let ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
-        let alive = ready.kept.iter().filter(|(change, ..)| change.strong_count() > 0);
-        alive.map(|(_, bytes, _)| bytes).sum()
+        let alive = ready.kept.values().filter(|kept| kept.change.strong_count() > 0);
+        alive.map(|kept| kept.bytes).sum()
     }
 }
 

@@ -143,6 +143,11 @@ impl Bank {
                         let message = "the tokenizer finds no token in the text";
                         return Err(Error::new(ErrorKind::Data, message));
                     }
+                    let types = self.base.config().token_types;
+                    if encoding.type_ids.iter().any(|&t| t as usize >= types) {
+                        let message = format!("the base knows {types} kind of text, found a pair");
+                        return Err(Error::new(ErrorKind::Data, message));
+                    }
                     let encoding = Arc::new(encoding);
                     by_length.insert(card.max_length, Arc::clone(&encoding));
                     encoding
