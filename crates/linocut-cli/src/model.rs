@@ -30,7 +30,7 @@ impl TaskModel {
         let cut = Cut::read(cut)?;
         // Any pooling opens; the cut's own comes once the base is known to be the right one.
         let mut base = base.open(Some(Pooling::First))?;
-        check(&cut, &base)?;
+        cut.check_fits(&base)?;
         base.encoder = encoder(&base, cut.card().pooling)?;
         // The process ends with this cut on: what it overwrote is not needed again.
         drop(cut.apply(&mut base.weights)?);
@@ -66,29 +66,6 @@ impl TaskModel {
         let message = format!("{place}: the task {task:?} takes {expected}, found {found}");
         Err(Error::new(ErrorKind::Data, message).with_hint(hint))
     }
-}
-
-/// Checks that the cut belongs to the base and its tokenizer, and fits it: a card may claim what
-/// it likes.
-pub(crate) fn check(cut: &Cut, base: &Base) -> Result<()> {
-    cut.check_base(&base.name, &base.fingerprint.to_string())?;
-    cut.check_tokenizer(&base.tokenizer.fingerprint().to_string())?;
-    let (card, config) = (cut.card(), base.config());
-    let misfit = |what: &str, found: usize, expected: String| {
-        let message = format!("the cut {:?} has {what} {found}, expected {expected}", card.task);
-        Err(Error::new(ErrorKind::Cut, message))
-    };
-    if card.max_length > config.positions {
-        return misfit(
-            "a maximum length of",
-            card.max_length,
-            format!("at most {}", config.positions),
-        );
-    }
-    if cut.head().hidden != config.hidden {
-        return misfit("a head of width", cut.head().hidden, config.hidden.to_string());
-    }
-    Ok(())
 }
 
 /// The base's encoder with another pooling.

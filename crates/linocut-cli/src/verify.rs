@@ -1,23 +1,14 @@
 //! `linocut verify`
 
 use crate::args::BaseArgs;
-use crate::model::{check, encoder, head};
+use crate::model::{encoder, head};
 use crate::output::print;
 use clap::Args;
-use linocut::cut::{Cut, Probe};
-use linocut::data::Encoding;
+use linocut::cut::Cut;
 use linocut::model::{self, Base, Pooling};
 use linocut::{Error, ErrorKind, Result};
 use serde_json::json;
 use std::path::{Path, PathBuf};
-
-/// Logits of a probe may differ by this, relative to the largest of them or 1, whichever is more.
-///
-/// On the machine that trained the cut they agree to the bit. Another CPU sums products in another
-/// order and width: a few float32 roundings (6e-8 each) a layer. PyTorch, which shares no code with
-/// this engine, comes within 1.2e-6 on MiniLM (reference/results/export.md); this allows for deeper
-/// bases too, and a wrong tensor, pooling or activation still moves logits by far more.
-const TOLERANCE: f32 = 1e-5;
 
 /// Check that cuts are whole, belong to the base, and give the logits they were stored with.
 ///
@@ -43,7 +34,7 @@ pub(crate) struct VerifyArgs {
 struct Verified {
     task: String,
     probes: usize,
-    /// Largest difference of a logit, as [`TOLERANCE`] counts it.
+    /// Largest difference of a logit, as [`Cut::check_probes`] counts it.
     difference: f32,
 }
 
@@ -64,10 +55,9 @@ pub(crate) fn run(args: VerifyArgs) -> Result<()> {
 
 fn verify(path: &Path, base: &mut Base, before: blake3::Hash) -> Result<Verified> {
     let cut = Cut::read(path)?; // its digest is checked here
-    check(&cut, base)?;
-    let card = cut.card();
-    let encoder = encoder(base, card.pooling)?;
-    let inputs = cut.probes().iter().map(|probe| input(probe, base)).collect::<Result<Vec<_>>>()?;
+    cut.check_fits(base)?;
+    let encoder = encoder(base, cut.card().pooling)?;
+    let inputs = cut.probe_inputs();
     let applied = cut.apply(&mut base.weights)?;
     let logits = model::logits(&encoder, &base.weights, &head(&cut), &inputs, |_| {});
     applied.undo(&mut base.weights);
@@ -77,37 +67,8 @@ fn verify(path: &Path, base: &mut Base, before: blake3::Hash) -> Result<Verified
             "taking the cut off did not restore the base to the bit",
         ));
     }
-    let mut difference = 0.0f32;
-    for (i, (probe, found)) in cut.probes().iter().zip(logits.chunks(card.outputs)).enumerate() {
-        let largest = probe.logits.iter().fold(1.0f32, |m, z| m.max(z.abs()));
-        let pairs = probe.logits.iter().zip(found);
-        let off = pairs.fold(0.0f32, |m, (a, b)| m.max((a - b).abs() / largest));
-        if off.is_nan() || off > TOLERANCE {
-            return Err(Error::new(
-                ErrorKind::Cut,
-                format!("probe {i}: logits {found:?}, expected {:?}", probe.logits),
-            )
-            .with_hint(
-                "the cut was made by another engine, or this one computes differently here",
-            ));
-        }
-        difference = difference.max(off);
-    }
-    Ok(Verified { task: card.task.clone(), probes: inputs.len(), difference })
-}
-
-/// A probe's tokens, if the base has rows for them.
-fn input(probe: &Probe, base: &Base) -> Result<Encoding> {
-    let config = base.config();
-    let beyond = |ids: &[u32], rows: usize| ids.iter().any(|&id| id as usize >= rows);
-    if beyond(&probe.input_ids, config.vocab) || beyond(&probe.token_type_ids, config.token_types) {
-        return Err(Error::new(
-            ErrorKind::Cut,
-            "a probe has tokens that the base's embeddings do not know",
-        ));
-    }
-    let (ids, type_ids) = (probe.input_ids.clone(), probe.token_type_ids.clone());
-    Ok(Encoding { ids, type_ids, cut: false })
+    let difference = cut.check_probes(&logits)?;
+    Ok(Verified { task: cut.card().task.clone(), probes: inputs.len(), difference })
 }
 
 /// Equal only for weights equal to the bit, −0.0 and +0.0 being different.

@@ -5,7 +5,8 @@ use linocut::kernels::attention::Attention;
 use linocut::kernels::gelu::{self, Activation};
 use linocut::kernels::gemm::{Mat, matmul};
 use linocut::kernels::layernorm::{self, LayerNorm};
-use linocut::kernels::random::{Dropout, normal};
+use linocut::kernels::random::{Dropout, normal, uniform};
+use linocut::kernels::sparse::{Scratch, ZeroPattern};
 use linocut::kernels::{adamw::AdamW, mask, sums};
 use std::time::Instant;
 
@@ -109,6 +110,24 @@ fn main() {
                 each(&name("attention backward"), tokens * h, &mut || {
                     a.backward(&x, &kv, &log_sums, &x, &mut q_grad, &mut kv_grad);
                 });
+            }
+        }
+    }
+    for (rows, cols) in [(h, h), (f, h), (h, f)] {
+        let w = draw(1, rows * cols);
+        for density in [0.0, 0.01, 0.1] {
+            let zeros: Vec<u32> =
+                (0..w.len() as u32).filter(|&i| uniform(2, i) < density).collect();
+            let pattern = ZeroPattern::new(rows, cols, &zeros).expect("narrow enough");
+            for n in [8, 16, 32, 48, 64, 128] {
+                let (x, mut y) = (draw(3, n * cols), draw(4, n * rows));
+                let mut scratch = Scratch::default();
+                let t = median(|| pattern.correct(&w, &x, &mut y, &mut scratch));
+                println!(
+                    "correction [{rows}, {cols}], {density} zeros, {n:3} rows {:8.1} µs, {:6.3} ns a zero and row",
+                    t * 1e6,
+                    t * 1e9 / (zeros.len() * n) as f64
+                );
             }
         }
     }

@@ -4,6 +4,7 @@
 //! Implements and goes beyond *How fine can fine-tuning be? Learning efficient language models*
 //! (Radiya-Dixit & Wang, AISTATS 2020).
 
+pub mod bank;
 pub mod checkpoint;
 pub mod cut;
 pub mod data;

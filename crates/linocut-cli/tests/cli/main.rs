@@ -10,6 +10,7 @@ mod hub;
 mod inspect;
 mod mistakes;
 mod place;
+mod plan;
 mod problems;
 mod stop;
 mod train;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::content::Cut;
 use super::edit::Edit;
+use crate::Result;
 use crate::model::{Layout, Weights};
-use crate::{Error, ErrorKind, Result};
 
 /// What a cut overwrote in some weights.
 #[must_use = "without it the base's weights are lost"]
@@ -35,23 +35,8 @@ impl Cut {
         let layout = Arc::clone(weights.layout());
         let mut found = Vec::with_capacity(self.edits().len());
         for (name, edit) in self.edits() {
-            let Some(i) = layout.index(name) else {
-                return Err(Error::new(
-                    ErrorKind::Cut,
-                    format!("the cut edits {name}, which the base does not have"),
-                ));
-            };
-            let spec = &layout.tensors()[i];
-            if spec.shape != edit.shape {
-                return Err(Error::new(
-                    ErrorKind::Cut,
-                    format!(
-                        "the cut edits {name} of shape {:?}, the base has it as {:?}",
-                        edit.shape, spec.shape
-                    ),
-                ));
-            }
-            found.push((spec.range.clone(), &edit.edit));
+            let i = edit.place(name, &layout)?;
+            found.push((layout.tensors()[i].range.clone(), &edit.edit));
         }
 
         let mut overwritten = Vec::with_capacity(found.len());

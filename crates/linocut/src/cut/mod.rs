@@ -2,6 +2,7 @@
 
 mod apply;
 mod card;
+mod check;
 mod codec;
 mod content;
 mod edit;

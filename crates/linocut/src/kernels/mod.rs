@@ -12,6 +12,7 @@ pub mod loss;
 pub mod mask;
 pub mod random;
 mod simd;
+pub mod sparse;
 pub mod sums;
 mod tiles;
 

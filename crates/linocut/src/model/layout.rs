@@ -3,42 +3,42 @@
 use super::{Kind, Layout, ModelConfig};
 
 /// Positions of the embeddings' tensors in the layout.
-pub(super) mod embedding {
-    pub(in crate::model) const WORD: usize = 0;
-    pub(in crate::model) const POSITION: usize = 1;
-    pub(in crate::model) const TOKEN_TYPE: usize = 2;
-    pub(in crate::model) const NORM_WEIGHT: usize = 3;
-    pub(in crate::model) const NORM_BIAS: usize = 4;
-    pub(in crate::model) const COUNT: usize = 5;
+pub(crate) mod embedding {
+    pub(crate) const WORD: usize = 0;
+    pub(crate) const POSITION: usize = 1;
+    pub(crate) const TOKEN_TYPE: usize = 2;
+    pub(crate) const NORM_WEIGHT: usize = 3;
+    pub(crate) const NORM_BIAS: usize = 4;
+    pub(crate) const COUNT: usize = 5;
 }
 
 /// Positions of a layer's tensors, relative to its first. Query, key and value stand side by side
 /// so that keys and values are one product.
-pub(super) mod slot {
-    pub(in crate::model) const QUERY: usize = 0;
-    pub(in crate::model) const KEY: usize = 1;
-    pub(in crate::model) const VALUE: usize = 2;
-    pub(in crate::model) const QUERY_BIAS: usize = 3;
-    pub(in crate::model) const KEY_BIAS: usize = 4;
-    pub(in crate::model) const VALUE_BIAS: usize = 5;
-    pub(in crate::model) const ATTENTION_OUTPUT: usize = 6;
-    pub(in crate::model) const ATTENTION_OUTPUT_BIAS: usize = 7;
-    pub(in crate::model) const ATTENTION_NORM_WEIGHT: usize = 8;
-    pub(in crate::model) const INTERMEDIATE: usize = 10;
-    pub(in crate::model) const INTERMEDIATE_BIAS: usize = 11;
-    pub(in crate::model) const OUTPUT: usize = 12;
-    pub(in crate::model) const OUTPUT_BIAS: usize = 13;
-    pub(in crate::model) const OUTPUT_NORM_WEIGHT: usize = 14;
-    pub(in crate::model) const COUNT: usize = 16;
+pub(crate) mod slot {
+    pub(crate) const QUERY: usize = 0;
+    pub(crate) const KEY: usize = 1;
+    pub(crate) const VALUE: usize = 2;
+    pub(crate) const QUERY_BIAS: usize = 3;
+    pub(crate) const KEY_BIAS: usize = 4;
+    pub(crate) const VALUE_BIAS: usize = 5;
+    pub(crate) const ATTENTION_OUTPUT: usize = 6;
+    pub(crate) const ATTENTION_OUTPUT_BIAS: usize = 7;
+    pub(crate) const ATTENTION_NORM_WEIGHT: usize = 8;
+    pub(crate) const INTERMEDIATE: usize = 10;
+    pub(crate) const INTERMEDIATE_BIAS: usize = 11;
+    pub(crate) const OUTPUT: usize = 12;
+    pub(crate) const OUTPUT_BIAS: usize = 13;
+    pub(crate) const OUTPUT_NORM_WEIGHT: usize = 14;
+    pub(crate) const COUNT: usize = 16;
 }
 
 /// Index of `slot` of `layer` in the layout.
-pub(super) fn layer_tensor(layer: usize, slot: usize) -> usize {
+pub(crate) fn layer_tensor(layer: usize, slot: usize) -> usize {
     embedding::COUNT + layer * slot::COUNT + slot
 }
 
 /// Index of the pooler's matrix in the layout (its bias follows), whether it is there or not.
-pub(super) fn pooler_tensor(layers: usize) -> usize {
+pub(crate) fn pooler_tensor(layers: usize) -> usize {
     layer_tensor(layers, 0)
 }
 

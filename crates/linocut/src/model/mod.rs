@@ -8,7 +8,7 @@ mod encoder;
 mod grads;
 mod head;
 mod layer;
-mod layout;
+pub(crate) mod layout;
 mod predict;
 mod weights;
 

@@ -1,0 +1,217 @@
+//! `linocut plan`
+
+use crate::args::BaseArgs;
+use crate::output::{aligned, print};
+use crate::train::bytes;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use linocut::bank::{Bank, Costs, Options, TaskPlan};
+use linocut::cut::Cut;
+use linocut::model::Pooling;
+use linocut::{Error, ErrorKind, Result};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+/// Say how a folder of cuts would be served from one base, and what each costs.
+///
+/// Measures what matrix products cost on this machine, then lists for every cut where its rows part
+/// from those of other tasks, whether its zeros are corrected after the base's product or
+/// materialised as matrices of its own, its memory, and the time it adds to the base's.
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  linocut plan --base models/all-minilm-l6-v2 --cuts cuts")]
+pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    pub base: BaseArgs,
+
+    /// Folder of cuts; every file in it that ends in .cut
+    #[arg(long, value_name = "DIR")]
+    pub cuts: PathBuf,
+
+    /// Tokens of a text, which is taken to be alone of its task in a batch
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub tokens: usize,
+
+    /// Memory for materialised matrices in MB
+    #[arg(long, value_name = "MB", default_value_t = 256)]
+    pub materialise_budget: usize,
+
+    /// Print everything as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+pub(crate) fn run(args: PlanArgs) -> Result<()> {
+    let paths = cuts_in(&args.cuts)?;
+    let base = args.base.open(Some(Pooling::First))?;
+    let most = base.config().positions;
+    if !(1..=most).contains(&args.tokens) {
+        let message = format!("--tokens is {}, expected 1 to {most} on this base", args.tokens);
+        return Err(Error::new(ErrorKind::Config, message));
+    }
+    let budget = args.materialise_budget.checked_mul(1_000_000).ok_or_else(|| {
+        let message = format!("--materialise-budget is {} MB", args.materialise_budget);
+        Error::new(ErrorKind::Config, message).with_hint("more than this machine can address")
+    })?;
+    let bank = Bank::new(base, Options { materialise_budget: budget, ..Options::default() })?;
+    let bar = progress(args.base.quiet, paths.len());
+    for (name, path) in &paths {
+        let cut = Cut::read(path)?;
+        bank.add(name, &cut).map_err(|e| {
+            let error = Error::new(e.kind(), format!("{}: {}", path.display(), first_line(&e)));
+            match e.hint() {
+                Some(hint) => error.with_hint(hint),
+                None => error,
+            }
+        })?;
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    let plans = bank.plan(args.tokens);
+    print(&if args.json { as_json(&args, &bank, &plans) } else { text(&args, &bank, &plans) })
+}
+
+/// Name and path of every cut in `folder`, by name.
+fn cuts_in(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
+    let unreadable = |e| Error::io(folder, "read the folder", e);
+    let mut cuts = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        if path.extension().is_some_and(|e| e == "cut") {
+            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            cuts.push((name, path));
+        }
+    }
+    if cuts.is_empty() {
+        let message = format!("--cuts {}: no file in it ends in .cut", folder.display());
+        return Err(Error::new(ErrorKind::Cut, message).with_hint("linocut train writes cuts"));
+    }
+    cuts.sort();
+    Ok(cuts)
+}
+
+/// An error's message without its hint.
+fn first_line(error: &Error) -> String {
+    let message = error.to_string();
+    match error.hint() {
+        Some(hint) => message.strip_suffix(&format!("\nhint: {hint}")).unwrap_or(&message).into(),
+        None => message,
+    }
+}
+
+fn progress(quiet: bool, cuts: usize) -> ProgressBar {
+    let target =
+        if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(5) };
+    let bar = ProgressBar::with_draw_target(Some(cuts as u64), target);
+    if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len} cuts, {eta} left") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// Costs with what they are of.
+fn costs(costs: &Costs) -> [(&'static str, f64); 6] {
+    [
+        ("multiply-add of a product over many rows", costs.dense),
+        ("entry of a matrix of a task's own", costs.own),
+        ("entry of it, when made from the base's", costs.make),
+        ("zero, a pass over up to 64 rows", costs.zero),
+        ("zero and row", costs.zero_row),
+        ("entry turned on its side", costs.turn),
+    ]
+}
+
+/// Shapes of the base's matrices, `[outputs, inputs]`.
+fn shapes(bank: &Bank) -> [(usize, usize); 3] {
+    let (h, f) = (bank.base().config().hidden, bank.base().config().intermediate);
+    [(h, h), (f, h), (h, f)]
+}
+
+fn text(args: &PlanArgs, bank: &Bank, plans: &[TaskPlan]) -> String {
+    let tokens = args.tokens;
+    let mut rows = vec![vec!["cost here".to_string(), "ns of one core".to_string()]];
+    rows.extend(costs(bank.costs()).map(|(what, ns)| vec![what.into(), format!("{ns:.4}")]));
+    let mut text = aligned(&rows);
+    let shares = shapes(bank).map(|(outputs, inputs)| {
+        let share = 100.0 * bank.costs().break_even(tokens, outputs, inputs);
+        format!("{share:.1}% of {outputs} × {inputs}")
+    });
+    text += &format!(
+        "\nat {tokens} tokens a matrix of a task's own is cheaper from this share of zeros on: {}\n\n",
+        shares.join(", ")
+    );
+
+    let header = [
+        "task",
+        "shared layers",
+        "zeros",
+        "corrected",
+        "materialised",
+        "replaced",
+        "memory",
+        "time",
+    ];
+    let mut rows = vec![header.map(String::from).to_vec()];
+    for plan in plans {
+        rows.push(vec![
+            plan.task.name().to_string(),
+            plan.shared_layers.to_string(),
+            plan.task.zeros().to_string(),
+            plan.corrected.to_string(),
+            plan.materialised.to_string(),
+            plan.replaced.to_string(),
+            bytes(plan.task.bytes() as u64),
+            format!("+{:.1}%", 100.0 * plan.cost),
+        ]);
+    }
+    text += &aligned(&rows);
+    let materialised: usize = plans.iter().map(|plan| plan.materialised_bytes).sum();
+    let budget = args.materialise_budget as u64 * 1_000_000;
+    text += &format!(
+        "\n{} tasks in {}; materialised matrices would take {} of a budget of {}\n",
+        plans.len(),
+        bytes(bank.bytes().0 as u64),
+        bytes(materialised as u64),
+        bytes(budget),
+    );
+    if materialised as u64 > budget {
+        text += "where the budget is full, those used longest ago give way\n";
+    }
+    text
+}
+
+fn as_json(args: &PlanArgs, bank: &Bank, plans: &[TaskPlan]) -> String {
+    let Costs { dense, own, make, zero, zero_row, turn } = bank.costs();
+    let break_even = shapes(bank).map(|(outputs, inputs)| {
+        let zeros = bank.costs().break_even(args.tokens, outputs, inputs);
+        json!({"shape": [outputs, inputs], "zeros": zeros})
+    });
+    let tasks: Vec<_> = plans
+        .iter()
+        .map(|plan| {
+            json!({
+                "task": plan.task.name(),
+                "forks_at": plan.forks_at,
+                "shared_layers": plan.shared_layers,
+                "zeros": plan.task.zeros(),
+                "corrected": plan.corrected,
+                "materialised": plan.materialised,
+                "materialised_bytes": plan.materialised_bytes,
+                "replaced": plan.replaced,
+                "bytes": plan.task.bytes(),
+                "time": plan.cost,
+            })
+        })
+        .collect();
+    let about = json!({
+        "tokens": args.tokens,
+        "costs_ns": {
+            "dense": dense, "own": own, "make": make, "zero": zero, "zero_row": zero_row,
+            "turn": turn,
+        },
+        "break_even": break_even,
+        "tasks": tasks,
+    });
+    format!("{about}\n")
+}

@@ -1,0 +1,248 @@
+//! The bank beside one task alone, as lines of JSON: `cargo bench -p linocut --bench bank -- BASE`.
+//! Arguments: folder of the base, then optionally which of `mixed`, `fan-out` and `memory`, and
+//! threads. Cuts are made here: each its own zeros at random, about 1% of every matrix, and its
+//! own head. Texts are random common words.
+
+use linocut::bank::{Bank, Costs, Options, Request};
+use linocut::cut::{self, BaseId, Card, Cut, Edit, StoreType, TensorEdit, Zeros};
+use linocut::data::{Encoding, Metric, Problem};
+use linocut::kernels::random::{bits, normal, uniform};
+use linocut::model::{self, Base, Encoder, Head, Kind, Pooling};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Instant;
+
+const RUNS: usize = 15;
+const DENSITY: f32 = 0.01;
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
+    let [folder, rest @ ..] = &args[..] else {
+        eprintln!("usage: bank -- BASE [mixed|fan-out|memory|all] [THREADS]");
+        return;
+    };
+    let what = rest.first().map_or("all", String::as_str);
+    let threads = rest.get(1).map_or(2, |t| t.parse().expect("threads"));
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().expect("first pool");
+    let folder = Path::new(folder);
+    let base = || Base::open(folder, Some(Pooling::First)).expect("a base");
+    let costs = Costs::measure(&base());
+    println!("{}", json!({"bench": "costs", "threads": threads, "ns": format!("{costs:?}")}));
+    let options = Options { costs: Some(costs), ..Options::default() };
+    if ["all", "mixed"].contains(&what) {
+        for pooling in [Pooling::First, Pooling::Mean] {
+            mixed(&Bank::new(base(), options).expect("options"), pooling);
+        }
+    }
+    if ["all", "fan-out"].contains(&what) {
+        for pooling in [Pooling::First, Pooling::Mean] {
+            fan_out(&Bank::new(base(), options).expect("options"), pooling);
+        }
+    }
+    if ["all", "memory"].contains(&what) {
+        memory(&Bank::new(base(), options).expect("options"));
+    }
+}
+
+/// A cut of its own zeros in the layers from `lowest` on, and its own head.
+fn cut(base: &Base, number: u64, pooling: Pooling, lowest: usize) -> Cut {
+    let mut edits = BTreeMap::new();
+    for (i, spec) in base.encoder.layout().tensors().iter().enumerate() {
+        let pooler = spec.kind == Kind::Pooler && pooling == Pooling::Cls;
+        if spec.shape.len() < 2 || !(pooler || spec.layer.is_some_and(|layer| layer >= lowest)) {
+            continue;
+        }
+        let key = number << 16 | i as u64;
+        let kept = (0..spec.range.len()).map(|j| uniform(key, j as u32) >= DENSITY);
+        let edit = Edit::Zeros(Zeros::from_keep(kept).expect("a tensor of fewer than 2^32"));
+        edits.insert(spec.name.clone(), TensorEdit { shape: spec.shape.clone(), edit });
+    }
+    let (outputs, hidden) = (2 + (number % 5) as usize, base.config().hidden);
+    let head = cut::Head {
+        store: StoreType::F32,
+        hidden,
+        weight: (0..outputs * hidden).map(|i| 0.1 * normal(number, i as u32)).collect(),
+        bias: vec![0.0; outputs],
+    };
+    let card = Card {
+        format: cut::FORMAT,
+        task: format!("task {number}"),
+        problem: Problem::SingleLabel,
+        labels: (0..outputs).map(|i| format!("label {i}")).collect(),
+        outputs,
+        pooling,
+        max_length: 128,
+        pairs: false,
+        base: BaseId { name: base.name.clone(), fingerprint: base.fingerprint.to_string() },
+        tokenizer: base.tokenizer.fingerprint().to_string(),
+        method: json!("random zeros"),
+        training: json!(null),
+        metric: Metric::Accuracy,
+        metrics: BTreeMap::new(),
+        tensors: BTreeMap::new(),
+    };
+    Cut::new(card, head, edits, vec![]).expect("a sound cut")
+}
+
+/// A text of `words` short words.
+fn text(key: u64, words: usize) -> String {
+    let common = "time people way water day part sound work place year back thing name line right \
+                  move live want air round land add act read ask last door home open form cross";
+    let common: Vec<&str> = common.split_whitespace().collect();
+    let word = |i| common[bits(key, i as u32) as usize % common.len()];
+    (0..words).map(word).collect::<Vec<_>>().join(" ")
+}
+
+/// Medians of both in seconds, run in turns so that both meet the same machine.
+fn medians(mut first: impl FnMut(), mut second: impl FnMut()) -> (f64, f64) {
+    let time = |run: &mut dyn FnMut()| {
+        let start = Instant::now();
+        run();
+        start.elapsed().as_secs_f64()
+    };
+    let (mut a, mut b) = (Vec::new(), Vec::new());
+    for _ in 0..RUNS + 2 {
+        a.push(time(&mut first));
+        b.push(time(&mut second));
+    }
+    let median = |mut times: Vec<f64>| {
+        times.drain(..2);
+        times.sort_by(f64::total_cmp);
+        times[RUNS / 2]
+    };
+    (median(a), median(b))
+}
+
+fn report(name: &str, pooling: Pooling, more: Value) {
+    let mut line = json!({"bench": name, "pooling": pooling.name()});
+    line.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+    println!("{line}");
+}
+
+/// 32 texts, each for one of 100 tasks, beside the same texts for one task of the engine alone.
+fn mixed(bank: &Bank, pooling: Pooling) {
+    let base = bank.base();
+    for number in 0..100 {
+        bank.add(&number.to_string(), &cut(base, number, pooling, 0)).expect("a new task");
+    }
+    let encoder = encoder(base, pooling);
+    for words in [12, 32, 64] {
+        let texts: Vec<String> =
+            (0..32).map(|i| text(7 + i, words / 2 + 2 + i as usize * words / 32)).collect();
+        let requests: Vec<Request> = texts
+            .iter()
+            .enumerate()
+            .map(|(i, text)| Request {
+                text: text.clone(),
+                pair: None,
+                tasks: vec![(bits(3, i as u32) % 100).to_string()],
+            })
+            .collect();
+        let queries: Vec<_> = requests.iter().map(|r| bank.encode(r).expect("a query")).collect();
+        let queries: Vec<_> = queries.iter().collect();
+        let encodings: Vec<Encoding> =
+            texts.iter().map(|t| base.tokenizer.encode(t, None, 128).expect("tokens")).collect();
+        let head = Head::new(2, base.config().hidden, 0);
+        let (mixed, dense) = medians(
+            || drop(bank.answer(&queries)),
+            || drop(model::logits(&encoder, &base.weights, &head, &encodings, |_| {})),
+        );
+        let tokens: usize = encodings.iter().map(|e| e.ids.len()).sum();
+        report(
+            "100 tasks, batch of 32",
+            pooling,
+            json!({
+                "tokens": tokens, "mixed_ms": 1e3 * mixed, "one_task_ms": 1e3 * dense,
+                "speed_ratio": dense / mixed,
+            }),
+        );
+    }
+}
+
+fn encoder(base: &Base, pooling: Pooling) -> Encoder {
+    Encoder::new(base.config().clone(), true, pooling).expect("a pooler")
+}
+
+/// One text for 32 tasks that cut layers 4 and 5 only, beside one task of the engine alone and one
+/// of the bank.
+fn fan_out(bank: &Bank, pooling: Pooling) {
+    let base = bank.base();
+    let names: Vec<String> = (0..32).map(|number: u64| number.to_string()).collect();
+    for (number, name) in names.iter().enumerate() {
+        let cut = cut(base, number as u64, pooling, base.config().layers - 2);
+        bank.add(name, &cut).expect("a new task");
+    }
+    let encoder = encoder(base, pooling);
+    for words in [12, 30, 62] {
+        let text = text(5, words + 2);
+        let query = |tasks: &[String]| {
+            let request = Request { text: text.clone(), pair: None, tasks: tasks.to_vec() };
+            bank.encode(&request).expect("a query")
+        };
+        let (all, one) = (query(&names), query(&names[..1]));
+        let (all_time, one_time) =
+            medians(|| drop(bank.answer(&[&all])), || drop(bank.answer(&[&one])));
+        let encoding = base.tokenizer.encode(&text, None, 128).expect("tokens");
+        let (encodings, head) = ([encoding], Head::new(2, base.config().hidden, 0));
+        let (_, dense) = medians(
+            || (),
+            || drop(model::logits(&encoder, &base.weights, &head, &encodings, |_| {})),
+        );
+        report(
+            "one text, 32 tasks on the last 2 layers",
+            pooling,
+            json!({
+                "tokens": encodings[0].ids.len(), "all_ms": 1e3 * all_time, "one_ms": 1e3 * one_time,
+                "one_dense_ms": 1e3 * dense, "ratio": all_time / one_time,
+                "ratio_to_dense": all_time / dense,
+            }),
+        );
+    }
+}
+
+/// 1,000 cuts: memory, and times to add and to answer first.
+fn memory(bank: &Bank) {
+    let base = bank.base();
+    let before = resident();
+    let (mut adds, mut firsts) = (Vec::new(), Vec::new());
+    for number in 0..1000 {
+        let cut = cut(base, number, Pooling::Mean, 0);
+        let name = number.to_string();
+        let start = Instant::now();
+        bank.add(&name, &cut).expect("a new task");
+        adds.push(start.elapsed().as_secs_f64() * 1e3);
+        if number % 100 == 99 {
+            let text = text(number, 32);
+            let answers = bank.predict(&[Request { text, pair: None, tasks: vec![name] }]);
+            assert!(answers[0].is_ok());
+            firsts.push(start.elapsed().as_secs_f64() * 1e3);
+        }
+    }
+    let median = |times: &[f64]| {
+        let mut times = times.to_vec();
+        times.sort_by(f64::total_cmp);
+        times[times.len() / 2]
+    };
+    let zeros: usize = bank.tasks().iter().map(|task| task.zeros()).sum();
+    println!(
+        "{}",
+        json!({
+            "bench": "1000 tasks",
+            "resident_mb": resident().map(|r| r / 1e6),
+            "resident_before_mb": before.map(|r| r / 1e6),
+            "tasks_mb": bank.bytes().0 as f64 / 1e6,
+            "bytes_a_zero": bank.bytes().0 as f64 / zeros as f64,
+            "first_20_adds_ms": median(&adds[..20]),
+            "last_20_adds_ms": median(&adds[980..]),
+            "add_and_first_answer_ms": median(&firsts),
+        })
+    );
+}
+
+/// Bytes of this process in memory, where the system says so.
+fn resident() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+    Some(line.split_whitespace().nth(1)?.parse::<f64>().ok()? * 1024.0)
+}

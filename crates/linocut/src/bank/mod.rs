@@ -1,0 +1,222 @@
+//! One base in memory with any number of cuts on it: batches of many tasks, and one text for many
+//! tasks with the layers that they share computed once.
+
+mod base;
+mod batch;
+mod forward;
+mod plan;
+mod request;
+mod task;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use crate::cut::Cut;
+use crate::data::Encoding;
+use crate::model::{Base, Pooling};
+use crate::{Error, ErrorKind, Result};
+use batch::Stream;
+use forward::{Pass, Row, Scratch};
+use plan::Planner;
+pub use plan::{Costs, TaskPlan};
+pub use request::{Answer, Query, Request};
+pub use task::Task;
+
+/// Buffers above this are given back after a batch instead of kept for the next, in bytes.
+const SCRATCH_KEPT: usize = 64 << 20;
+
+/// How a bank computes.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Most bytes of matrices of tasks' own, made from the base's where many entries are zero.
+    pub materialise_budget: usize,
+    /// Most tokens of one batch, counted once for every task that reads them; at least 1. A single
+    /// longer text is a batch alone.
+    pub batch_tokens: usize,
+    /// What products cost; measured at open where `None`.
+    pub costs: Option<Costs>,
+}
+
+impl Default for Options {
+    /// 256 MB of own matrices, 16,384 tokens a batch, costs measured.
+    fn default() -> Self {
+        Self { materialise_budget: 256 << 20, batch_tokens: 16_384, costs: None }
+    }
+}
+
+/// A base and the tasks on it. Tasks come and go while predictions run: each prediction sees the
+/// tasks that there were when it began, and a removed task's memory is freed when the last
+/// prediction that sees it ends.
+pub struct Bank {
+    base: Base,
+    planner: Planner,
+    batch_tokens: usize,
+    tasks: RwLock<Tasks>,
+    scratch: Mutex<Vec<Scratch>>,
+}
+
+/// Tasks by name.
+type Tasks = BTreeMap<Arc<str>, Arc<Task>>;
+
+impl Bank {
+    /// A bank without tasks on the base in `folder`.
+    ///
+    /// # Errors
+    /// As [`Base::open`], and options out of range.
+    pub fn open(folder: &Path, options: Options) -> Result<Self> {
+        // The pooling is each task's own; this one needs no pooler.
+        Self::new(Base::open(folder, Some(Pooling::First))?, options)
+    }
+
+    /// A bank without tasks on `base`, whose own pooling does not matter.
+    ///
+    /// # Errors
+    /// Options out of range.
+    pub fn new(base: Base, options: Options) -> Result<Self> {
+        if options.batch_tokens == 0 {
+            let message = "a batch of 0 tokens, expected at least 1";
+            return Err(Error::new(ErrorKind::Config, message));
+        }
+        let costs = options.costs.unwrap_or_else(|| Costs::measure(&base));
+        Ok(Self {
+            planner: Planner::new(costs, options.materialise_budget),
+            batch_tokens: options.batch_tokens,
+            tasks: RwLock::default(),
+            scratch: Mutex::default(),
+            base,
+        })
+    }
+
+    /// The base.
+    pub fn base(&self) -> &Base {
+        &self.base
+    }
+
+    /// What products cost here.
+    pub fn costs(&self) -> &Costs {
+        self.planner.costs()
+    }
+
+    /// Adds the task `name`.
+    ///
+    /// # Errors
+    /// If there is a task of that name, the cut does not fit the base (see [`Cut::check_fits`]), or
+    /// its probes get other logits here than it expects; nothing is then changed.
+    pub fn add(&self, name: &str, cut: &Cut) -> Result<Arc<Task>> {
+        self.put(name, cut, false)
+    }
+
+    /// Puts `cut` in the place of the task `name`: predictions under way end with the old version,
+    /// all later ones use the new.
+    ///
+    /// # Errors
+    /// If there is no task of that name, and as [`Bank::add`]; the old version then stays.
+    pub fn replace(&self, name: &str, cut: &Cut) -> Result<Arc<Task>> {
+        self.put(name, cut, true)
+    }
+
+    fn put(&self, name: &str, cut: &Cut, replace: bool) -> Result<Arc<Task>> {
+        let check = |known: bool| match (known, replace) {
+            (true, false) => {
+                let error =
+                    Error::new(ErrorKind::Config, format!("there is a task {name:?} already"));
+                Err(error.with_hint("replace it, or choose another name"))
+            }
+            (false, true) => Err(self.unknown(name)),
+            _ => Ok(()),
+        };
+        let known = self.read().contains_key(name);
+        check(known)?; // before the work; once more when it is done
+        cut.check_fits(&self.base)?;
+        let task = Arc::new(Task::new(name, cut, &self.base)?);
+        self.check_probes(&task, cut)?;
+        let mut tasks = self.write();
+        let known = tasks.contains_key(name);
+        if known == replace {
+            let old = tasks.insert(name.into(), Arc::clone(&task));
+            drop(tasks);
+            drop(old); // may be much memory: not while others wait
+            return Ok(task);
+        }
+        drop(tasks);
+        check(known).map(|()| task)
+    }
+
+    /// Removes the task `name` and gives it back.
+    ///
+    /// # Errors
+    /// If there is none of that name.
+    pub fn remove(&self, name: &str) -> Result<Arc<Task>> {
+        let removed = self.write().remove(name);
+        removed.ok_or_else(|| self.unknown(name))
+    }
+
+    /// The task `name`.
+    ///
+    /// # Errors
+    /// If there is none of that name; the hint has the nearest.
+    pub fn task(&self, name: &str) -> Result<Arc<Task>> {
+        let found = self.read().get(name).cloned();
+        found.ok_or_else(|| self.unknown(name))
+    }
+
+    /// All tasks, by name.
+    pub fn tasks(&self) -> Vec<Arc<Task>> {
+        self.read().values().cloned().collect()
+    }
+
+    /// Bytes of memory of all tasks, and of the matrices of their own that are kept ready.
+    pub fn bytes(&self) -> (usize, usize) {
+        let tasks = self.tasks();
+        (tasks.iter().map(|task| task.bytes()).sum(), self.planner.ready_bytes())
+    }
+
+    /// What the bank does with each task, by name, on texts of `tokens` tokens that are alone of
+    /// their task in a batch.
+    pub fn plan(&self, tokens: usize) -> Vec<TaskPlan> {
+        self.tasks().into_iter().map(|task| self.planner.plan(&self.base, task, tokens)).collect()
+    }
+
+    /// The error of a task that there is not.
+    fn unknown(&self, name: &str) -> Error {
+        let names: Vec<Arc<str>> = self.read().keys().cloned().collect();
+        request::unknown(name, &names)
+    }
+
+    // Both locks are held for look-ups and single changes only, never while something is computed.
+    fn read(&self) -> RwLockReadGuard<'_, Tasks> {
+        self.tasks.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Tasks> {
+        self.tasks.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn check_probes(&self, task: &Arc<Task>, cut: &Cut) -> Result<()> {
+        let inputs = cut.probe_inputs();
+        let texts: Vec<&Encoding> = inputs.iter().collect();
+        let streams = (0..texts.len()).map(|text| Stream { text, tasks: vec![0] }).collect();
+        let mut rows = self.run(&texts, &[Arc::clone(task)], streams);
+        rows.sort_by_key(|row| row.text);
+        let found: Vec<f32> = rows.into_iter().flat_map(|row| row.logits).collect();
+        cut.check_probes(&found).map(drop)
+    }
+
+    /// Logits of one batch; `streams` has one stream a text.
+    fn run(&self, texts: &[&Encoding], tasks: &[Arc<Task>], streams: Vec<Stream>) -> Vec<Row> {
+        if streams.is_empty() {
+            return vec![];
+        }
+        let pool = || self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut scratch = pool().pop().unwrap_or_default();
+        let pass = Pass { base: &self.base, planner: &self.planner, texts, tasks };
+        let rows = pass.run(streams, &mut scratch);
+        if scratch.bytes() <= SCRATCH_KEPT {
+            pool().push(scratch);
+        }
+        rows
+    }
+}

@@ -1,0 +1,257 @@
+//! What is asked of a bank and what it answers.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use super::batch::Stream;
+use super::{Bank, Task};
+use crate::data::Encoding;
+use crate::model::Base;
+use crate::{Error, ErrorKind, Result};
+
+/// One text, or a pair of texts, and the tasks asked of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// The text.
+    pub text: String,
+    /// The second text, for tasks on pairs.
+    pub pair: Option<String>,
+    /// Names of tasks of the bank.
+    pub tasks: Vec<String>,
+}
+
+/// What one task says of one text.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The task, in the version that answered.
+    pub task: Arc<Task>,
+    /// One for each of the task's outputs.
+    pub logits: Vec<f32>,
+    /// Tokens read.
+    pub tokens: usize,
+    /// Whether the text was longer than the task's limit and only its first tokens were read.
+    pub text_cut: bool,
+}
+
+/// A request in tokens, as each of its tasks reads it; holds the tasks as they were then.
+#[derive(Debug, Clone)]
+pub struct Query {
+    pub(super) asks: Vec<(Arc<Task>, Arc<Encoding>)>,
+}
+
+impl Query {
+    /// Tokens of the text, counted once for every task: what the query weighs in a batch.
+    pub fn tokens(&self) -> usize {
+        self.asks.iter().map(|(_, encoding)| encoding.ids.len()).sum()
+    }
+}
+
+/// The error of a task that there is not.
+pub(super) fn unknown(name: &str, known: &[Arc<str>]) -> Error {
+    let error = Error::new(ErrorKind::Config, format!("there is no task {name:?}"));
+    let mut near: Vec<(usize, &str)> = known.iter().map(|k| (distance(name, k), &**k)).collect();
+    near.sort_unstable();
+    let near: Vec<String> = near.iter().take(3).map(|(_, name)| format!("{name:?}")).collect();
+    match near.is_empty() {
+        true => error.with_hint("the bank has no task at all"),
+        false => error.with_hint(format!("the nearest known are {}", near.join(", "))),
+    }
+}
+
+/// Insertions, deletions and substitutions that make `a` into `b` (Levenshtein), of their first 64
+/// characters.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().take(64).collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().take(64).enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, &cb) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(ca != cb);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+impl Bank {
+    /// Answers of every request's tasks in their order; a request that cannot be answered has its
+    /// error and does not concern the others. All see the same tasks.
+    ///
+    /// Each answer is within 1e-5·max(1, largest |logit|) of what [`logits`](crate::model::logits)
+    /// gives for that task alone, whatever shares the batch.
+    ///
+    /// # Errors
+    /// Of a request: an unknown task, an empty text, a pair for a task on single texts or the other
+    /// way round, a text that the tokenizer rejects.
+    pub fn predict(&self, requests: &[Request]) -> Vec<Result<Vec<Answer>>> {
+        let tasks: Vec<Vec<Option<Arc<Task>>>> = {
+            let tasks = self.read();
+            let find = |name: &String| tasks.get(name.as_str()).cloned();
+            requests.iter().map(|request| request.tasks.iter().map(find).collect()).collect()
+        };
+        let queries: Vec<Result<Query>> = requests
+            .par_iter()
+            .zip(tasks)
+            .map(|(request, tasks)| self.tokenise(request, tasks))
+            .collect();
+        let good: Vec<&Query> = queries.iter().filter_map(|query| query.as_ref().ok()).collect();
+        let mut answers = self.answer(&good).into_iter();
+        let next = |query: Result<Query>| query.map(|_| answers.next().unwrap_or_default());
+        queries.into_iter().map(next).collect()
+    }
+
+    /// A request in tokens, for [`Bank::answer`].
+    ///
+    /// # Errors
+    /// As [`Bank::predict`].
+    pub fn encode(&self, request: &Request) -> Result<Query> {
+        let tasks = {
+            let tasks = self.read();
+            request.tasks.iter().map(|name| tasks.get(name.as_str()).cloned()).collect()
+        };
+        self.tokenise(request, tasks)
+    }
+
+    /// The request in tokens; `tasks` are those it names, where there are such.
+    fn tokenise(&self, request: &Request, tasks: Vec<Option<Arc<Task>>>) -> Result<Query> {
+        for text in [Some(&request.text), request.pair.as_ref()].into_iter().flatten() {
+            if text.trim().is_empty() {
+                let hint = "there is nothing to label in an empty text";
+                return Err(Error::new(ErrorKind::Data, "empty text").with_hint(hint));
+            }
+        }
+        let mut by_length: BTreeMap<usize, Arc<Encoding>> = BTreeMap::new();
+        let mut asks = Vec::with_capacity(request.tasks.len());
+        for (name, task) in request.tasks.iter().zip(tasks) {
+            let task = task.ok_or_else(|| self.unknown(name))?;
+            let card = task.card();
+            if card.pairs != request.pair.is_some() {
+                let one_or_two = |pairs| if pairs { "a pair of texts" } else { "one text" };
+                let (takes, found) = (one_or_two(card.pairs), one_or_two(request.pair.is_some()));
+                let message = format!("the task {name:?} takes {takes}, found {found}");
+                return Err(Error::new(ErrorKind::Data, message));
+            }
+            let encoding = match by_length.get(&card.max_length) {
+                Some(encoding) => Arc::clone(encoding),
+                None => {
+                    let (text, pair) = (&request.text, request.pair.as_deref());
+                    let encoding = self.base.tokenizer.encode(text, pair, card.max_length)?;
+                    if encoding.ids.is_empty() {
+                        let message = "the tokenizer finds no token in the text";
+                        return Err(Error::new(ErrorKind::Data, message));
+                    }
+                    let types = self.base.config().token_types;
+                    if encoding.type_ids.iter().any(|&t| t as usize >= types) {
+                        let message = format!("the base knows {types} kind of text, found a pair");
+                        return Err(Error::new(ErrorKind::Data, message));
+                    }
+                    let encoding = Arc::new(encoding);
+                    by_length.insert(card.max_length, Arc::clone(&encoding));
+                    encoding
+                }
+            };
+            asks.push((task, encoding));
+        }
+        Ok(Query { asks })
+    }
+
+    /// Answers of queries of this bank, in their order and that of their tasks.
+    pub fn answer(&self, queries: &[&Query]) -> Vec<Vec<Answer>> {
+        let asked = Asked::new(queries, &self.base);
+        let mut logits: HashMap<(usize, usize), Vec<f32>> = HashMap::new();
+        for batch in asked.batches(self.batch_tokens) {
+            let texts: Vec<&Encoding> = batch.iter().map(|s| asked.texts[s.text]).collect();
+            let local = batch.iter().enumerate();
+            let streams = local.map(|(text, s)| Stream { text, tasks: s.tasks.clone() }).collect();
+            for row in self.run(&texts, &asked.tasks, streams) {
+                logits.insert((batch[row.text].text, row.task), row.logits);
+            }
+        }
+        let answer = |(task, encoding): &(Arc<Task>, Arc<Encoding>), place| Answer {
+            task: Arc::clone(task),
+            logits: logits[place].clone(),
+            tokens: encoding.ids.len(),
+            text_cut: encoding.cut,
+        };
+        let pairs = queries.iter().zip(&asked.places);
+        pairs
+            .map(|(query, places)| {
+                query.asks.iter().zip(places).map(|(ask, place)| answer(ask, place)).collect()
+            })
+            .collect()
+    }
+}
+
+/// Queries as distinct token sequences, and which tasks are asked of each.
+struct Asked<'q> {
+    texts: Vec<&'q Encoding>,
+    /// Distinct tasks, those with matrices of their own last: the rows that need no product with
+    /// the base's then stand together.
+    tasks: Vec<Arc<Task>>,
+    /// For each text, which of the tasks, ascending.
+    wanted: Vec<Vec<usize>>,
+    /// For each query, the text and task of every answer.
+    places: Vec<Vec<(usize, usize)>>,
+}
+
+impl<'q> Asked<'q> {
+    fn new(queries: &[&'q Query], base: &Base) -> Self {
+        let asks = || queries.iter().flat_map(|query| &query.asks);
+        let distinct: HashMap<*const Task, &Arc<Task>> =
+            asks().map(|(task, _)| (Arc::as_ptr(task), task)).collect();
+        let mut tasks: Vec<Arc<Task>> = distinct.into_values().cloned().collect();
+        tasks.sort_by_cached_key(|task| {
+            (task.has_whole_matrix(base), task.name().to_string(), Arc::as_ptr(task))
+        });
+        let numbers: HashMap<*const Task, usize> =
+            tasks.iter().enumerate().map(|(i, task)| (Arc::as_ptr(task), i)).collect();
+        let (mut texts, mut wanted) = (Vec::new(), Vec::<Vec<usize>>::new());
+        let mut known: HashMap<(&[u32], &[u32]), usize> = HashMap::new();
+        let mut place = |(task, encoding): &'q (Arc<Task>, Arc<Encoding>)| {
+            let text = *known.entry((&encoding.ids, &encoding.type_ids)).or_insert_with(|| {
+                texts.push(&**encoding);
+                wanted.push(vec![]);
+                texts.len() - 1
+            });
+            let task = numbers[&Arc::as_ptr(task)];
+            wanted[text].push(task);
+            (text, task)
+        };
+        let mut places = Vec::with_capacity(queries.len());
+        for query in queries {
+            places.push(query.asks.iter().map(&mut place).collect());
+        }
+        for wanted in &mut wanted {
+            wanted.sort_unstable();
+            wanted.dedup();
+        }
+        Self { texts, tasks, wanted, places }
+    }
+
+    /// Batches of at most `most` tokens, each counted once for every task: texts in the order of
+    /// their first task, so that its rows stand in few batches, then of their length.
+    fn batches(&self, most: usize) -> Vec<Vec<Stream>> {
+        let mut texts: Vec<usize> = (0..self.texts.len()).collect();
+        texts.sort_by_key(|&text| (self.wanted[text].first(), self.texts[text].ids.len()));
+        let mut batches: Vec<Vec<Stream>> = Vec::new();
+        let mut room = 0;
+        for text in texts {
+            let tokens = self.texts[text].ids.len();
+            // A text of very many tasks goes through the trunk once for every so many.
+            for tasks in self.wanted[text].chunks((most / tokens).max(1)) {
+                let rows = tokens * tasks.len();
+                if rows > room || batches.is_empty() {
+                    batches.push(vec![]);
+                    room = most.max(rows);
+                }
+                room -= rows;
+                let last = batches.len() - 1;
+                batches[last].push(Stream { text, tasks: tasks.to_vec() });
+            }
+        }
+        batches
+    }
+}

@@ -1,0 +1,205 @@
+//! Tasks that come and go, and requests that cannot be answered.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+
+use super::samples::{To, alone, always, assert_same, base, cut};
+use crate::ErrorKind;
+use crate::bank::{Bank, Options, Request};
+use crate::cut::{Cut, Probe};
+use crate::kernels::random::bits;
+use crate::model::{Base, Pooling};
+
+fn bank() -> Bank {
+    Bank::new(base(), Options { costs: Some(always(false)), ..Options::default() }).unwrap()
+}
+
+fn request(text: &str, tasks: &[&str]) -> Request {
+    let tasks = tasks.iter().map(|t| t.to_string()).collect();
+    Request { text: text.into(), pair: None, tasks }
+}
+
+/// A cut of 10% zeros in layers from `lowest` on.
+fn mask(base: &Base, version: u64, lowest: usize) -> Cut {
+    cut(base, version, Pooling::Mean, 1 + version as usize % 3, |t| {
+        if t.shape.len() == 2 && t.layer.is_some_and(|l| l >= lowest) {
+            To::Zeros(0.1)
+        } else {
+            To::Nothing
+        }
+    })
+}
+
+#[test]
+fn names_are_taken_or_unknown() {
+    let bank = bank();
+    let cut = mask(bank.base(), 1, 0);
+    let error = bank.remove("billing").unwrap_err();
+    assert_eq!(error.hint(), Some("the bank has no task at all"));
+    for name in ["billing", "refund", "billing-2", "weather"] {
+        bank.add(name, &cut).unwrap();
+    }
+    let error = bank.add("billing", &cut).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains("there is a task \"billing\" already"), "{error}");
+    for error in [
+        bank.replace("bilings", &cut).unwrap_err(),
+        bank.remove("bilings").unwrap_err(),
+        bank.task("bilings").unwrap_err(),
+        bank.predict(&[request("rain", &["billing", "bilings"])]).remove(0).unwrap_err(),
+    ] {
+        assert_eq!(
+            error.to_string(),
+            "there is no task \"bilings\"\n\
+             hint: the nearest known are \"billing\", \"billing-2\", \"refund\""
+        );
+    }
+    assert_eq!(bank.tasks().len(), 4);
+}
+
+#[test]
+fn a_bad_request_does_not_concern_the_others() {
+    let bank = bank();
+    bank.add("a", &mask(bank.base(), 1, 0)).unwrap();
+    let pair = Request { pair: Some("snow".into()), ..request("rain", &["a"]) };
+    let requests = [
+        request("rain", &["a"]),
+        request(" \n", &["a"]),
+        pair,
+        request("snow", &["b"]),
+        request("rain", &["a", "a"]),
+    ];
+    let answers = bank.predict(&requests);
+    let message = |i: usize| answers[i].as_ref().unwrap_err().to_string();
+    assert!(message(1).starts_with("empty text"));
+    assert_eq!(message(2), "the task \"a\" takes one text, found a pair of texts");
+    assert!(message(3).starts_with("there is no task \"b\""));
+    let (first, last) = (answers[0].as_ref().unwrap(), answers[4].as_ref().unwrap());
+    assert_eq!((first.len(), last.len()), (1, 2));
+    assert_eq!(first[0].logits, last[0].logits);
+    assert_eq!(last[0].logits, last[1].logits);
+    assert!(!first[0].text_cut);
+}
+
+#[test]
+fn a_cut_must_fit_and_answer_its_probes() {
+    let bank = bank();
+    let good = mask(bank.base(), 1, 0);
+    let with = |change: &dyn Fn(&mut crate::cut::Card), probes: Vec<Probe>| {
+        let mut card = good.card().clone();
+        change(&mut card);
+        Cut::new(card, good.head().clone(), good.edits().clone(), probes).unwrap()
+    };
+    let refused = |cut: &Cut, what: &str| {
+        let error = bank.add("task", cut).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Cut);
+        assert!(error.to_string().contains(what), "{error}");
+        assert!(bank.tasks().is_empty());
+    };
+    refused(&with(&|card| card.base.fingerprint = "00".into(), vec![]), "belongs to the base");
+    refused(&with(&|card| card.tokenizer = "00".into(), vec![]), "made with the tokenizer");
+    refused(
+        &with(&|card| card.max_length = 513, vec![]),
+        "a maximum length of 513, expected at most 512",
+    );
+    let probe = |id: u32, shift: f32| {
+        let text = super::samples::text(bank.base(), 7);
+        let mut logits = alone(bank.base(), &good, &text);
+        logits[0] += shift;
+        let mut input_ids = text.ids;
+        input_ids[6] = if id == 0 { input_ids[6] } else { id };
+        vec![Probe { input_ids, token_type_ids: text.type_ids, logits }]
+    };
+    refused(&with(&|_| (), probe(99, 0.0)), "tokens that the base's embeddings do not know");
+    refused(&with(&|_| (), probe(0, 1e-3)), "probe 0: logits");
+    bank.add("task", &with(&|_| (), probe(0, 0.0))).unwrap();
+}
+
+#[test]
+fn a_removed_task_leaves_no_memory() {
+    let options = Options { costs: Some(always(true)), ..Options::default() };
+    let bank = Bank::new(base(), options).unwrap();
+    let added = bank.add("a", &mask(bank.base(), 1, 0)).unwrap();
+    assert!(bank.bytes().0 > 0 && bank.bytes().1 == 0);
+    bank.predict(&[request("rain and snow", &["a"])]).remove(0).unwrap();
+    let layers = 3 * 4 * (4 * 32 * 32 + 2 * 32 * 80);
+    assert_eq!(bank.bytes().1, layers, "all matrices are kept ready");
+    let query = bank.encode(&request("rain", &["a"])).unwrap();
+    let weak = Arc::downgrade(&bank.remove("a").unwrap());
+    drop(added);
+    assert!(weak.upgrade().is_some(), "the query under way still has it");
+    assert_eq!(bank.answer(&[&query])[0].len(), 1);
+    drop(query);
+    assert!(weak.upgrade().is_none());
+    assert_eq!(bank.bytes(), (0, 0));
+}
+
+/// While tasks are added, replaced and removed, every answer is that of the version that it names,
+/// and all answers of one call are of one state.
+#[test]
+fn tasks_come_and_go_while_predictions_run() {
+    let bank = bank();
+    let texts = ["rain", "and snow", "we go , today", "with one ticket"];
+    let names = ["a", "b", "c", "d"];
+    let cuts: Vec<Cut> = (0..6).map(|v| mask(bank.base(), v, v as usize % 3)).collect();
+    let expected: HashMap<(u64, &str), Vec<f32>> = (0..6u64)
+        .flat_map(|version| texts.iter().map(move |text| (version, *text)))
+        .map(|(version, text)| {
+            let encoding = bank.base().tokenizer.encode(text, None, 512).unwrap();
+            ((version, text), alone(bank.base(), &cuts[version as usize], &encoding))
+        })
+        .collect();
+    for name in &names[..2] {
+        bank.add(name, &cuts[0]).unwrap();
+    }
+    let (stop, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for reader in 0..3u32 {
+            let (bank, expected, stop, answered) = (&bank, &expected, &stop, &answered);
+            scope.spawn(move || {
+                for round in 0.. {
+                    if stop.load(Relaxed) {
+                        return;
+                    }
+                    let requests: Vec<Request> = (0..4)
+                        .map(|i| {
+                            let draw = bits(u64::from(reader), round * 4 + i) as usize;
+                            let other = names[draw % 4];
+                            request(texts[draw / 4 % 4], &["a", "b", other])
+                        })
+                        .collect();
+                    let mut versions = Vec::new();
+                    for (request, answers) in requests.iter().zip(bank.predict(&requests)) {
+                        let Ok(answers) = answers else { continue }; // its third task was removed
+                        for answer in &answers {
+                            let version = answer.task.card().training.as_u64().unwrap();
+                            let right = &expected[&(version, request.text.as_str())];
+                            assert_same(answer.task.name(), &answer.logits, right);
+                            answered.fetch_add(1, Relaxed);
+                        }
+                        versions.push((Arc::clone(&answers[0].task), Arc::clone(&answers[1].task)));
+                    }
+                    for (a, b) in &versions {
+                        assert!(Arc::ptr_eq(a, &versions[0].0) && Arc::ptr_eq(b, &versions[0].1));
+                    }
+                }
+            });
+        }
+        for round in 0.. {
+            if round >= 40 && answered.load(Relaxed) > 500 {
+                break;
+            }
+            let version = &cuts[round % 6];
+            bank.replace("a", version).unwrap();
+            bank.replace("b", version).unwrap();
+            let name = names[2 + round % 2];
+            match bank.remove(name) {
+                Ok(_) => {}
+                Err(_) => drop(bank.add(name, version).unwrap()),
+            }
+        }
+        stop.store(true, Relaxed);
+    });
+    assert!(answered.load(Relaxed) > 500);
+}

@@ -1,0 +1,6 @@
+#![allow(clippy::unwrap_used, reason = "in a test it says where it failed")]
+
+mod change;
+mod planned;
+mod same;
+mod samples;

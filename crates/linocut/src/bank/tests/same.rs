@@ -1,0 +1,136 @@
+//! Every answer is the task's own, however the bank came to it.
+
+use std::sync::{Arc, OnceLock};
+
+use proptest::prelude::*;
+
+use super::samples::{LENGTHS, alone, always, assert_same, base, cuts, text};
+use crate::bank::{Bank, Costs, Options, Query, Task};
+use crate::data::Encoding;
+
+/// Texts, tasks, and for each text and task what the task answers alone.
+struct Suite {
+    texts: Vec<Arc<Encoding>>,
+    expected: Vec<Vec<Vec<f32>>>,
+}
+
+fn suite() -> &'static Suite {
+    static SUITE: OnceLock<Suite> = OnceLock::new();
+    SUITE.get_or_init(|| {
+        let base = base();
+        let cuts = cuts(&base);
+        let texts: Vec<_> = LENGTHS.iter().map(|&n| Arc::new(text(&base, n))).collect();
+        let of_text =
+            |text: &Arc<Encoding>| cuts.iter().map(|(_, cut)| alone(&base, cut, text)).collect();
+        let expected = texts.iter().map(of_text).collect();
+        Suite { texts, expected }
+    })
+}
+
+fn bank(costs: Costs, budget: usize, batch_tokens: usize) -> (Bank, Vec<Arc<Task>>) {
+    let base = base();
+    let cuts = cuts(&base);
+    let options = Options { materialise_budget: budget, batch_tokens, costs: Some(costs) };
+    let bank = Bank::new(base, options).unwrap();
+    let tasks = cuts.iter().map(|(name, cut)| bank.add(name, cut).unwrap()).collect();
+    (bank, tasks)
+}
+
+/// Asks `(text, tasks)` together and compares with what each task answers alone.
+fn check(bank: &Bank, tasks: &[Arc<Task>], asked: &[(usize, Vec<usize>)]) {
+    let suite = suite();
+    let queries: Vec<Query> = asked
+        .iter()
+        .map(|(text, wanted)| Query {
+            asks: wanted
+                .iter()
+                .map(|&task| (Arc::clone(&tasks[task]), Arc::clone(&suite.texts[*text])))
+                .collect(),
+        })
+        .collect();
+    let answers = bank.answer(&queries.iter().collect::<Vec<_>>());
+    assert_eq!(answers.len(), asked.len());
+    for ((text, wanted), answers) in asked.iter().zip(&answers) {
+        assert_eq!(wanted.len(), answers.len());
+        for (&task, answer) in wanted.iter().zip(answers) {
+            assert!(Arc::ptr_eq(&answer.task, &tasks[task]));
+            let what = format!("{} on {} tokens", tasks[task].name(), answer.tokens);
+            assert_same(&what, &answer.logits, &suite.expected[*text][task]);
+        }
+    }
+}
+
+/// Ways for matrices with zeros: corrected, materialised, and a budget for four of them.
+fn ways() -> [(Costs, usize); 3] {
+    [(always(false), 1 << 30), (always(true), 1 << 30), (always(true), 4 * 4 * 80 * 32)]
+}
+
+#[test]
+fn each_task_alone() {
+    for (costs, budget) in ways() {
+        let (bank, tasks) = bank(costs, budget, 16_384);
+        for task in 0..tasks.len() {
+            for text in 0..LENGTHS.len() {
+                check(&bank, &tasks, &[(text, vec![task])]);
+            }
+        }
+    }
+}
+
+#[test]
+fn one_text_asked_of_all_tasks() {
+    for (costs, budget) in ways() {
+        let (bank, tasks) = bank(costs, budget, 16_384);
+        for text in 0..LENGTHS.len() {
+            check(&bank, &tasks, &[(text, (0..tasks.len()).rev().collect())]);
+        }
+    }
+}
+
+#[test]
+fn all_texts_asked_of_all_tasks() {
+    for (costs, budget) in ways() {
+        for batch_tokens in [1, 700, 16_384] {
+            let (bank, tasks) = bank(costs, budget, batch_tokens);
+            let texts = if batch_tokens == 1 { 5 } else { LENGTHS.len() - 1 };
+            let all: Vec<_> = (0..texts).map(|text| (text, (0..tasks.len()).collect())).collect();
+            check(&bank, &tasks, &all);
+        }
+    }
+}
+
+#[test]
+fn one_task_a_text() {
+    for (costs, budget) in ways() {
+        let (bank, tasks) = bank(costs, budget, 16_384);
+        let asked: Vec<_> = (0..2 * tasks.len())
+            .map(|i| (5 * i % LENGTHS.len(), vec![7 * i % tasks.len()]))
+            .collect();
+        check(&bank, &tasks, &asked);
+    }
+}
+
+#[test]
+fn nothing_asked_is_nothing_answered() {
+    let (bank, tasks) = bank(always(false), 0, 16_384);
+    check(&bank, &tasks, &[]);
+    check(&bank, &tasks, &[(3, vec![]), (1, vec![2, 2, 2]), (3, vec![])]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_mix(
+        asked in prop::collection::vec(
+            (0..LENGTHS.len() - 2, prop::collection::vec(0..45usize, 0..6)), 1..12),
+        way in 0..3usize,
+    ) {
+        static BANKS: OnceLock<Vec<(Bank, Vec<Arc<Task>>)>> = OnceLock::new();
+        let banks = BANKS.get_or_init(|| {
+            ways().into_iter().map(|(costs, budget)| bank(costs, budget, 16_384)).collect()
+        });
+        let (bank, tasks) = &banks[way];
+        check(bank, tasks, &asked);
+    }
+}

@@ -1,0 +1,200 @@
+//! A small base with random weights, cuts of every kind, and what each answers alone.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::bank::Costs;
+use crate::checkpoint::{Fingerprint, Kind};
+use crate::cut::{self, BaseId, Card, Cut, Edit, StoreType, TensorEdit, Zeros};
+use crate::data::{Encoding, Metric, Problem, Tokenizer};
+use crate::kernels::random::{bits, normal, uniform};
+use crate::model::{self, Base, Encoder, Head, ModelConfig, Pooling, TensorSpec, Weights};
+
+/// Texts of these many tokens.
+pub(super) const LENGTHS: [usize; 9] = [1, 2, 3, 7, 31, 32, 33, 100, 512];
+
+/// Three layers of 32, with a pooler.
+pub(super) fn base() -> Base {
+    let config = ModelConfig::from_json(&serde_json::json!({
+        "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4,
+        "intermediate_size": 80, "vocab_size": 99,
+    }))
+    .unwrap();
+    let encoder = Encoder::new(config, true, Pooling::First).unwrap();
+    let layout = encoder.layout().clone();
+    let mut data = vec![0.0; layout.len()];
+    for (i, spec) in layout.tensors().iter().enumerate() {
+        draw(&mut data[spec.range.clone()], spec, 1 + i as u64);
+    }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/tiny");
+    Base {
+        name: "small".into(),
+        tokenizer: Tokenizer::open(&folder).unwrap(),
+        folder,
+        fingerprint: Fingerprint([7; 32]),
+        weights: Weights::new(layout, data),
+        encoder,
+    }
+}
+
+/// Entries large enough for every tensor to matter, scales of LayerNorms around 1.
+fn draw(values: &mut [f32], spec: &TensorSpec, key: u64) {
+    let scale = spec.kind == Kind::LayerNorm && spec.name.ends_with("weight");
+    for (j, v) in values.iter_mut().enumerate() {
+        *v = if scale { 1.0 } else { 0.0 } + 0.2 * normal(key, j as u32);
+    }
+}
+
+/// What a sample's cut does to a tensor.
+#[derive(Clone, Copy)]
+pub(super) enum To {
+    Nothing,
+    Zeros(f32),
+    Replaced,
+}
+
+/// A cut that does to each tensor what `to` says; `version` draws its head and all else random.
+pub(super) fn cut(
+    base: &Base,
+    version: u64,
+    pooling: Pooling,
+    outputs: usize,
+    to: impl Fn(&TensorSpec) -> To,
+) -> Cut {
+    let mut edits = BTreeMap::new();
+    for (i, spec) in base.encoder.layout().tensors().iter().enumerate() {
+        let key = version << 32 | i as u64;
+        let edit = match to(spec) {
+            To::Nothing => continue,
+            To::Zeros(density) => {
+                let kept = (0..spec.range.len()).map(|j| uniform(key, j as u32) >= density);
+                Edit::Zeros(Zeros::from_keep(kept).unwrap())
+            }
+            To::Replaced => {
+                let mut values = vec![0.0; spec.range.len()];
+                draw(&mut values, spec, key);
+                Edit::Replace { store: StoreType::F32, values }
+            }
+        };
+        edits.insert(spec.name.clone(), TensorEdit { shape: spec.shape.clone(), edit });
+    }
+    // Outputs two by two all but opposite, so that differences of logits are large beside them.
+    let hidden = base.config().hidden;
+    let weight = (0..outputs * hidden).map(|j| {
+        let (pair, sign) =
+            (j / hidden / 2, if (j / hidden).is_multiple_of(2) { 1.0 } else { -1.0 });
+        sign * normal(version ^ 99, (pair * hidden + j % hidden) as u32)
+            + 1e-3 * normal(version ^ 77, j as u32)
+    });
+    let head = cut::Head {
+        store: StoreType::F32,
+        hidden,
+        weight: weight.collect(),
+        bias: (0..outputs).map(|j| normal(version ^ 55, j as u32)).collect(),
+    };
+    let card = Card {
+        format: 1,
+        task: "sample".into(),
+        problem: Problem::MultiLabel,
+        labels: (0..outputs).map(|i| i.to_string()).collect(),
+        outputs,
+        pooling,
+        max_length: 512,
+        pairs: false,
+        base: BaseId { name: base.name.clone(), fingerprint: base.fingerprint.to_string() },
+        tokenizer: base.tokenizer.fingerprint().to_string(),
+        method: serde_json::json!("sample"),
+        training: serde_json::json!(version),
+        metric: Metric::Accuracy,
+        metrics: BTreeMap::new(),
+        tensors: BTreeMap::new(),
+    };
+    Cut::new(card, head, edits, vec![]).unwrap()
+}
+
+/// Whether a tensor is one of the matrices that masks cut.
+fn matrix(t: &TensorSpec) -> bool {
+    t.shape.len() == 2 && t.kind != Kind::Embeddings
+}
+
+/// Cuts of every kind, with unequal numbers of labels, by the name of what they do.
+pub(super) fn cuts(base: &Base) -> Vec<(String, Cut)> {
+    use To::{Nothing, Replaced, Zeros};
+    type Rule = fn(&TensorSpec) -> To;
+    let rules: [(&str, Rule); 15] = [
+        ("head", |_| Nothing),
+        ("another head", |_| Nothing),
+        ("mask 1%", |t| if matrix(t) { Zeros(0.01) } else { Nothing }),
+        ("mask 10%", |t| if matrix(t) { Zeros(0.1) } else { Nothing }),
+        ("mask 60%", |t| if matrix(t) { Zeros(0.6) } else { Nothing }),
+        ("mask of layer 1", |t| if matrix(t) && t.layer == Some(1) { Zeros(0.2) } else { Nothing }),
+        ("mask of layer 2", |t| if matrix(t) && t.layer == Some(2) { Zeros(0.2) } else { Nothing }),
+        ("mask of values", |t| if t.kind == Kind::Value { Zeros(0.3) } else { Nothing }),
+        ("mask of outputs", |t| if t.kind == Kind::Output { Zeros(0.3) } else { Nothing }),
+        ("keys zeroed, values replaced", |t| match t.kind {
+            Kind::Key => Zeros(0.2),
+            Kind::Value => Replaced,
+            _ => Nothing,
+        }),
+        ("layer 1 replaced", |t| if t.layer == Some(1) { Replaced } else { Nothing }),
+        ("biases and norms replaced", |t| match t.kind {
+            Kind::Bias | Kind::LayerNorm => Replaced,
+            _ => Nothing,
+        }),
+        ("all replaced", |_| Replaced),
+        ("embeddings and vectors zeroed", |t| match (t.kind, t.shape.len()) {
+            (Kind::Embeddings, _) | (_, 1) => Zeros(0.1),
+            _ => Nothing,
+        }),
+        ("pooler", |t| match (t.kind, t.layer) {
+            (Kind::Pooler, _) => Zeros(0.2),
+            (Kind::Bias, None) => Replaced,
+            _ => Nothing,
+        }),
+    ];
+    let mut cuts = Vec::new();
+    for (i, (name, rule)) in rules.into_iter().enumerate() {
+        for (p, pooling) in [Pooling::Mean, Pooling::First, Pooling::Cls].into_iter().enumerate() {
+            let version = (10 * i + p + 1) as u64;
+            let outputs = 1 + (3 * i + p) % 7;
+            let name = format!("{name}, {}", pooling.name());
+            cuts.push((name, cut(base, version, pooling, outputs, rule)));
+        }
+    }
+    cuts
+}
+
+/// A text of `length` tokens.
+pub(super) fn text(base: &Base, length: usize) -> Encoding {
+    let draw = |i: u32| bits(length as u64, i);
+    Encoding {
+        ids: (0..length as u32).map(|i| draw(i) % base.config().vocab as u32).collect(),
+        type_ids: (0..length).map(|i| u32::from(length > 9 && i > length / 2)).collect(),
+        cut: false,
+    }
+}
+
+/// What the cut answers on its own, by the engine of training.
+pub(super) fn alone(base: &Base, cut: &Cut, text: &Encoding) -> Vec<f32> {
+    let encoder = Encoder::new(base.config().clone(), true, cut.card().pooling).unwrap();
+    let mut weights = base.weights.clone();
+    drop(cut.apply(&mut weights).unwrap());
+    let head = Head { weight: cut.head().weight.clone(), bias: cut.head().bias.clone() };
+    model::logits(&encoder, &weights, &head, std::slice::from_ref(text), |_| {})
+}
+
+/// Within 1e-5·max(1, largest |logit|), the bank's promise.
+#[track_caller]
+pub(super) fn assert_same(what: &str, found: &[f32], expected: &[f32]) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    let bound = 1e-5 * expected.iter().fold(1.0f32, |m, z| m.max(z.abs()));
+    for (f, e) in found.iter().zip(expected) {
+        assert!((f - e).abs() <= bound, "{what}: found {found:?}, expected {expected:?}");
+    }
+}
+
+/// Costs by which every matrix is corrected, or every one that fits the budget is materialised.
+pub(super) fn always(materialised: bool) -> Costs {
+    let (own, zero_row) = if materialised { (0.0, 1.0) } else { (1.0, 0.0) };
+    Costs { dense: 1.0, own, make: 0.0, zero: 0.0, zero_row, turn: 0.0 }
+}

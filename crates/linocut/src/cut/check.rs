@@ -1,0 +1,131 @@
+//! Whether a cut fits a base: a card may claim what it likes.
+
+use super::content::{Cut, Probe};
+use super::edit::TensorEdit;
+use crate::data::Encoding;
+use crate::model::{Base, Layout, ModelConfig, Pooling};
+use crate::{Error, ErrorKind, Result};
+
+/// Logits of a probe may differ by this, relative to the largest of them or 1, whichever is more.
+///
+/// On the machine that trained the cut they agree to the bit. Another CPU sums products in another
+/// order and width: a few float32 roundings (6e-8 each) a layer. PyTorch, which shares no code with
+/// this engine, comes within 1.2e-6 on MiniLM (reference/results/export.md); this allows for deeper
+/// bases too, and a wrong tensor, pooling or activation still moves logits by far more.
+const TOLERANCE: f32 = 1e-5;
+
+impl Cut {
+    /// Checks that the cut belongs to `base` and its tokenizer, and that everything in it fits:
+    /// maximum length, head, pooling, edited tensors and the probes' tokens.
+    ///
+    /// # Errors
+    /// What does not fit, with what was found and expected.
+    pub fn check_fits(&self, base: &Base) -> Result<()> {
+        self.check_base(&base.name, &base.fingerprint.to_string())?;
+        self.check_tokenizer(&base.tokenizer.fingerprint().to_string())?;
+        let (card, config) = (self.card(), base.config());
+        let misfit = |what: &str, found: usize, expected: String| {
+            let message =
+                format!("the cut {:?} has {what} {found}, expected {expected}", card.task);
+            Err(Error::new(ErrorKind::Cut, message))
+        };
+        if card.max_length > config.positions {
+            let most = format!("at most {}", config.positions);
+            return misfit("a maximum length of", card.max_length, most);
+        }
+        if self.head().hidden != config.hidden {
+            return misfit("a head of width", self.head().hidden, config.hidden.to_string());
+        }
+        let layout = base.encoder.layout();
+        if card.pooling == Pooling::Cls && layout.index("pooler.dense.weight").is_none() {
+            return Err(Error::new(
+                ErrorKind::Cut,
+                format!("the cut {:?} pools by the pooler, which the base lacks", card.task),
+            ));
+        }
+        self.edits().iter().try_for_each(|(name, edit)| edit.place(name, layout).map(drop))?;
+        self.probes().iter().try_for_each(|probe| probe.check_tokens(config))
+    }
+
+    /// The probes' inputs, in their order.
+    pub fn probe_inputs(&self) -> Vec<Encoding> {
+        let input = |probe: &Probe| Encoding {
+            ids: probe.input_ids.clone(),
+            type_ids: probe.token_type_ids.clone(),
+            cut: false,
+        };
+        self.probes().iter().map(input).collect()
+    }
+
+    /// Compares `found`, `[probes, outputs]`, with the logits that the probes expect, and gives the
+    /// largest difference, relative to the largest expected logit of its probe or 1.
+    ///
+    /// # Errors
+    /// If a probe's logits differ by more than 1e-5 so measured, or are not numbers.
+    ///
+    /// # Panics
+    /// If `found` has another length.
+    pub fn check_probes(&self, found: &[f32]) -> Result<f32> {
+        let outputs = self.card().outputs;
+        assert_eq!(found.len(), self.probes().len() * outputs, "logits of every probe");
+        let mut difference = 0.0f32;
+        for (i, (probe, found)) in self.probes().iter().zip(found.chunks(outputs)).enumerate() {
+            let largest = probe.logits.iter().fold(1.0f32, |m, z| m.max(z.abs()));
+            for (expected, z) in probe.logits.iter().zip(found) {
+                let off = (expected - z).abs() / largest;
+                if off.is_nan() || off > TOLERANCE {
+                    return Err(Error::new(
+                        ErrorKind::Cut,
+                        format!("probe {i}: logits {found:?}, expected {:?}", probe.logits),
+                    )
+                    .with_hint(
+                        "the cut was made by another engine, or this one computes differently here",
+                    ));
+                }
+                difference = difference.max(off);
+            }
+        }
+        Ok(difference)
+    }
+}
+
+impl TensorEdit {
+    /// Where in `layout` the tensor `name` that this edits stands.
+    ///
+    /// # Errors
+    /// If there is none of that name and shape.
+    pub(crate) fn place(&self, name: &str, layout: &Layout) -> Result<usize> {
+        let Some(i) = layout.index(name) else {
+            return Err(Error::new(
+                ErrorKind::Cut,
+                format!("the cut edits {name}, which the base does not have"),
+            ));
+        };
+        let shape = &layout.tensors()[i].shape;
+        if *shape != self.shape {
+            return Err(Error::new(
+                ErrorKind::Cut,
+                format!(
+                    "the cut edits {name} of shape {:?}, the base has it as {shape:?}",
+                    self.shape
+                ),
+            ));
+        }
+        Ok(i)
+    }
+}
+
+impl Probe {
+    /// Checks that the base's embeddings have rows for the probe's tokens and their types.
+    fn check_tokens(&self, config: &ModelConfig) -> Result<()> {
+        let beyond = |ids: &[u32], rows: usize| ids.iter().any(|&id| id as usize >= rows);
+        if beyond(&self.input_ids, config.vocab) || beyond(&self.token_type_ids, config.token_types)
+        {
+            return Err(Error::new(
+                ErrorKind::Cut,
+                "a probe has tokens that the base's embeddings do not know",
+            ));
+        }
+        Ok(())
+    }
+}
