@@ -112,7 +112,7 @@ def options():
     p.add_argument("--lr", type=float, default=5e-5)
     p.add_argument("--head-lr", type=float, default=1e-3)
     p.add_argument("--mask-lr", type=float, default=1e-1)
-    p.add_argument("--init-scale", type=float, default=4.0)
+    p.add_argument("--init-scale", type=float, default=6.0)
     p.add_argument("--init-sparsity", type=float, default=0.0)
     p.add_argument("--warmup", type=float, default=0.1)
     p.add_argument("--seed", type=int, default=0)

@@ -246,7 +246,7 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "SHARE", help_heading = "Method")]
     pub init_sparsity: Option<f64>,
 
-    /// Initial scores are plus or minus this [default: 4]
+    /// Initial scores are plus or minus this [default: 6]
     #[arg(long, value_name = "C", help_heading = "Method")]
     pub init_scale: Option<f64>,
 

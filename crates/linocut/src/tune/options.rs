@@ -37,7 +37,7 @@ impl Method {
     pub fn mask() -> Self {
         Method::Mask {
             sampling: Sampling::Stochastic,
-            init_scale: 4.0,
+            init_scale: 6.0,
             init_sparsity: 0.0,
             selection: Selection::default(),
         }
