@@ -155,9 +155,10 @@ fn tasks_come_and_go_while_predictions_run() {
     }
     let (stop, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
+        let mut readers = Vec::new();
         for reader in 0..3u32 {
             let (bank, expected, stop, answered) = (&bank, &expected, &stop, &answered);
-            scope.spawn(move || {
+            readers.push(scope.spawn(move || {
                 for round in 0.. {
                     if stop.load(Relaxed) {
                         return;
@@ -184,10 +185,11 @@ fn tasks_come_and_go_while_predictions_run() {
                         assert!(Arc::ptr_eq(a, &versions[0].0) && Arc::ptr_eq(b, &versions[0].1));
                     }
                 }
-            });
+            }));
         }
         for round in 0.. {
-            if round >= 40 && answered.load(Relaxed) > 500 {
+            let failed = readers.iter().any(|reader| reader.is_finished());
+            if failed || round >= 40 && answered.load(Relaxed) > 500 {
                 break;
             }
             let version = &cuts[round % 6];

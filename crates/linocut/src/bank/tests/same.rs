@@ -83,6 +83,8 @@ fn one_text_asked_of_all_tasks() {
         let (bank, tasks) = bank(costs, budget, 16_384);
         for text in 0..LENGTHS.len() {
             check(&bank, &tasks, &[(text, (0..tasks.len()).rev().collect())]);
+            let ready = bank.bytes().1;
+            assert!(ready <= budget && (ready > 0) == (costs == always(true)), "{ready} bytes");
         }
     }
 }
