@@ -95,6 +95,7 @@ pub(crate) fn card(outputs: usize) -> Card {
         metric: Metric::Accuracy,
         metrics: BTreeMap::new(),
         tensors: BTreeMap::<String, TensorNote>::new(),
+        source: None,
     }
 }
 
