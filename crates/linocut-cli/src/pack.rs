@@ -219,11 +219,7 @@ fn report(args: &PackArgs, tuned: &Tuned, cut: &Cut, verified: Option<usize>) ->
     for note in card.tensors.values() {
         *edits.entry(note.edit.name()).or_default() += 1;
     }
-    // A lossless pack scores as the model did, to the bit.
-    let before = match card.training.get("metrics_before") {
-        Some(before) => before.clone(),
-        None => json!(card.metrics),
-    };
+    let before = &card.training["metrics_before"];
     if args.json {
         let result = json!({
             "cut": args.out,
@@ -236,7 +232,7 @@ fn report(args: &PackArgs, tuned: &Tuned, cut: &Cut, verified: Option<usize>) ->
             "head_bytes": sizes.head,
             "tuned_bytes": whole,
             "verified_tensors": verified,
-            "metrics_before": args.data.as_ref().map(|_| before),
+            "metrics_before": before,
             "metrics": args.data.as_ref().map(|_| &card.metrics),
         });
         return print(&format!("{result}\n"));

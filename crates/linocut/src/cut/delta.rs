@@ -1,7 +1,10 @@
 //! The exact difference between a tensor's bits and the base's.
 //!
-//! Both tensors are read as the store type's bits, the base's values rounded to it (to nearest, ties
-//! to even) where they are wider. Bits are put in the order of the numbers they stand for
+//! Where it pays, each row of the base is first multiplied by a number of its own, the one that brings
+//! it nearest to the tuned row: weight decay shrinks the embeddings of words that no training text
+//! had, and does nothing else to them. These numbers come first, as f32. Both tensors are then read as
+//! the store type's bits, the base's values rounded to it (to nearest, ties to even) where they are
+//! wider. Bits are put in the order of the numbers they stand for
 //! (so that a small step is a small difference, across zero too), subtracted, and the difference
 //! `d` written as `2d` or, below 0, `−2d − 1`. Then the most significant byte of every entry, the
 //! next one of every entry and so on (byte planes), as one zstd frame. Entries come in the order of
@@ -20,39 +23,53 @@ const LEVEL: i32 = 1;
 pub struct Delta {
     store: StoreType,
     len: usize,
+    columns: usize,
     frame: Vec<u8>,
 }
 
 impl Delta {
-    /// What turns `base` into `tuned`; `store` is a format that holds every value of `tuned`.
+    /// What turns `base` into `tuned`, of rows of `columns` entries; `store` is a format that holds
+    /// every value of `tuned`.
     ///
     /// # Errors
     /// If `store` does not hold a value of `tuned`.
     ///
     /// # Panics
-    /// If the tensors' lengths differ.
-    pub fn between(base: &[f32], tuned: &[f32], store: StoreType) -> Result<Self> {
+    /// If the tensors' lengths differ or are not whole rows, or `columns` is 0.
+    pub fn between(base: &[f32], tuned: &[f32], columns: usize, store: StoreType) -> Result<Self> {
         assert_eq!(base.len(), tuned.len(), "tensors of one shape");
+        assert!(base.len().is_multiple_of(columns), "whole rows");
         store.check_rounded("a tuned tensor", tuned)?;
-        let planes = match store {
-            StoreType::F32 => split::<32>(base, tuned, |v| store.bits(v)),
-            StoreType::Bf16 | StoreType::F16 => split::<16>(base, tuned, |v| store.bits(v)),
-        };
-        let frame = zstd::bulk::compress(&planes, LEVEL)
-            .map_err(|e| Error::new(ErrorKind::Io, format!("cannot compress: {e}")))?;
-        Ok(Self { store, len: base.len(), frame })
+        let plain = compress(&split(base, base, tuned, store))?;
+        let scales = row_scales(base, tuned, columns);
+        let mut scaled: Vec<u8> = scales.iter().flat_map(|s| s.to_le_bytes()).collect();
+        scaled.extend(split(base, &scale_rows(base, &scales, columns), tuned, store));
+        let scaled = compress(&scaled)?;
+        let frame = if scaled.len() < plain.len() { scaled } else { plain };
+        Ok(Self { store, len: base.len(), columns, frame })
     }
 
     /// A difference as a file holds it.
     ///
     /// # Errors
-    /// If `frame` is not one whole zstd frame of as many bytes as `len` entries have. What the
-    /// frame says in detail only [`Delta::values`] finds out.
-    pub(super) fn from_frame(store: StoreType, len: usize, frame: &[u8]) -> Result<Self> {
+    /// If `columns` does not divide `len`, or `frame` is not one whole zstd frame of as many bytes as
+    /// `len` entries have, with or without a number a row. What the frame says in detail only
+    /// [`Delta::values`] finds out.
+    pub(super) fn from_frame(
+        store: StoreType,
+        len: usize,
+        columns: usize,
+        frame: &[u8],
+    ) -> Result<Self> {
+        if columns == 0 || !len.is_multiple_of(columns) {
+            return Err(malformed(format!("rows of {columns} in a tensor of {len} entries")));
+        }
         let expected = len.checked_mul(store.size()).ok_or_else(|| malformed("its size"))?;
+        let scaled = (len / columns).checked_mul(4).and_then(|n| n.checked_add(expected));
         let found = zstd::zstd_safe::get_frame_content_size(frame)
             .map_err(|_| malformed("it does not start with a zstd frame"))?;
-        if found != Some(expected as u64) {
+        if found != Some(expected as u64) && (found.is_none() || found != scaled.map(|n| n as u64))
+        {
             return Err(malformed(format!(
                 "a zstd frame of {} bytes, expected {expected} for {len} entries of {}",
                 found.map_or("unknown".into(), |n| n.to_string()),
@@ -60,7 +77,9 @@ impl Delta {
             )));
         }
         match zstd::zstd_safe::find_frame_compressed_size(frame) {
-            Ok(size) if size == frame.len() => Ok(Self { store, len, frame: frame.to_vec() }),
+            Ok(size) if size == frame.len() => {
+                Ok(Self { store, len, columns, frame: frame.to_vec() })
+            }
             Ok(size) => {
                 Err(malformed(format!("{} bytes behind its zstd frame", frame.len() - size)))
             }
@@ -93,7 +112,12 @@ impl Delta {
         &self.frame
     }
 
-    /// The tuned tensor, bit for bit. Takes the memory of the tensor twice over and no more,
+    /// Entries of a row.
+    pub(super) fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// The tuned tensor, bit for bit. Takes the memory of the tensor three times over and no more,
     /// whatever the frame says.
     ///
     /// # Errors
@@ -103,18 +127,23 @@ impl Delta {
     /// If `base` has another length.
     pub fn values(&self, base: &[f32]) -> Result<Vec<f32>> {
         assert_eq!(base.len(), self.len, "the base's tensor has the edit's shape");
-        let size = self.len * self.store.size();
-        let mut planes = vec![0; size];
-        let filled = zstd::bulk::decompress_to_buffer(&self.frame, &mut planes[..])
+        let plain = self.len * self.store.size();
+        // Checked when the frame was read: it says one of the two sizes.
+        let content = zstd::zstd_safe::get_frame_content_size(&self.frame).ok().flatten();
+        let scaled = content != Some(plain as u64);
+        let size = plain + if scaled { self.len / self.columns * 4 } else { 0 };
+        let mut bytes = vec![0; size];
+        let filled = zstd::bulk::decompress_to_buffer(&self.frame, &mut bytes[..])
             .map_err(|e| malformed(format!("zstd: {e}")))?;
         if filled != size {
             return Err(malformed(format!("{filled} bytes, expected {size}")));
         }
-        let store = self.store;
-        let (bits, value) = (|v| store.bits(v), |b| store.value(b));
-        let values = match store {
-            StoreType::F32 => join::<32>(base, &planes, bits, value),
-            StoreType::Bf16 | StoreType::F16 => join::<16>(base, &planes, bits, value),
+        let (scales, planes) = bytes.split_at(size - plain);
+        let values = if scaled {
+            let near = scale_rows(base, &StoreType::F32.take(scales), self.columns);
+            join(base, &near, planes, self.store)
+        } else {
+            join(base, base, planes, self.store)
         };
         finite(&values)?;
         Ok(values)
@@ -137,37 +166,77 @@ fn by_exponent(base: &[f32], mut visit: impl FnMut(usize, usize)) {
     }
 }
 
-fn split<const BITS: u32>(base: &[f32], tuned: &[f32], bits: impl Fn(f32) -> u32) -> Vec<u8> {
-    let n = base.len();
-    let mut planes = vec![0; n * (BITS / 8) as usize];
-    by_exponent(base, |at, i| {
-        let step = ordered::<BITS>(bits(tuned[i])).wrapping_sub(ordered::<BITS>(bits(base[i])));
-        let bytes = zigzag::<BITS>(step).to_le_bytes();
-        for (plane, byte) in planes.chunks_exact_mut(n).rev().zip(bytes) {
-            plane[at] = byte;
-        }
-    });
-    planes
+fn compress(bytes: &[u8]) -> Result<Vec<u8>> {
+    zstd::bulk::compress(bytes, LEVEL)
+        .map_err(|e| Error::new(ErrorKind::Io, format!("cannot compress: {e}")))
 }
 
-fn join<const BITS: u32>(
-    base: &[f32],
-    planes: &[u8],
-    bits: impl Fn(f32) -> u32,
-    value: impl Fn(u32) -> f32,
-) -> Vec<f32> {
-    let n = base.len();
-    let mut values = vec![0.0; n];
-    by_exponent(base, |at, i| {
-        let mut bytes = [0; 4];
-        for (byte, plane) in bytes.iter_mut().zip(planes.chunks_exact(n).rev()) {
-            *byte = plane[at];
-        }
-        let step = unzigzag(u32::from_le_bytes(bytes));
-        let found = ordered::<BITS>(bits(base[i])).wrapping_add(step) & mask::<BITS>();
-        values[i] = value(unordered::<BITS>(found));
-    });
-    values
+/// For each row the factor of the base's that leaves the least squared difference, summed in f64;
+/// 1 for a row of zeros.
+fn row_scales(base: &[f32], tuned: &[f32], columns: usize) -> Vec<f32> {
+    let rows = base.chunks_exact(columns).zip(tuned.chunks_exact(columns));
+    rows.map(|(base, tuned)| {
+        let pairs = base.iter().zip(tuned).map(|(&b, &t)| (f64::from(b), f64::from(t)));
+        let (bb, bt) = pairs.fold((0.0, 0.0), |sum, (b, t)| (sum.0 + b * b, sum.1 + b * t));
+        let scale = (bt / bb) as f32;
+        if scale.is_finite() { scale } else { 1.0 }
+    })
+    .collect()
+}
+
+/// Each row of `base` times its scale, in f32.
+fn scale_rows(base: &[f32], scales: &[f32], columns: usize) -> Vec<f32> {
+    let rows = base.chunks_exact(columns).zip(scales);
+    rows.flat_map(|(row, scale)| row.iter().map(move |v| v * scale)).collect()
+}
+
+/// The byte planes of `tuned` minus `near`, in the order of the exponents of `base`.
+fn split(base: &[f32], near: &[f32], tuned: &[f32], store: StoreType) -> Vec<u8> {
+    fn planes<const BITS: u32>(base: &[f32], pair: impl Fn(usize) -> [u32; 2]) -> Vec<u8> {
+        let n = base.len();
+        let mut planes = vec![0; n * (BITS / 8) as usize];
+        by_exponent(base, |at, i| {
+            let [near, tuned] = pair(i).map(ordered::<BITS>);
+            let bytes = zigzag::<BITS>(tuned.wrapping_sub(near)).to_le_bytes();
+            for (plane, byte) in planes.chunks_exact_mut(n).rev().zip(bytes) {
+                plane[at] = byte;
+            }
+        });
+        planes
+    }
+    let pair = |i: usize| [near[i], tuned[i]].map(|v| store.bits(v));
+    match store {
+        StoreType::F32 => planes::<32>(base, pair),
+        StoreType::Bf16 | StoreType::F16 => planes::<16>(base, pair),
+    }
+}
+
+/// The inverse of [`split`].
+fn join(base: &[f32], near: &[f32], planes: &[u8], store: StoreType) -> Vec<f32> {
+    fn values<const BITS: u32>(
+        base: &[f32],
+        planes: &[u8],
+        bits: impl Fn(usize) -> u32,
+        value: impl Fn(u32) -> f32,
+    ) -> Vec<f32> {
+        let n = base.len();
+        let mut values = vec![0.0; n];
+        by_exponent(base, |at, i| {
+            let mut bytes = [0; 4];
+            for (byte, plane) in bytes.iter_mut().zip(planes.chunks_exact(n).rev()) {
+                *byte = plane[at];
+            }
+            let step = unzigzag(u32::from_le_bytes(bytes));
+            let found = ordered::<BITS>(bits(i)).wrapping_add(step) & mask::<BITS>();
+            values[i] = value(unordered::<BITS>(found));
+        });
+        values
+    }
+    let (bits, value) = (|i: usize| store.bits(near[i]), |b| store.value(b));
+    match store {
+        StoreType::F32 => values::<32>(base, planes, bits, value),
+        StoreType::Bf16 | StoreType::F16 => values::<16>(base, planes, bits, value),
+    }
 }
 
 const fn mask<const BITS: u32>() -> u32 {
@@ -241,17 +310,21 @@ mod tests {
         /// Whatever the base's bits, also of values that the store type would round or overflow.
         #[test]
         fn every_tensor_comes_back_bit_for_bit(
-            pairs in prop::collection::vec((finite_f32(), finite_f32(), any::<bool>()), 1..200),
+            pairs in prop::collection::vec((finite_f32(), finite_f32(), any::<bool>()), 9..200),
             store in prop::sample::select(vec![StoreType::F32, StoreType::Bf16, StoreType::F16]),
+            columns in 1usize..9,
+            near: bool,
         ) {
+            let pairs = &pairs[..pairs.len() / columns * columns];
             let base: Vec<f32> = pairs.iter().map(|p| p.0).collect();
             let tuned: Vec<f32> = pairs
                 .iter()
-                .map(|&(a, b, near)| store.value(store.bits(if near { a * 1.01 } else { b })))
+                .map(|&(a, b, own)| store.value(store.bits(if near && own { a * 1.01 } else { b })))
                 .map(|v| if v.is_finite() { v } else { -0.0 })
                 .collect();
-            let delta = Delta::between(&base, &tuned, store).unwrap();
-            let back = Delta::from_frame(store, base.len(), delta.frame()).unwrap();
+            let delta = Delta::between(&base, &tuned, columns, store).unwrap();
+            let back =
+                Delta::from_frame(store, base.len(), columns, delta.frame()).unwrap();
             prop_assert_eq!(&back, &delta);
             let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
             prop_assert_eq!(bits(&back.values(&base).unwrap()), bits(&tuned));
@@ -265,12 +338,12 @@ mod tests {
             // A real frame with some bytes changed.
             let base: Vec<f32> = (0..300).map(|i| i as f32).collect();
             let tuned: Vec<f32> = (0..300).map(|i| i as f32 * 1.5).collect();
-            let mut frame = Delta::between(&base, &tuned, StoreType::F32).unwrap().frame;
+            let mut frame = Delta::between(&base, &tuned, 10, StoreType::F32).unwrap().frame;
             let at = at.min(frame.len());
             let end = (at + bytes.len()).min(frame.len());
             frame[at..end].copy_from_slice(&bytes[..end - at]);
             for frame in [&frame, &bytes] {
-                if let Ok(delta) = Delta::from_frame(StoreType::F32, 300, frame)
+                if let Ok(delta) = Delta::from_frame(StoreType::F32, 300, 10, frame)
                     && let Ok(values) = delta.values(&base)
                 {
                     prop_assert!(values.iter().all(|v| v.is_finite()));
@@ -280,12 +353,25 @@ mod tests {
     }
 
     #[test]
+    fn rows_that_only_shrank_cost_next_to_nothing() {
+        let base: Vec<f32> = (0..6400).map(|i| ((i * 7919 % 6400) as f32 - 3200.0) / 1e5).collect();
+        let shrunk = |row: usize| 0.999 - row as f32 * 1e-5;
+        let tuned: Vec<f32> = base.iter().enumerate().map(|(i, v)| v * shrunk(i / 64)).collect();
+        let delta = Delta::between(&base, &tuned, 64, StoreType::F32).unwrap();
+        // A factor a row, and at most a few last bits.
+        assert!(delta.size() < 100 * 4 + 6400, "{}", delta.size());
+        assert_eq!(delta.values(&base).unwrap(), tuned);
+    }
+
+    #[test]
     fn frames_of_another_size_or_with_more_behind_them_are_refused() {
-        let delta = Delta::between(&[1.0; 64], &[2.0; 64], StoreType::F32).unwrap();
+        let delta = Delta::between(&[1.0; 64], &[2.0; 64], 64, StoreType::F32).unwrap();
         let said = |len: usize, frame: &[u8]| {
-            Delta::from_frame(StoreType::F32, len, frame).unwrap_err().to_string()
+            Delta::from_frame(StoreType::F32, len, len.max(1), frame).unwrap_err().to_string()
         };
-        assert!(said(65, &delta.frame).contains("256 bytes, expected 260"));
+        let content = |d: &Delta| zstd::zstd_safe::get_frame_content_size(&d.frame).unwrap();
+        assert!(matches!(content(&delta), Some(256 | 260)));
+        assert!(said(66, &delta.frame).contains("expected 264 for 66 entries"));
         assert!(said(64, &[&delta.frame[..], &[0]].concat()).contains("behind"));
         assert!(said(64, &delta.frame[..delta.frame.len() - 1]).contains("not whole"));
         assert!(said(64, &[]).contains("does not start"));

@@ -300,13 +300,19 @@ impl TensorEdit {
         }
         match &self.edit {
             Edit::Replace { store, values } => store.check_rounded(name, values),
-            Edit::Sign(sign) if self.shape.last() != Some(&sign.columns()) => Err(Error::new(
-                ErrorKind::Cut,
-                format!("{name}: rows of {}, expected those of {:?}", sign.columns(), self.shape),
-            )),
-            // Checked as they were made.
-            Edit::Zeros(_) | Edit::Delta(_) | Edit::Sparse(_) | Edit::Sign(_) => Ok(()),
+            // The rest was checked as it was made.
+            Edit::Delta(delta) => self.check_columns(name, delta.columns()),
+            Edit::Sign(sign) => self.check_columns(name, sign.columns()),
+            Edit::Zeros(_) | Edit::Sparse(_) => Ok(()),
         }
+    }
+
+    fn check_columns(&self, name: &str, columns: usize) -> Result<()> {
+        if self.shape.last() == Some(&columns) {
+            return Ok(());
+        }
+        let message = format!("{name}: rows of {columns}, expected those of {:?}", self.shape);
+        Err(Error::new(ErrorKind::Cut, message))
     }
 
     /// Bytes of its data in a file. Codes zeros, sparse and one-bit differences to see.

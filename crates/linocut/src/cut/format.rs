@@ -365,13 +365,11 @@ impl<'a> Parsed<'a> {
                 "{stored} is {found} {found_shape:?}, expected U8 of one dimension"
             )));
         }
+        let columns = shape.last().copied().unwrap_or(0);
         let edit = match note.edit {
-            EditKind::Delta => Delta::from_frame(store()?, len, stream).map(Edit::Delta),
+            EditKind::Delta => Delta::from_frame(store()?, len, columns, stream).map(Edit::Delta),
             EditKind::Sparse => Sparse::from_stream(len, store()?, stream).map(Edit::Sparse),
-            EditKind::Sign => {
-                let columns = shape.last().copied().unwrap_or(0);
-                Sign::from_stream(len, columns, stream).map(Edit::Sign)
-            }
+            EditKind::Sign => Sign::from_stream(len, columns, stream).map(Edit::Sign),
             EditKind::Zeros | EditKind::Replace => {
                 codec::decode(len, stream).and_then(|p| Zeros::new(len, p)).map(Edit::Zeros)
             }

@@ -164,3 +164,55 @@ fn unique(numbers: &[usize]) -> impl Iterator<Item = usize> + '_ {
     let fresh = move |i: &usize| *i == 0 || numbers[*i] != numbers[*i - 1];
     (0..numbers.len()).filter(fresh).map(|i| numbers[i])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cut::Delta;
+
+    #[test]
+    fn what_a_candidate_says_is_what_its_edit_takes_and_leaves() {
+        let (rows, columns) = (40, 24);
+        let hash = |i: usize| (i as u32).wrapping_mul(2_654_435_761) as i32 as f32 / 2f32.powi(31);
+        let base: Vec<f32> = (0..rows * columns).map(hash).collect();
+        // Later rows move more.
+        let step = |i: usize| 1e-3 * hash(i + 7) * (1 + i / columns) as f32;
+        let tuned: Vec<f32> = base.iter().enumerate().map(|(i, b)| b + step(i)).collect();
+        let delta = Delta::between(&base, &tuned, columns, StoreType::F32).unwrap();
+        let shape = [rows, columns];
+        let exact = TensorEdit { shape: shape.to_vec(), edit: Edit::Delta(delta) };
+        let changed = Changed { shape: &shape, base: &base, tuned: &tuned, exact: &exact };
+        let squared = |values: &[f32]| -> f64 {
+            let pairs = tuned.iter().zip(values);
+            pairs.map(|(&t, &v)| (f64::from(t) - f64::from(v)).powi(2)).sum()
+        };
+        let moved = squared(&base);
+        let candidates = changed.candidates().unwrap();
+        for candidate in &candidates {
+            let edit = changed.edit(candidate.how).unwrap();
+            assert_eq!(edit.bytes(), candidate.bytes, "{candidate:?}");
+            let mut values = base.clone();
+            match edit.change(&base).unwrap() {
+                (None, new) => values = new,
+                (Some(positions), new) => {
+                    positions.iter().zip(new).for_each(|(&p, v)| values[p as usize] = v);
+                }
+            }
+            assert!((squared(&values) - candidate.left).abs() <= 1e-12 * moved, "{candidate:?}");
+        }
+        let left = |kind: fn(How) -> bool| -> Vec<f64> {
+            candidates.iter().filter(|c| kind(c.how)).map(|c| c.left / moved).collect()
+        };
+        // More entries or rows leave less, and the first are those that matter most.
+        let sparse = left(|how| matches!(how, How::Sparse(_)));
+        let sign = left(|how| matches!(how, How::Sign(_)));
+        assert!(sparse.len() > 2 && sparse.is_sorted_by(|a, b| a > b), "{sparse:?}");
+        assert!(sign.len() > 4 && sign.is_sorted_by(|a, b| a > b), "{sign:?}");
+        // Of uniform numbers one bit leaves 1 − (1/2)²/(1/3) = 1/4.
+        assert!((sign[sign.len() - 1] - 0.25).abs() < 0.03, "{sign:?}");
+        assert_eq!(left(|how| how == How::Exact), [0.0]);
+        let last_row = changed.edit(How::Sign(1)).unwrap();
+        let Edit::Sign(last_row) = last_row.edit else { panic!() };
+        assert_eq!(last_row.rows(), [rows as u32 - 1]);
+    }
+}
