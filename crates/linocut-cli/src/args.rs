@@ -3,6 +3,7 @@
 use crate::eval::EvalArgs;
 use crate::export::ExportArgs;
 use crate::inspect::InspectArgs;
+use crate::pack::PackArgs;
 use crate::plan::PlanArgs;
 use crate::predict::PredictArgs;
 use crate::verify::VerifyArgs;
@@ -28,6 +29,7 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     Verify(VerifyArgs),
     Export(ExportArgs),
+    Pack(PackArgs),
     Plan(PlanArgs),
 }
 

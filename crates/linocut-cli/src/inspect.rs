@@ -5,7 +5,7 @@ use crate::train::bytes;
 use clap::Args;
 use linocut::Result;
 use linocut::checkpoint::canonical;
-use linocut::cut::{Card, Cut, Sizes, TensorNote};
+use linocut::cut::{Card, Cut, EditKind, Sizes, TensorNote};
 use linocut::data::Problem;
 use linocut::model::Kind;
 use serde_json::{Map, Value, json};
@@ -36,7 +36,9 @@ pub(crate) fn run(args: InspectArgs) -> Result<()> {
     let mut text = about(card);
     text.push('\n');
     text += &size_table(&sizes);
-    for table in [zeros_table(card, &sizes), replaced_table(card, &sizes)] {
+    let tables =
+        [zeros_table(card, &sizes), replaced_table(card, &sizes), differences_table(card, &sizes)];
+    for table in tables {
         if !table.is_empty() {
             text.push('\n');
             text += &table;
@@ -67,6 +69,8 @@ fn as_json(args: &InspectArgs, card: &Card, sizes: &Sizes) -> Value {
             "file": sizes.file,
             "zeros": sizes.zeros,
             "replaced": sizes.replaced,
+            "differences": sizes.differences,
+            "others": sizes.others,
             "head": sizes.head,
             "probes": sizes.probes,
             "card": sizes.card,
@@ -106,6 +110,11 @@ fn about(card: &Card) -> String {
         let metrics = card.metrics.iter().map(|(name, value)| format!("{name} {value:.4}"));
         lines.push(("metrics", metrics.collect::<Vec<_>>().join(", ")));
     }
+    if let Some(before) = card.training["metrics_before"].as_object() {
+        let before = before.iter().filter_map(|(name, v)| Some((name, v.as_f64()?)));
+        let before = before.map(|(name, value)| format!("{name} {value:.4}"));
+        lines.push(("unpacked", before.collect::<Vec<_>>().join(", ")));
+    }
     lines.iter().map(|(name, value)| format!("{name:<10} {value}\n")).collect()
 }
 
@@ -119,7 +128,10 @@ fn flat(value: &Value) -> String {
     let Some(fields) = value.as_object() else { return value.to_string() };
     let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_string);
     let name = fields.get("name").map(plain);
-    let others = fields.iter().filter(|(key, _)| *key != "name");
+    // What a pack left of every tensor's movement stands in a table below, scores in a line.
+    let others = fields
+        .iter()
+        .filter(|(key, _)| !matches!(key.as_str(), "name" | "left" | "metrics_before"));
     let others = others.map(|(key, value)| format!("{} {}", key.replace('_', " "), plain(value)));
     name.into_iter().chain(others).collect::<Vec<_>>().join(", ")
 }
@@ -129,12 +141,17 @@ fn size_table(sizes: &Sizes) -> String {
         ("file", sizes.file),
         ("  zeros", sizes.zeros),
         ("  replaced tensors", sizes.replaced),
+        ("  differences", sizes.differences),
+        ("  other tensors", sizes.others),
         ("  head", sizes.head),
         ("  probes", sizes.probes),
         ("  card", sizes.card),
         ("  container", sizes.container),
     ];
-    let rows = parts.iter().map(|(name, n)| vec![name.to_string(), bytes(*n)]);
+    // Only packed cuts have these two.
+    let packed = |name: &str| matches!(name.trim(), "differences" | "other tensors");
+    let parts = parts.iter().filter(|(name, n)| *n > 0 || !packed(name));
+    let rows = parts.map(|(name, n)| vec![name.to_string(), bytes(*n)]);
     aligned(&rows.collect::<Vec<_>>())
 }
 
@@ -210,10 +227,32 @@ fn replaced_table(card: &Card, sizes: &Sizes) -> String {
     let header = ["replaced tensor", "shape", "stored as", "bytes"].map(String::from).to_vec();
     let mut rows = vec![header];
     for (name, note) in &card.tensors {
-        let Some(store) = note.store else { continue };
-        let shape: Vec<String> = note.shape.iter().map(usize::to_string).collect();
+        let (Some(store), EditKind::Replace) = (note.store, note.edit) else { continue };
         let size = sizes.tensors.get(name).copied().unwrap_or(0);
-        rows.push(vec![name.clone(), shape.join(" × "), store.name().into(), size.to_string()]);
+        rows.push(vec![name.clone(), shape(note), store.name().into(), size.to_string()]);
     }
     if rows.len() == 1 { String::new() } else { aligned(&rows) }
+}
+
+/// Exact, sparse and one-bit differences, and the share of each tensor's movement that is not kept.
+fn differences_table(card: &Card, sizes: &Sizes) -> String {
+    let header = ["difference", "shape", "kind", "entries moved", "error left", "bytes"];
+    let mut rows = vec![header.map(String::from).to_vec()];
+    for (name, note) in &card.tensors {
+        if !matches!(note.edit, EditKind::Delta | EditKind::Sparse | EditKind::Sign) {
+            continue;
+        }
+        let moved = note.moved.map_or("all".into(), |n| n.to_string());
+        let left = match card.training["left"][name].as_f64() {
+            Some(left) => format!("{:.1}%", 100.0 * left),
+            None => "none".into(),
+        };
+        let size = sizes.tensors.get(name).copied().unwrap_or(0).to_string();
+        rows.push(vec![name.clone(), shape(note), note.edit.name().into(), moved, left, size]);
+    }
+    if rows.len() == 1 { String::new() } else { aligned(&rows) }
+}
+
+fn shape(note: &TensorNote) -> String {
+    note.shape.iter().map(usize::to_string).collect::<Vec<_>>().join(" × ")
 }

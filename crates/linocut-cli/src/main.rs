@@ -10,6 +10,7 @@ mod inspect;
 mod interrupt;
 mod model;
 mod output;
+mod pack;
 mod plan;
 mod predict;
 mod progress;
@@ -49,6 +50,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Inspect(args) => inspect::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Export(args) => export::run(args),
+        Command::Pack(args) => pack::run(args),
         Command::Plan(args) => plan::run(args),
     }
 }

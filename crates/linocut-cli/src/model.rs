@@ -29,7 +29,12 @@ impl TaskModel {
         // The cut first: it is small, and its errors are worth more before a base is loaded.
         let cut = Cut::read(cut)?;
         // Any pooling opens; the cut's own comes once the base is known to be the right one.
-        let mut base = base.open(Some(Pooling::First))?;
+        let base = base.open(Some(Pooling::First))?;
+        Self::on(base, cut)
+    }
+
+    /// Puts a cut on a base, if it belongs there.
+    pub(crate) fn on(mut base: Base, cut: Cut) -> Result<Self> {
         cut.check_fits(&base)?;
         base.encoder = encoder(&base, cut.card().pooling)?;
         // The process ends with this cut on: what it overwrote is not needed again.

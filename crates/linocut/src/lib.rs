@@ -11,6 +11,7 @@ pub mod data;
 mod error;
 pub mod kernels;
 pub mod model;
+pub mod pack;
 pub mod tune;
 
 pub use error::{Error, ErrorKind, Result};

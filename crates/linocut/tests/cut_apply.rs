@@ -8,17 +8,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cut_samples as samples;
-use linocut::cut::{Cut, Edit, StoreType, TensorEdit, Zeros};
-use linocut::model::{Kind, Layout, Weights};
+use linocut::cut::{Cut, Delta, Edit, Sign, Sparse, StoreType, TensorEdit, Zeros};
+use linocut::model::{Layout, Weights};
 use proptest::prelude::*;
 
 fn layout() -> Arc<Layout> {
-    Arc::new(Layout::new([
-        (samples::QUERY.into(), vec![8, 8], Kind::Query, Some(0)),
-        ("untouched".into(), vec![5], Kind::Bias, Some(0)),
-        (samples::OUTPUT.into(), vec![8, 12], Kind::Output, Some(1)),
-        (samples::BIAS.into(), vec![8], Kind::Bias, Some(1)),
-    ]))
+    samples::weights().layout().clone()
 }
 
 /// Weights of any bits: both zeros, infinities, and NaNs with payloads among them.
@@ -144,5 +139,58 @@ proptest! {
         let applied = cut_with(edits).apply(&mut weights).unwrap();
         applied.undo(&mut weights);
         prop_assert_eq!(bits(&weights), data);
+    }
+}
+
+#[test]
+fn differences_give_what_they_say_and_come_off_again() {
+    let mut weights = samples::weights();
+    let before = weights.clone();
+    let applied = samples::differences().apply(&mut weights).unwrap();
+    let after = |name: &str| weights.tensor(name).unwrap();
+    assert_eq!(after(samples::QUERY), samples::numbers(64, 0.501));
+    assert_eq!(after("untouched"), before.tensor("untouched").unwrap());
+    let bias = before.tensor(samples::BIAS).unwrap();
+    for (i, (&old, &new)) in bias.iter().zip(after(samples::BIAS)).enumerate() {
+        let amount = match i {
+            1 => 0.5,
+            6 => -0.0078125,
+            _ => 0.0,
+        };
+        assert_eq!(new, old + amount);
+    }
+    // Rows 0, 3 and 7 move by their mean |δ| in bf16, as δ points.
+    let steps = samples::numbers(96, 0.01);
+    let output = before.tensor(samples::OUTPUT).unwrap();
+    for (i, (&old, &new)) in output.iter().zip(after(samples::OUTPUT)).enumerate() {
+        let row = i / 12;
+        let mean = steps[row * 12..][..12].iter().map(|s| f64::from(s.abs())).sum::<f64>() / 12.0;
+        let amount =
+            if [0, 3, 7].contains(&row) { mean.copysign(f64::from(steps[i])) } else { 0.0 };
+        let off = (f64::from(new) - f64::from(old) - amount).abs();
+        assert!(off <= mean / 256.0 + 1e-7, "entry {i}: {old} became {new}, expected by {amount}");
+    }
+    applied.undo(&mut weights);
+    assert_eq!(bits(&weights), bits(&before));
+}
+
+#[test]
+fn an_edit_that_gives_no_numbers_leaves_everything_as_it_was() {
+    let sparse = Sparse::new(8, vec![3], StoreType::F32, vec![f32::MAX]).unwrap();
+    let sign = Sign::nearest(&[f32::MAX / 2.0; 8], 8, vec![0]).unwrap();
+    // Exact differences of one base give anything on another.
+    let (small, large) = (vec![0.0f32; 8], vec![f32::MAX; 8]);
+    let delta = Delta::between(&small, &large, 8, StoreType::F32).unwrap();
+    for edit in [Edit::Sparse(sparse), Edit::Sign(sign), Edit::Delta(delta)] {
+        let edits = BTreeMap::from([
+            (samples::BIAS.into(), TensorEdit { shape: vec![8], edit }),
+            (samples::QUERY.into(), samples::zeros_edit(vec![8, 8], vec![0, 1, 2])),
+        ]);
+        let mut weights = samples::weights();
+        weights.tensor_mut(samples::BIAS).unwrap().fill(f32::MAX);
+        let before = bits(&weights);
+        let error = cut_with(edits).apply(&mut weights).unwrap_err().to_string();
+        assert!(error.contains("not finite"), "{error}");
+        assert_eq!(bits(&weights), before);
     }
 }

@@ -327,3 +327,54 @@ fn nested_and_swollen_cards_stay_within_their_means() {
     let error = read(&assembled(&header.replace("\\\"DEEP\\\"", &too_wide), &data)).unwrap_err();
     assert!(error.contains("at most 4194304 are read"), "{error}");
 }
+
+#[test]
+fn differences_that_claim_more_than_they_hold_are_refused() {
+    let cut = samples::differences();
+    type Change = fn(&mut Value);
+    let cases: [(Change, &str); 7] = [
+        (
+            |c| c["tensors"][samples::QUERY]["shape"] = json!([1u64 << 20, 1u64 << 20]),
+            "a zstd frame of",
+        ),
+        (|c| c["tensors"][samples::QUERY]["store"] = json!("bf16"), "expected 128 for 64 entries"),
+        (
+            |c| drop(c["tensors"][samples::QUERY].as_object_mut().unwrap().remove("store")),
+            "no store type",
+        ),
+        (|c| c["tensors"][samples::OUTPUT]["shape"] = json!([12, 8]), "malformed"),
+        (|c| c["tensors"][samples::OUTPUT]["moved"] = json!(48), "the card says"),
+        (|c| c["tensors"][samples::BIAS]["store"] = json!("f32"), "4 bytes for 2 values of f32"),
+        (|c| c["source"]["prefix"] = json!("../"), "no tensor name"),
+    ];
+    for (change, said) in cases {
+        let error = read(&with_card(&cut, change)).unwrap_err();
+        assert!(error.contains(said), "{said:?} in {error:?}");
+    }
+    // A frame of other content than it says: only applying can tell, and does.
+    let (header, mut data) = parts(&cut.to_bytes());
+    let frame = data.len()
+        - 32
+        - cut.sizes().tensors[samples::QUERY] as usize
+        - cut.sizes().tensors[samples::OUTPUT] as usize;
+    let (mut applied, mut refused) = (0, 0);
+    for at in frame + 6..data.len() - 32 - cut.sizes().tensors[samples::OUTPUT] as usize {
+        let old = data[at];
+        data[at] ^= 0x55;
+        if let Ok(cut) = read(&assembled(&header, &data)) {
+            let mut weights = samples::weights();
+            let before = weights.clone();
+            match cut.apply(&mut weights) {
+                Ok(on) => {
+                    assert!(weights.data().iter().all(|v| v.is_finite()));
+                    on.undo(&mut weights);
+                    applied += 1;
+                }
+                Err(_) => refused += 1,
+            }
+            assert_eq!(weights.data(), before.data());
+        }
+        data[at] = old;
+    }
+    assert!(applied > 0 && refused > 0, "{applied} applied, {refused} refused");
+}

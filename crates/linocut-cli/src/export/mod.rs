@@ -10,6 +10,7 @@ use crate::train::bytes;
 use clap::Args;
 use linocut::checkpoint::{write_atomically, write_safetensors};
 use linocut::model::Pooling;
+use linocut::pack;
 use linocut::{Error, Result};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -56,7 +57,7 @@ pub(crate) fn run(args: ExportArgs) -> Result<()> {
 }
 
 /// Writes all files into the folder `to`.
-fn fill(model: &TaskModel, to: &Path) -> Result<()> {
+pub(crate) fn fill(model: &TaskModel, to: &Path) -> Result<()> {
     let (base, cut) = (&model.base, &model.cut);
     let card = cut.card();
     let config = texts::config(read_json(&base.folder, "config.json")?, card);
@@ -82,6 +83,9 @@ fn fill(model: &TaskModel, to: &Path) -> Result<()> {
     }
     write_text(&to.join("README.md"), &texts::readme(card))?;
 
+    if let Some(source) = &card.source {
+        return pack::restore(&to.join("model.safetensors"), source, cut, &base.weights);
+    }
     // A pooler that is not read would be an unexpected tensor to the class that does without.
     let read = |name: &str| card.pooling == Pooling::Cls || !name.starts_with("pooler.");
     let tensors = base.weights.layout().tensors().iter().enumerate();

@@ -1,6 +1,6 @@
 //! The JSON files and the README of an exported folder.
 
-use linocut::cut::Card;
+use linocut::cut::{Card, StoreType};
 use linocut::data::Problem;
 use linocut::model::Pooling;
 use serde_json::{Map, Value, json};
@@ -19,11 +19,16 @@ pub(super) fn class(pooling: Pooling) -> &'static str {
 /// The base's config.json with the task's labels and the class that computes it.
 pub(super) fn config(mut config: Value, card: &Card) -> Value {
     let Some(fields) = config.as_object_mut() else { return config };
-    // The weights are written as float32, wherever the base came from.
+    // The weights are written as float32, wherever the base came from; a packed model's as they were.
     for field in ["_name_or_path", "torch_dtype", "dtype", "transformers_version", "auto_map"] {
         fields.remove(field);
     }
     let mut set = |field: &str, value: Value| drop(fields.insert(field.into(), value));
+    match card.source.as_ref().map(|source| source.store) {
+        None | Some(StoreType::F32) => {}
+        Some(StoreType::Bf16) => set("torch_dtype", json!("bfloat16")),
+        Some(StoreType::F16) => set("torch_dtype", json!("float16")),
+    }
     set("architectures", json!([class(card.pooling)]));
     set("model_type", json!("bert"));
     if card.pooling != Pooling::Cls {
@@ -53,7 +58,13 @@ pub(super) fn config(mut config: Value, card: &Card) -> Value {
     set("problem_type", json!(problem_type(card.problem)));
     set(
         MARK,
-        json!({"task": card.task, "base": card.base, "method": card.method, "format": card.format}),
+        json!({
+            "task": card.task,
+            "pairs": card.pairs,
+            "base": card.base,
+            "method": card.method,
+            "format": card.format,
+        }),
     );
     config
 }

@@ -67,6 +67,7 @@ fn through_the_pooler() {
       "problem_type": "single_label_classification",
       "linocut": {
         "task": "topics",
+        "pairs": false,
         "base": {
           "name": "base",
           "fingerprint": "2adcafe9486c5bbdf712a8f711f67136bb9a6a905c1f6566bad56e88c718bce9"

@@ -9,6 +9,7 @@ mod export;
 mod hub;
 mod inspect;
 mod mistakes;
+mod pack;
 mod place;
 mod plan;
 mod problems;

@@ -39,7 +39,7 @@ impl Task {
     /// Prepares `cut` for `base`, which it fits; see [`Cut::check_fits`].
     ///
     /// # Errors
-    /// If it edits a tensor that the base lacks.
+    /// If it edits a tensor that the base lacks, or an edit does not give finite values on it.
     pub(super) fn new(name: &str, cut: &Cut, base: &Base) -> Result<Self> {
         let layout = base.encoder.layout();
         let mut edits: BTreeMap<usize, &TensorEdit> = BTreeMap::new();
@@ -52,7 +52,10 @@ impl Task {
             let end = first + part_len(base.config(), first);
             let mine: Vec<(usize, &TensorEdit)> =
                 edits.range(first..end).map(|(i, edit)| (*i, *edit)).collect();
-            changes.push((!mine.is_empty()).then(|| Arc::new(Change::new(base, first, &mine))));
+            changes.push(match &mine[..] {
+                [] => None,
+                mine => Some(Arc::new(Change::new(base, first, mine)?)),
+            });
             changes.resize_with(end, || None);
         }
         let head = Head { weight: cut.head().weight.clone(), bias: cut.head().bias.clone() };
@@ -105,7 +108,7 @@ impl Task {
 }
 
 impl Change {
-    fn new(base: &Base, first: usize, edits: &[(usize, &TensorEdit)]) -> Self {
+    fn new(base: &Base, first: usize, edits: &[(usize, &TensorEdit)]) -> Result<Self> {
         let part = Part::of(base, first);
         let tensors = base.encoder.layout().tensors();
         let start = |tensor: usize| tensors[tensor].range.start - part.range.start;
@@ -113,7 +116,7 @@ impl Change {
             .iter()
             .map(|(tensor, edit)| match &edit.edit {
                 Edit::Zeros(zeros) => Some((start(*tensor), zeros.positions())),
-                Edit::Replace { .. } => None,
+                _ => None,
             })
             .collect();
         if let (Some(zeros), true) = (zeros, part.cols > 1 && part.entries() <= u32::MAX as usize) {
@@ -122,15 +125,22 @@ impl Change {
                 .flat_map(|(start, positions)| positions.iter().map(move |p| p + start as u32))
                 .collect();
             if let Some(pattern) = ZeroPattern::new(part.rows, part.cols, &positions) {
-                return Change::Zeros(Zeros { pattern, ready: Mutex::new(None) });
+                return Ok(Change::Zeros(Zeros { pattern, ready: Mutex::new(None) }));
             }
         }
         let mut whole = entries(base, first).to_vec();
         for (tensor, edit) in edits {
             let len = tensors[*tensor].range.len();
-            overwrite(&edit.edit, &mut whole[start(*tensor)..][..len]);
+            let tensor = &mut whole[start(*tensor)..][..len];
+            let (positions, values) = edit.change(tensor)?;
+            match positions {
+                Some(positions) => {
+                    positions.iter().zip(values).for_each(|(&p, value)| tensor[p as usize] = value);
+                }
+                None => tensor.copy_from_slice(&values),
+            }
         }
-        Change::Whole(whole)
+        Ok(Change::Whole(whole))
     }
 
     /// Zeros of a matrix whose other entries are the base's.
@@ -146,14 +156,6 @@ impl Change {
             Change::Zeros(zeros) => zeros.pattern.bytes(),
             Change::Whole(whole) => 4 * whole.len(),
         }
-    }
-}
-
-/// Turns the base's entries of a tensor into the task's.
-fn overwrite(edit: &Edit, tensor: &mut [f32]) {
-    match edit {
-        Edit::Zeros(zeros) => zeros.positions().iter().for_each(|&p| tensor[p as usize] = 0.0),
-        Edit::Replace { values, .. } => tensor.copy_from_slice(values),
     }
 }
 

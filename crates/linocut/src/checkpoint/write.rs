@@ -1,10 +1,12 @@
 //! Writing files so that a reader sees the old one or the whole new one, never a part.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
+use safetensors::Dtype;
 use serde_json::{Map, Value, json};
 
 use crate::{Error, ErrorKind, Result};
@@ -79,34 +81,12 @@ pub(crate) fn write_with_metadata<'a>(
     metadata: Value,
     tensors: impl IntoIterator<Item = (String, Vec<usize>, &'a [f32])>,
 ) -> Result<()> {
-    let mut header = Map::new();
-    let mut names = HashSet::new();
-    let mut data: Vec<&[f32]> = Vec::new();
-    let mut end = 0;
-    header.insert("__metadata__".into(), metadata);
-    for (name, shape, values) in tensors {
-        let problem = if !names.insert(name.clone()) || name == "__metadata__" {
-            "its name is taken".to_string()
-        } else if shape.iter().product::<usize>() != values.len() {
-            format!("{} values do not fill shape {shape:?}", values.len())
-        } else {
-            String::new()
-        };
-        if !problem.is_empty() {
-            let message = format!("cannot write tensor {name} to {}: {problem}", path.display());
-            return Err(Error::new(ErrorKind::Base, message));
-        }
-        let start = end;
-        end += values.len() * 4;
-        let entry = json!({"dtype": "F32", "shape": shape, "data_offsets": [start, end]});
-        header.insert(name, entry);
-        data.push(values);
-    }
-    let mut header = Value::Object(header).to_string().into_bytes();
-    // The format pads its header with spaces so that the data start at a multiple of 8.
-    header.resize(header.len().next_multiple_of(8), b' ');
+    let (infos, data): (Vec<_>, Vec<&[f32]>) = tensors
+        .into_iter()
+        .map(|(name, shape, values)| ((name, Dtype::F32, shape, values.len() * 4), values))
+        .unzip();
+    let header = header(path, metadata, infos)?;
     write_atomically(path, |out| {
-        out.write_all(&(header.len() as u64).to_le_bytes())?;
         out.write_all(&header)?;
         let mut bytes = Vec::with_capacity(4 * 4096);
         for chunk in data.iter().flat_map(|values| values.chunks(4096)) {
@@ -116,4 +96,71 @@ pub(crate) fn write_with_metadata<'a>(
         }
         Ok(())
     })
+}
+
+/// Writes tensors of any types as a safetensors file that `transformers` loads, atomically. `bytes`
+/// is asked for each in turn: row-major, little-endian.
+///
+/// # Errors
+/// As [`write_safetensors`].
+///
+/// # Panics
+/// If the bytes of a tensor do not fill its shape.
+pub(crate) fn write_stored<'a>(
+    path: &Path,
+    tensors: impl IntoIterator<Item = (String, Dtype, Vec<usize>)>,
+    bytes: impl Fn(usize) -> Cow<'a, [u8]>,
+) -> Result<()> {
+    let infos: Vec<_> = tensors
+        .into_iter()
+        .map(|(name, dtype, shape)| {
+            let size = shape.iter().product::<usize>() * dtype.bitsize() / 8;
+            (name, dtype, shape, size)
+        })
+        .collect();
+    let sizes: Vec<usize> = infos.iter().map(|&(.., size)| size).collect();
+    let header = header(path, json!({"format": "pt"}), infos)?;
+    write_atomically(path, |out| {
+        out.write_all(&header)?;
+        for (i, &size) in sizes.iter().enumerate() {
+            let bytes = bytes(i);
+            assert_eq!(bytes.len(), size, "a tensor's bytes fill its shape");
+            out.write_all(&bytes)?;
+        }
+        Ok(())
+    })
+}
+
+/// The size of the header and the header of (name, type, shape, bytes of data), in their order.
+fn header(
+    path: &Path,
+    metadata: Value,
+    tensors: Vec<(String, Dtype, Vec<usize>, usize)>,
+) -> Result<Vec<u8>> {
+    let mut header = Map::new();
+    header.insert("__metadata__".into(), metadata);
+    let mut names = HashSet::new();
+    let mut end = 0;
+    for (name, dtype, shape, size) in tensors {
+        let problem = if !names.insert(name.clone()) || name == "__metadata__" {
+            "its name is taken".to_string()
+        } else if shape.iter().product::<usize>() * dtype.bitsize() != size * 8 {
+            format!("{size} bytes do not fill {dtype} {shape:?}")
+        } else {
+            String::new()
+        };
+        if !problem.is_empty() {
+            let message = format!("cannot write tensor {name} to {}: {problem}", path.display());
+            return Err(Error::new(ErrorKind::Base, message));
+        }
+        let start = end;
+        end += size;
+        let entry =
+            json!({"dtype": dtype.to_string(), "shape": shape, "data_offsets": [start, end]});
+        header.insert(name, entry);
+    }
+    let mut header = Value::Object(header).to_string().into_bytes();
+    // The format pads its header with spaces so that the data start at a multiple of 8.
+    header.resize(header.len().next_multiple_of(8), b' ');
+    Ok([&(header.len() as u64).to_le_bytes()[..], &header].concat())
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::edit::{Edit, Head, StoreType, TensorEdit};
+use super::source::Source;
 use crate::data::{Metric, Problem};
 use crate::model::Pooling;
 use crate::{Error, ErrorKind, Result};
@@ -47,6 +48,9 @@ pub struct Card {
     pub metrics: BTreeMap<String, f64>,
     /// The edited tensors, by canonical name; [`Cut::new`](super::Cut::new) writes it.
     pub tensors: BTreeMap<String, TensorNote>,
+    /// For a model packed without loss: how it spells its tensors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
 }
 
 /// Which base a cut belongs to.
@@ -70,7 +74,11 @@ pub struct TensorNote {
     /// How many entries are zeros; only for [`EditKind::Zeros`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zeros: Option<u64>,
-    /// How its values are stored; only for [`EditKind::Replace`].
+    /// How many entries move; only for [`EditKind::Sparse`] and [`EditKind::Sign`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved: Option<u64>,
+    /// How its values are stored; only for [`EditKind::Replace`], [`EditKind::Delta`] (the tuned
+    /// tensor's own format) and [`EditKind::Sparse`] (the amounts' format).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store: Option<StoreType>,
 }
@@ -83,23 +91,43 @@ pub enum EditKind {
     Zeros,
     /// All entries are replaced.
     Replace,
+    /// All entries are replaced, stored as their exact difference from the base's.
+    Delta,
+    /// Some entries move, each by an amount of its own.
+    Sparse,
+    /// Some rows move, their entries up or down by one amount a row.
+    Sign,
+}
+
+impl EditKind {
+    /// The name used in cards and in the names of a file's tensors.
+    pub fn name(self) -> &'static str {
+        match self {
+            EditKind::Zeros => "zeros",
+            EditKind::Replace => "replace",
+            EditKind::Delta => "delta",
+            EditKind::Sparse => "sparse",
+            EditKind::Sign => "sign",
+        }
+    }
 }
 
 impl TensorNote {
     /// The note of `edit`.
     pub(super) fn of(edit: &TensorEdit) -> Self {
-        let shape = edit.shape.clone();
-        match &edit.edit {
-            Edit::Zeros(zeros) => Self {
-                shape,
-                edit: EditKind::Zeros,
-                zeros: Some(zeros.positions().len() as u64),
-                store: None,
-            },
-            Edit::Replace { store, .. } => {
-                Self { shape, edit: EditKind::Replace, zeros: None, store: Some(*store) }
+        let (kind, zeros, moved, store) = match &edit.edit {
+            Edit::Zeros(zeros) => (EditKind::Zeros, Some(zeros.positions().len()), None, None),
+            Edit::Replace { store, .. } => (EditKind::Replace, None, None, Some(*store)),
+            Edit::Delta(delta) => (EditKind::Delta, None, None, Some(delta.store())),
+            Edit::Sparse(sparse) => {
+                (EditKind::Sparse, None, Some(sparse.positions().len()), Some(sparse.store()))
             }
-        }
+            Edit::Sign(sign) => {
+                (EditKind::Sign, None, Some(sign.rows().len() * sign.columns()), None)
+            }
+        };
+        let [zeros, moved] = [zeros, moved].map(|n| n.map(|n| n as u64));
+        Self { shape: edit.shape.clone(), edit: kind, zeros, moved, store }
     }
 }
 
@@ -143,7 +171,8 @@ impl Card {
         if let Some((name, score)) = self.metrics.iter().find(|(_, score)| !score.is_finite()) {
             return wrong(format!("the metric {name} is {score}"));
         }
-        self.tensors.keys().try_for_each(|name| check_tensor_name(name))
+        self.tensors.keys().try_for_each(|name| check_tensor_name(name))?;
+        self.source.as_ref().map_or(Ok(()), Source::check)
     }
 }
 

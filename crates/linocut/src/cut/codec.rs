@@ -306,7 +306,7 @@ fn leb128_size(value: u64) -> usize {
     (64 - value.leading_zeros()).div_ceil(7).max(1) as usize
 }
 
-fn push_leb128(out: &mut Vec<u8>, mut value: u64) {
+pub(super) fn push_leb128(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;
@@ -315,7 +315,7 @@ fn push_leb128(out: &mut Vec<u8>, mut value: u64) {
 }
 
 /// Takes one number of at most five bytes (35 bits) in its shortest form.
-fn take_leb128(bytes: &mut &[u8]) -> Result<u64> {
+pub(super) fn take_leb128(bytes: &mut &[u8]) -> Result<u64> {
     let mut value = 0;
     for i in 0..5 {
         let (&byte, rest) = bytes.split_first().ok_or_else(|| malformed("it is truncated"))?;

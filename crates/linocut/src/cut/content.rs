@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::card::{Card, FORMAT, TensorNote};
 use super::edit::{Head, TensorEdit};
+use super::source::{Other, Source};
 use crate::{Error, ErrorKind, Result};
 
 /// One task as a cut of one base. Its parts always fit each other: [`Cut::new`] and the readers see
@@ -14,6 +15,7 @@ pub struct Cut {
     head: Head,
     edits: BTreeMap<String, TensorEdit>,
     probes: Vec<Probe>,
+    others: BTreeMap<String, Other>,
 }
 
 /// An input with the logits expected of it, to be checked on the machine that uses the cut.
@@ -51,7 +53,25 @@ impl Cut {
         for (i, probe) in probes.iter().enumerate() {
             probe.check(i, &card)?;
         }
-        Ok(Self { card, head, edits, probes })
+        Ok(Self { card, head, edits, probes, others: BTreeMap::new() })
+    }
+
+    /// The cut of a model packed without loss: how it spells its tensors, and those that are
+    /// neither the encoder's nor the head's, by name.
+    ///
+    /// # Errors
+    /// If a name is impossible or a tensor's bytes do not fill its shape.
+    pub fn with_source(mut self, source: Source, others: BTreeMap<String, Other>) -> Result<Self> {
+        source.check()?;
+        self.card.source = Some(source);
+        self.with_others(others)
+    }
+
+    /// The cut with these tensors kept beside the encoder's and the head's.
+    pub(super) fn with_others(mut self, others: BTreeMap<String, Other>) -> Result<Self> {
+        others.iter().try_for_each(|(name, other)| other.check(name))?;
+        self.others = others;
+        Ok(self)
     }
 
     /// Everything but the tensors.
@@ -72,6 +92,11 @@ impl Cut {
     /// Inputs with their expected logits.
     pub fn probes(&self) -> &[Probe] {
         &self.probes
+    }
+
+    /// Tensors of a packed model that are neither the encoder's nor the head's, by name.
+    pub fn others(&self) -> &BTreeMap<String, Other> {
+        &self.others
     }
 
     /// Checks that the cut belongs to the base with this fingerprint; `name` is for the message.

@@ -1,8 +1,13 @@
 //! What a cut changes: entries set to zero, tensors replaced, a head.
 
 use half::{bf16, f16};
+use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
 
+use super::codec;
+use super::delta::Delta;
+use super::sign::Sign;
+use super::sparse::Sparse;
 use crate::{Error, ErrorKind, Result};
 
 /// The zero entries of one tensor.
@@ -18,20 +23,8 @@ impl Zeros {
     /// # Errors
     /// If the positions are not strictly increasing and below `len`, or `len` is above `u32::MAX`.
     pub fn new(len: usize, positions: Vec<u32>) -> Result<Self> {
-        check_len(len)?;
-        if let Some(w) = positions.windows(2).find(|w| w[0] >= w[1]) {
-            return Err(Error::new(
-                ErrorKind::Cut,
-                format!("zero positions must increase, found {} then {}", w[0], w[1]),
-            ));
-        }
-        match positions.last() {
-            Some(&last) if last as usize >= len => Err(Error::new(
-                ErrorKind::Cut,
-                format!("zero position {last} in a tensor of {len} entries"),
-            )),
-            _ => Ok(Self { len, positions }),
-        }
+        check_positions(len, &positions)?;
+        Ok(Self { len, positions })
     }
 
     /// Zeros wherever `keep` is false; `keep` has one value for each entry of the tensor.
@@ -67,12 +60,41 @@ impl Zeros {
     }
 }
 
+/// Checks that positions among `len` are strictly increasing and below it.
+pub(super) fn check_positions(len: usize, positions: &[u32]) -> Result<()> {
+    check_len(len)?;
+    if let Some(w) = positions.windows(2).find(|w| w[0] >= w[1]) {
+        return Err(Error::new(
+            ErrorKind::Cut,
+            format!("positions must increase, found {} then {}", w[0], w[1]),
+        ));
+    }
+    match positions.last() {
+        Some(&last) if last as usize >= len => {
+            Err(Error::new(ErrorKind::Cut, format!("position {last} among {len}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Checks that an edit gives numbers.
+pub(super) fn finite(values: &[f32]) -> Result<()> {
+    match values.iter().position(|v| !v.is_finite()) {
+        Some(i) => Err(Error::new(
+            ErrorKind::Cut,
+            format!("an edited entry comes out as {}, which is not finite", values[i]),
+        )
+        .with_hint("the cut is damaged, or was made for another base")),
+        None => Ok(()),
+    }
+}
+
 fn check_len(len: usize) -> Result<()> {
     if len > u32::MAX as usize {
         return Err(Error::new(
             ErrorKind::Cut,
             format!(
-                "a tensor of {len} entries; zeros are coded in tensors of at most {}",
+                "a tensor of {len} entries; positions are coded in tensors of at most {}",
                 u32::MAX
             ),
         ));
@@ -110,6 +132,25 @@ impl StoreType {
         }
     }
 
+    /// The bits of the nearest value that the format holds, ties to even; in the lowest 16 for the
+    /// 16-bit formats.
+    pub(super) fn bits(self, value: f32) -> u32 {
+        match self {
+            StoreType::F32 => value.to_bits(),
+            StoreType::Bf16 => u32::from(bf16::from_f32(value).to_bits()),
+            StoreType::F16 => u32::from(f16::from_f32(value).to_bits()),
+        }
+    }
+
+    /// The value of these bits, as [`StoreType::bits`] gives them.
+    pub(super) fn value(self, bits: u32) -> f32 {
+        match self {
+            StoreType::F32 => f32::from_bits(bits),
+            StoreType::Bf16 => bf16::from_bits(bits as u16).to_f32(),
+            StoreType::F16 => f16::from_bits(bits as u16).to_f32(),
+        }
+    }
+
     /// `value` as it will be read back: the nearest that the format holds, ties to even.
     fn nearest(self, value: f32) -> f32 {
         match self {
@@ -117,6 +158,11 @@ impl StoreType {
             StoreType::Bf16 => bf16::from_f32(value).to_f32(),
             StoreType::F16 => f16::from_f32(value).to_f32(),
         }
+    }
+
+    /// Whether the format holds `value`, which is finite, exactly.
+    pub(crate) fn holds(self, value: f32) -> bool {
+        self.nearest(value).to_bits() == value.to_bits()
     }
 
     /// Rounds `values`, of the tensor `name`, to what will be stored, so that what is evaluated
@@ -155,6 +201,27 @@ impl StoreType {
         }
     }
 
+    /// The element type in a safetensors file.
+    pub fn dtype(self) -> Dtype {
+        match self {
+            StoreType::F32 => Dtype::F32,
+            StoreType::Bf16 => Dtype::BF16,
+            StoreType::F16 => Dtype::F16,
+        }
+    }
+
+    /// The store type of this element type, if it is one.
+    pub(crate) fn of(dtype: Dtype) -> Option<Self> {
+        [StoreType::F32, StoreType::Bf16, StoreType::F16].into_iter().find(|s| s.dtype() == dtype)
+    }
+
+    /// The little-endian bytes of `values`, which are rounded already.
+    pub(crate) fn to_bytes(self, values: &[f32]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.put(&mut bytes, values);
+        bytes
+    }
+
     /// Appends the little-endian bytes of `values`, which are rounded already.
     pub(super) fn put(self, out: &mut Vec<u8>, values: &[f32]) {
         out.reserve(values.len() * self.size());
@@ -168,7 +235,7 @@ impl StoreType {
     }
 
     /// The values in `bytes`, which are a whole number of them.
-    pub(super) fn take(self, bytes: &[u8]) -> Vec<f32> {
+    pub(crate) fn take(self, bytes: &[u8]) -> Vec<f32> {
         match self {
             StoreType::F32 => {
                 bytes.as_chunks().0.iter().map(|&four| f32::from_le_bytes(four)).collect()
@@ -195,6 +262,12 @@ pub enum Edit {
         /// The new entries, row-major, each one that `store` holds exactly.
         values: Vec<f32>,
     },
+    /// All entries are replaced, stored as their exact difference from the base's.
+    Delta(Delta),
+    /// Some entries move, each by an amount of its own.
+    Sparse(Sparse),
+    /// Some rows move, their entries up or down by one amount a row.
+    Sign(Sign),
 }
 
 /// One edited tensor.
@@ -215,6 +288,9 @@ impl TensorEdit {
         let found = match &self.edit {
             Edit::Zeros(zeros) => zeros.len(),
             Edit::Replace { values, .. } => values.len(),
+            Edit::Delta(delta) => delta.len(),
+            Edit::Sparse(sparse) => sparse.len(),
+            Edit::Sign(sign) => sign.len(),
         };
         if found != expected {
             return Err(Error::new(
@@ -223,11 +299,56 @@ impl TensorEdit {
             ));
         }
         match &self.edit {
-            Edit::Zeros(_) => Ok(()),
             Edit::Replace { store, values } => store.check_rounded(name, values),
+            // The rest was checked as it was made.
+            Edit::Delta(delta) => self.check_columns(name, delta.columns()),
+            Edit::Sign(sign) => self.check_columns(name, sign.columns()),
+            Edit::Zeros(_) | Edit::Sparse(_) => Ok(()),
         }
     }
+
+    fn check_columns(&self, name: &str, columns: usize) -> Result<()> {
+        if self.shape.last() == Some(&columns) {
+            return Ok(());
+        }
+        let message = format!("{name}: rows of {columns}, expected those of {:?}", self.shape);
+        Err(Error::new(ErrorKind::Cut, message))
+    }
+
+    /// Bytes of its data in a file. Codes zeros, sparse and one-bit differences to see.
+    pub(crate) fn bytes(&self) -> usize {
+        match &self.edit {
+            Edit::Zeros(zeros) => codec::encode(zeros.len(), zeros.positions()).len(),
+            Edit::Replace { store, values } => values.len() * store.size(),
+            Edit::Delta(delta) => delta.size(),
+            Edit::Sparse(sparse) => sparse.stream().len(),
+            Edit::Sign(sign) => sign.stream().len(),
+        }
+    }
+
+    /// What the edit makes of the base's tensor: the flat positions it changes, all where there are
+    /// none given, and their new values.
+    ///
+    /// # Errors
+    /// If the edit is malformed, or gives values that are not finite, on this base.
+    ///
+    /// # Panics
+    /// If `base` has not as many entries as the edit's shape.
+    pub(crate) fn change(&self, base: &[f32]) -> Result<(Option<Vec<u32>>, Vec<f32>)> {
+        Ok(match &self.edit {
+            Edit::Zeros(zeros) => {
+                (Some(zeros.positions().to_vec()), vec![0.0; zeros.positions().len()])
+            }
+            Edit::Replace { values, .. } => (None, values.clone()),
+            Edit::Delta(delta) => (None, delta.values(base)?),
+            Edit::Sparse(sparse) => (Some(sparse.positions().to_vec()), sparse.moved(base)?),
+            Edit::Sign(sign) => (None, sign.moved(base)?),
+        })
+    }
 }
+
+/// The head's tensors in a file.
+pub const HEAD_TENSORS: [&str; 2] = ["head.weight", "head.bias"];
 
 /// The number of entries of `shape`; `None` where it overflows.
 pub(super) fn entries(shape: &[usize]) -> Option<usize> {

@@ -1,5 +1,6 @@
 //! A cut as bytes: a safetensors file whose last tensor is a digest of all before it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -9,7 +10,11 @@ use serde::Deserialize;
 use super::card::{Card, EditKind, FORMAT, TensorNote};
 use super::codec;
 use super::content::{Cut, Probe};
+use super::delta::Delta;
 use super::edit::{Edit, Head, StoreType, TensorEdit, Zeros, entries};
+use super::sign::Sign;
+use super::source::Other;
+use super::sparse::Sparse;
 use crate::{Error, ErrorKind, Result};
 
 /// The header up to the card, which follows as a JSON string.
@@ -31,13 +36,14 @@ pub(super) struct Stored<'a> {
 }
 
 enum Values<'a> {
-    Bytes(Vec<u8>),
+    Bytes(Cow<'a, [u8]>),
     Ids(Vec<u32>),
-    Floats(StoreType, std::borrow::Cow<'a, [f32]>),
+    Floats(StoreType, Cow<'a, [f32]>),
 }
 
 impl<'a> Stored<'a> {
-    fn bytes(name: String, bytes: Vec<u8>) -> Self {
+    fn bytes(name: String, bytes: impl Into<Cow<'a, [u8]>>) -> Self {
+        let bytes = bytes.into();
         Self { name, dtype: Dtype::U8, shape: vec![bytes.len()], values: Values::Bytes(bytes) }
     }
 
@@ -50,9 +56,9 @@ impl<'a> Stored<'a> {
         name: String,
         shape: Vec<usize>,
         store: StoreType,
-        values: impl Into<std::borrow::Cow<'a, [f32]>>,
+        values: impl Into<Cow<'a, [f32]>>,
     ) -> Self {
-        Self { name, dtype: dtype(store), shape, values: Values::Floats(store, values.into()) }
+        Self { name, dtype: store.dtype(), shape, values: Values::Floats(store, values.into()) }
     }
 
     /// Bytes of its data.
@@ -70,14 +76,6 @@ impl<'a> Stored<'a> {
             Values::Ids(ids) => ids.iter().for_each(|id| out.extend_from_slice(&id.to_le_bytes())),
             Values::Floats(store, values) => store.put(out, values),
         }
-    }
-}
-
-fn dtype(store: StoreType) -> Dtype {
-    match store {
-        StoreType::F32 => Dtype::F32,
-        StoreType::Bf16 => Dtype::BF16,
-        StoreType::F16 => Dtype::F16,
     }
 }
 
@@ -120,15 +118,23 @@ impl Cut {
             Stored::floats("head.bias".into(), vec![outputs], head.store, &head.bias),
         ];
         for (name, edit) in self.edits() {
+            let kind = self.card().tensors[name].edit;
+            let stored = format!("{}/{name}", kind.name());
             out.push(match &edit.edit {
-                Edit::Zeros(zeros) => Stored::bytes(
-                    format!("zeros/{name}"),
-                    codec::encode(zeros.len(), zeros.positions()),
-                ),
-                Edit::Replace { store, values } => {
-                    Stored::floats(format!("replace/{name}"), edit.shape.clone(), *store, values)
+                Edit::Zeros(zeros) => {
+                    Stored::bytes(stored, codec::encode(zeros.len(), zeros.positions()))
                 }
+                Edit::Replace { store, values } => {
+                    Stored::floats(stored, edit.shape.clone(), *store, values)
+                }
+                Edit::Delta(delta) => Stored::bytes(stored, delta.frame()),
+                Edit::Sparse(sparse) => Stored::bytes(stored, sparse.stream()),
+                Edit::Sign(sign) => Stored::bytes(stored, sign.stream()),
             });
+        }
+        for (name, Other { dtype, shape, bytes }) in self.others() {
+            let (name, values) = (format!("other/{name}"), Values::Bytes(bytes.into()));
+            out.push(Stored { name, dtype: *dtype, shape: shape.clone(), values });
         }
         let probes = self.probes();
         if !probes.is_empty() {
@@ -200,11 +206,12 @@ impl Cut {
             edits.insert(name.clone(), file.edit(name, note)?);
         }
         let probes = file.probes(head.outputs())?;
+        let others = file.others();
         if let Some(name) = file.tensors.keys().next() {
             return Err(malformed(format!("the tensor {name:?}, which the card does not mention")));
         }
         let notes = card.tensors.clone();
-        let cut = Self::new(card, head, edits, probes)?;
+        let cut = Self::new(card, head, edits, probes)?.with_others(others)?;
         for (name, note) in &notes {
             if cut.card().tensors[name] != *note {
                 return Err(malformed(format!(
@@ -327,16 +334,9 @@ impl<'a> Parsed<'a> {
 
     fn head(&mut self) -> Result<Head> {
         let (dtype, shape, weight) = self.take_any("head.weight")?;
-        let store = match dtype {
-            Dtype::F32 => StoreType::F32,
-            Dtype::BF16 => StoreType::Bf16,
-            Dtype::F16 => StoreType::F16,
-            other => {
-                return Err(malformed(format!(
-                    "head.weight is {other}, expected F32, BF16 or F16"
-                )));
-            }
-        };
+        let store = StoreType::of(dtype).ok_or_else(|| {
+            malformed(format!("head.weight is {dtype}, expected F32, BF16 or F16"))
+        })?;
         let &[outputs, hidden] = &shape[..] else {
             return Err(malformed(format!(
                 "head.weight has the shape {shape:?}, expected two dimensions"
@@ -348,30 +348,46 @@ impl<'a> Parsed<'a> {
 
     fn edit(&mut self, name: &str, note: &TensorNote) -> Result<TensorEdit> {
         let shape = note.shape.clone();
+        let len = entries(&shape)
+            .ok_or_else(|| malformed(format!("{name}: impossible shape {shape:?}")))?;
+        let store =
+            || note.store.ok_or_else(|| malformed(format!("the card: no store type for {name}")));
+        let stored = format!("{}/{name}", note.edit.name());
+        if note.edit == EditKind::Replace {
+            let store = store()?;
+            let bytes = self.take(&stored, store.dtype(), &shape)?;
+            let edit = Edit::Replace { store, values: store.take(bytes) };
+            return Ok(TensorEdit { shape, edit });
+        }
+        let (found, found_shape, stream) = self.take_any(&stored)?;
+        if found != Dtype::U8 || found_shape.len() != 1 {
+            return Err(malformed(format!(
+                "{stored} is {found} {found_shape:?}, expected U8 of one dimension"
+            )));
+        }
+        let columns = shape.last().copied().unwrap_or(0);
         let edit = match note.edit {
-            EditKind::Zeros => {
-                let name = format!("zeros/{name}");
-                let (dtype, found, stream) = self.take_any(&name)?;
-                if dtype != Dtype::U8 || found.len() != 1 {
-                    return Err(malformed(format!(
-                        "{name} is {dtype} {found:?}, expected U8 of one dimension"
-                    )));
-                }
-                let len = entries(&shape)
-                    .ok_or_else(|| malformed(format!("{name}: impossible shape {shape:?}")))?;
-                let positions = codec::decode(len, stream)
-                    .map_err(|e| malformed(format!("{name}: {e}")).with_source(e))?;
-                Edit::Zeros(Zeros::new(len, positions)?)
-            }
-            EditKind::Replace => {
-                let store = note
-                    .store
-                    .ok_or_else(|| malformed(format!("the card: no store type for {name}")))?;
-                let bytes = self.take(&format!("replace/{name}"), dtype(store), &shape)?;
-                Edit::Replace { store, values: store.take(bytes) }
+            EditKind::Delta => Delta::from_frame(store()?, len, columns, stream).map(Edit::Delta),
+            EditKind::Sparse => Sparse::from_stream(len, store()?, stream).map(Edit::Sparse),
+            EditKind::Sign => Sign::from_stream(len, columns, stream).map(Edit::Sign),
+            EditKind::Zeros | EditKind::Replace => {
+                codec::decode(len, stream).and_then(|p| Zeros::new(len, p)).map(Edit::Zeros)
             }
         };
+        let edit = edit.map_err(|e| malformed(format!("{stored}: {e}")).with_source(e))?;
         Ok(TensorEdit { shape, edit })
+    }
+
+    /// Takes the tensors that the packed model had beside encoder and head.
+    fn others(&mut self) -> BTreeMap<String, Other> {
+        let mut others = BTreeMap::new();
+        self.tensors.retain(|name, (dtype, shape, bytes)| {
+            let Some(name) = name.strip_prefix("other/") else { return true };
+            let (dtype, shape, bytes) = (*dtype, shape.clone(), bytes.to_vec());
+            others.insert(name.to_string(), Other { dtype, shape, bytes });
+            false
+        });
+        others
     }
 
     fn probes(&mut self, outputs: usize) -> Result<Vec<Probe>> {

@@ -20,9 +20,13 @@ pub struct Sizes {
     pub zeros: u64,
     /// All replaced tensors.
     pub replaced: u64,
+    /// All exact, sparse and one-bit differences.
+    pub differences: u64,
+    /// Tensors kept as they are beside the encoder's and the head's.
+    pub others: u64,
     /// All probes.
     pub probes: u64,
-    /// Each edited tensor's zeros or values, by canonical name.
+    /// Each edited tensor's zeros, values or difference, by canonical name.
     pub tensors: BTreeMap<String, u64>,
 }
 
@@ -39,22 +43,28 @@ impl Cut {
             head: 0,
             zeros: 0,
             replaced: 0,
+            differences: 0,
+            others: 0,
             probes: 0,
             tensors: BTreeMap::new(),
         };
         for tensor in &stored {
             let size = tensor.size() as u64;
             sizes.container -= size;
-            if let Some(name) = tensor.name.strip_prefix("zeros/") {
-                sizes.zeros += size;
+            // An edited tensor's or another's name follows the first slash; no other name has one.
+            let Some((part, name)) = tensor.name.split_once('/') else {
+                let head = tensor.name.starts_with("head.");
+                *(if head { &mut sizes.head } else { &mut sizes.probes }) += size;
+                continue;
+            };
+            match part {
+                "zeros" => sizes.zeros += size,
+                "replace" => sizes.replaced += size,
+                "other" => sizes.others += size,
+                _ => sizes.differences += size,
+            }
+            if part != "other" {
                 sizes.tensors.insert(name.into(), size);
-            } else if let Some(name) = tensor.name.strip_prefix("replace/") {
-                sizes.replaced += size;
-                sizes.tensors.insert(name.into(), size);
-            } else if tensor.name.starts_with("head.") {
-                sizes.head += size;
-            } else {
-                sizes.probes += size;
             }
         }
         sizes

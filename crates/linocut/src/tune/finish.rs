@@ -4,9 +4,8 @@ use super::evaluate::{Evaluation, evaluate};
 use super::{ClassWeights, Method, TrainOptions, Trainer};
 use crate::Result;
 use crate::cut::{self, BaseId, Card, Cut, Edit, Probe, TensorEdit, Zeros};
-use crate::data::{Batch, Dataset, Encoding, Metric};
-use crate::kernels::random::bits;
-use crate::model::{Encoder, Head, Input, ModelConfig, Tape, Weights, logits};
+use crate::data::{Dataset, Encoding, Metric};
+use crate::model::{Head, logits};
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -83,8 +82,9 @@ pub(super) fn cut(
         metric: metric.cloned().unwrap_or_else(|| Metric::default_for(task.problem)),
         metrics,
         tensors: BTreeMap::new(),
+        source: None,
     };
-    let probes = probes(encoder, weights, head, options.max_length, task.pairs.is_some());
+    let probes = Probe::draw(encoder, weights, head, options.max_length, task.pairs.is_some());
     let hidden = encoder.config().hidden;
     let Head { weight, bias } = head.clone();
     let cut = Cut::new(card, cut::Head { store, hidden, weight, bias }, edits, probes)?;
@@ -126,38 +126,4 @@ fn training(
         said["selected_step"] = json!(step);
     }
     said
-}
-
-/// Inputs that everyone can build: drawn from the vocabulary, not from anybody's texts.
-fn probe_input(config: &ModelConfig, length: usize, pairs: bool) -> Encoding {
-    const KEY: u64 = 0x6c69_6e6f_6375_7421;
-    let ids = (0..length as u32).map(|i| bits(KEY ^ length as u64, i) % config.vocab as u32);
-    let second = |i: usize| pairs && config.token_types > 1 && i >= length / 2;
-    let type_ids = (0..length).map(|i| u32::from(second(i))).collect();
-    Encoding { ids: ids.collect(), type_ids, cut: false }
-}
-
-fn probes(
-    encoder: &Encoder,
-    weights: &Weights,
-    head: &Head,
-    max_length: usize,
-    pairs: bool,
-) -> Vec<Probe> {
-    let lengths = [3, 8, 17, 33].map(|n: usize| n.min(max_length));
-    let inputs = lengths.map(|n| probe_input(encoder.config(), n, pairs));
-    let mut tape = Tape::default();
-    let batch = Batch::from_encodings(&inputs);
-    let pooled = encoder.forward(weights, Input::Tokens(&batch), None, false, &mut tape);
-    let logits = head.forward(pooled);
-    let rows = logits.chunks_exact(head.outputs());
-    inputs
-        .into_iter()
-        .zip(rows)
-        .map(|(input, logits)| Probe {
-            input_ids: input.ids,
-            token_type_ids: input.type_ids,
-            logits: logits.to_vec(),
-        })
-        .collect()
 }

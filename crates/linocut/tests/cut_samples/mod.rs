@@ -3,13 +3,16 @@
 #![allow(clippy::unwrap_used, reason = "in a test it says where it failed")]
 #![allow(dead_code, reason = "each test file uses some of them")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use linocut::cut::{
-    BaseId, Card, Cut, Edit, EditKind, Head, Probe, StoreType, TensorEdit, TensorNote, Zeros,
+    BaseId, Card, Cut, Delta, Edit, EditKind, Head, Other, Probe, Sign, Source, Sparse, StoreType,
+    TensorEdit, TensorNote, Zeros,
 };
 use linocut::data::{Metric, Problem};
-use linocut::model::Pooling;
+use linocut::model::{Kind, Layout, Pooling, Weights};
+use safetensors::Dtype;
 use serde_json::json;
 
 pub(crate) const QUERY: &str = "encoder.layer.0.attention.self.query.weight";
@@ -74,8 +77,66 @@ pub(crate) fn regression() -> Cut {
     Cut::new(card, head(StoreType::F16, 1, 8), BTreeMap::new(), vec![]).unwrap()
 }
 
-pub(crate) fn all() -> [(&'static str, Cut); 3] {
-    [("zeros", zeros()), ("replaced-bf16", replaced()), ("regression", regression())]
+/// Every kind of difference, of a model packed with its own names and one tensor more.
+pub(crate) fn differences() -> Cut {
+    let (base, tuned) = (numbers(64, 0.5), numbers(64, 0.501));
+    let delta = Delta::between(&base, &tuned, 8, StoreType::F32).unwrap();
+    let sign = Sign::nearest(&numbers(96, 0.01), 12, vec![0, 3, 7]).unwrap();
+    let sparse = Sparse::new(8, vec![1, 6], StoreType::Bf16, vec![0.5, -0.0078125]).unwrap();
+    let edits = BTreeMap::from([
+        (QUERY.into(), TensorEdit { shape: vec![8, 8], edit: Edit::Delta(delta) }),
+        (OUTPUT.into(), TensorEdit { shape: vec![8, 12], edit: Edit::Sign(sign) }),
+        (BIAS.into(), TensorEdit { shape: vec![8], edit: Edit::Sparse(sparse) }),
+    ]);
+    let card = Card {
+        task: "packed".into(),
+        labels: vec!["no".into(), "yes".into()],
+        pooling: Pooling::Cls,
+        method: json!({"name": "pack", "fidelity": "lossless"}),
+        ..card(2)
+    };
+    let source = Source {
+        prefix: "bert.".into(),
+        names: BTreeMap::from([(
+            "embeddings.LayerNorm.bias".into(),
+            "embeddings.LayerNorm.beta".into(),
+        )]),
+        store: StoreType::F32,
+        stores: BTreeMap::from([("head.bias".into(), StoreType::Bf16)]),
+        absent: BTreeSet::from(["pooler.dense.weight".into()]),
+    };
+    let bytes = (0..4u64).flat_map(u64::to_le_bytes).collect();
+    let ids = Other { dtype: Dtype::I64, shape: vec![1, 4], bytes };
+    let others = BTreeMap::from([("bert.embeddings.position_ids".into(), ids)]);
+    let probes = vec![probe(&[101, 5, 102], &[0, 0, 0], &[2.0, -2.0])];
+    let cut = Cut::new(card, head(StoreType::Bf16, 2, 8), edits, probes).unwrap();
+    cut.with_source(source, others).unwrap()
+}
+
+/// Weights that the samples fit, of numbers that [`differences`] starts from.
+pub(crate) fn weights() -> Weights {
+    let layout = Arc::new(Layout::new([
+        (QUERY.into(), vec![8, 8], Kind::Query, Some(0)),
+        ("untouched".into(), vec![5], Kind::Bias, Some(0)),
+        (OUTPUT.into(), vec![8, 12], Kind::Output, Some(1)),
+        (BIAS.into(), vec![8], Kind::Bias, Some(1)),
+    ]));
+    let data = [numbers(64, 0.5), numbers(5 + 96 + 8, 0.3)].concat();
+    Weights::new(layout, data)
+}
+
+/// Made-up weights of both signs, around ±`scale`.
+pub(crate) fn numbers(len: usize, scale: f32) -> Vec<f32> {
+    (0..len).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0 * scale).collect()
+}
+
+pub(crate) fn all() -> [(&'static str, Cut); 4] {
+    [
+        ("zeros", zeros()),
+        ("replaced-bf16", replaced()),
+        ("regression", regression()),
+        ("differences", differences()),
+    ]
 }
 
 pub(crate) fn card(outputs: usize) -> Card {
@@ -95,6 +156,7 @@ pub(crate) fn card(outputs: usize) -> Card {
         metric: Metric::Accuracy,
         metrics: BTreeMap::new(),
         tensors: BTreeMap::<String, TensorNote>::new(),
+        source: None,
     }
 }
 
@@ -147,6 +209,32 @@ pub(crate) fn assert_sound(cut: &Cut) {
                 assert_eq!((note.edit, note.store), (EditKind::Replace, Some(*store)));
                 assert_eq!(values.len(), entries);
                 assert!(values.iter().all(|v| v.is_finite()));
+            }
+            Edit::Delta(delta) => {
+                assert_eq!((note.edit, note.store), (EditKind::Delta, Some(delta.store())));
+                assert_eq!(delta.len(), entries);
+            }
+            Edit::Sparse(sparse) => {
+                assert_eq!((note.edit, note.store), (EditKind::Sparse, Some(sparse.store())));
+                assert_eq!(note.moved, Some(sparse.positions().len() as u64));
+                assert_eq!(
+                    (sparse.len(), sparse.values().len()),
+                    (entries, sparse.positions().len())
+                );
+                assert!(sparse.positions().windows(2).all(|w| w[0] < w[1]));
+                assert!(sparse.positions().iter().all(|&p| (p as usize) < entries));
+                assert!(sparse.values().iter().all(|v| v.is_finite()));
+            }
+            Edit::Sign(sign) => {
+                let columns = *edit.shape.last().unwrap();
+                assert_eq!(
+                    (note.edit, sign.len(), sign.columns()),
+                    (EditKind::Sign, entries, columns)
+                );
+                assert_eq!(note.moved, Some((sign.rows().len() * columns) as u64));
+                assert!(sign.rows().windows(2).all(|w| w[0] < w[1]));
+                assert!(sign.rows().iter().all(|&r| (r as usize) < entries / columns));
+                assert!(sign.scales().iter().all(|s| s.is_finite() && *s >= 0.0));
             }
         }
     }

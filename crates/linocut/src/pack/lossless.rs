@@ -1,0 +1,86 @@
+//! Every tensor to the bit.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rayon::prelude::*;
+use serde_json::json;
+
+use super::build::{Packing, Score, Story};
+use super::ingest::Tuned;
+use super::survey::Survey;
+use crate::Result;
+use crate::cut::{Cut, Delta, Edit, StoreType, TensorEdit, Zeros};
+use crate::model::Base;
+
+/// Packs `tuned` as a cut of `base` from which every tensor comes back bit for bit, in its own name
+/// and element type. With `score`, the card has the scores
+/// before and after. `progress` hears how many of the
+/// changed entries are done, and of how many.
+///
+/// # Errors
+/// If the model is not of the base's architecture, was not fine-tuned from it, or holds values that
+/// are not finite.
+pub fn lossless(
+    base: &mut Base,
+    tuned: &Tuned,
+    score: Option<Score<'_>>,
+    progress: &(dyn Fn(usize, usize) + Sync),
+) -> Result<Cut> {
+    let mut packing = Packing::new(base, tuned)?;
+    let survey = Survey::of(packing.base, tuned)?;
+    tuned.check_related(packing.base, &survey)?;
+    let before = score.map(|score| packing.scores_before(score)).transpose()?;
+    let edits = exact_edits(packing.base, tuned, &survey, progress)?;
+    let (source, others) = (tuned.source(packing.base)?, tuned.others());
+    let mut training = json!({
+        "tensors": survey.0.len(),
+        "identical": survey.0.len() - edits.len(),
+    });
+    if let Some(before) = before {
+        training["metrics_before"] = json!(before);
+    }
+    let method = json!({"name": "pack", "fidelity": "lossless"});
+    let story = Story { method, training, metrics: BTreeMap::new() };
+    packing.cut(edits, story, score)?.with_source(source, others)
+}
+
+/// The smallest exact edit of every tensor that changed.
+pub(super) fn exact_edits(
+    base: &Base,
+    tuned: &Tuned,
+    survey: &Survey,
+    progress: &(dyn Fn(usize, usize) + Sync),
+) -> Result<BTreeMap<String, TensorEdit>> {
+    let layout = base.weights.layout();
+    let changed: Vec<usize> = survey.changed().map(|m| m.tensor).collect();
+    let total = changed.iter().map(|&i| layout.tensors()[i].range.len()).sum();
+    let done = AtomicUsize::new(0);
+    changed
+        .into_par_iter()
+        .map(|i| {
+            let spec = &layout.tensors()[i];
+            let store = tuned.store(tuned.tensor(&spec.name).expect("surveyed"))?;
+            let columns = spec.shape.last().copied().unwrap_or(1);
+            let edit = exact(base.weights.at(i), tuned.values(&spec.name)?, columns, store)?;
+            let entries = spec.range.len();
+            progress(done.fetch_add(entries, Ordering::Relaxed) + entries, total);
+            Ok((spec.name.clone(), TensorEdit { shape: spec.shape.clone(), edit }))
+        })
+        .collect()
+}
+
+/// The smallest edit that gives exactly `tuned`, of rows of `columns`, which is stored as `store` and differs from `base`.
+fn exact(base: &[f32], tuned: Vec<f32>, columns: usize, store: StoreType) -> Result<Edit> {
+    let same = |(b, t): (&f32, &f32)| b.to_bits() == t.to_bits();
+    let pairs = || base.iter().zip(&tuned);
+    // +0.0 alone: −0.0 has another bit set.
+    if pairs().all(|(b, t)| same((b, t)) || t.to_bits() == 0) {
+        return Zeros::from_keep(pairs().map(same)).map(Edit::Zeros);
+    }
+    let delta = Delta::between(base, &tuned, columns, store)?;
+    if delta.size() < tuned.len() * store.size() {
+        return Ok(Edit::Delta(delta));
+    }
+    Ok(Edit::Replace { store, values: tuned })
+}
