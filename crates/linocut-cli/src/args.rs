@@ -3,6 +3,7 @@
 use crate::eval::EvalArgs;
 use crate::export::ExportArgs;
 use crate::inspect::InspectArgs;
+use crate::measure::MeasureArgs;
 use crate::predict::PredictArgs;
 use crate::verify::VerifyArgs;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
@@ -27,6 +28,7 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     Verify(VerifyArgs),
     Export(ExportArgs),
+    Measure(Box<MeasureArgs>),
 }
 
 /// The base, named alike by every command that needs it.

@@ -8,6 +8,7 @@ mod export;
 mod hub;
 mod inspect;
 mod interrupt;
+mod measure;
 mod model;
 mod output;
 mod predict;
@@ -48,5 +49,6 @@ fn run(cli: Cli) -> Result<()> {
         Command::Inspect(args) => inspect::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Export(args) => export::run(args),
+        Command::Measure(args) => measure::run(*args),
     }
 }

@@ -5,6 +5,7 @@
 //! (Radiya-Dixit & Wang, AISTATS 2020).
 
 pub mod checkpoint;
+pub mod closeness;
 pub mod cut;
 pub mod data;
 mod error;

@@ -5,6 +5,7 @@ mod kind;
 mod names;
 mod pooling;
 mod read;
+mod stored;
 mod write;
 
 pub use fingerprint::Fingerprint;
@@ -12,5 +13,6 @@ pub use kind::Kind;
 pub use names::{Canonical, canonical};
 pub use pooling::Pooling;
 pub use read::{Checkpoint, TensorInfo};
+pub use stored::{StoredTensor, StoredTensors, read_model_config};
 pub use write::{write_atomically, write_safetensors};
 pub(crate) use write::{write_whole, write_with_metadata};

@@ -251,15 +251,15 @@ impl Checkpoint {
     }
 }
 
-fn base_error(message: String) -> Error {
+pub(super) fn base_error(message: String) -> Error {
     Error::new(ErrorKind::Base, message)
 }
 
-fn file_name(path: &Path) -> String {
+pub(super) fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 
-fn read_json(path: &Path) -> Result<Value> {
+pub(super) fn read_json(path: &Path) -> Result<Value> {
     let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read", e))?;
     serde_json::from_slice(&bytes)
         .map_err(|e| base_error(format!("{} is not JSON: {e}", path.display())).with_source(e))
@@ -299,7 +299,7 @@ fn read_config(folder: &Path) -> Result<Value> {
 }
 
 /// The safetensors files of a folder, in the order of their names.
-fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let single = folder.join("model.safetensors");
     if single.exists() {
         return Ok(vec![single]);
@@ -308,13 +308,11 @@ fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
     if !index.exists() {
         let message = format!("{} has no model.safetensors", folder.display());
         return Err(base_error(message).with_hint(if folder.join("pytorch_model.bin").exists() {
-            "there is a pytorch_model.bin; convert it with: python -c \"import torch; from \
-             safetensors.torch import save_file; save_file({k: v.clone().contiguous() for k, v in \
-             torch.load('pytorch_model.bin', weights_only=True).items()}, 'model.safetensors', \
-             metadata={'format': 'pt'})\""
+            format!("there is a pytorch_model.bin; {}", convert_hint("pytorch_model.bin"))
         } else {
             "weights are read from model.safetensors, or from the shards that \
              model.safetensors.index.json names"
+                .into()
         }));
     }
     let content = read_json(&index)?;
@@ -348,9 +346,18 @@ fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
     }
 }
 
+/// How to make `model.safetensors` of a file that PyTorch wrote.
+pub(super) fn convert_hint(file: &str) -> String {
+    format!(
+        "convert it with: python -c \"import torch; from safetensors.torch import save_file; \
+         save_file({{k: v.clone().contiguous() for k, v in torch.load('{file}', \
+         weights_only=True).items()}}, 'model.safetensors', metadata={{'format': 'pt'}})\""
+    )
+}
+
 /// Maps a file into memory for reading.
 #[allow(unsafe_code)] // memory-mapping is unsafe only if the file changes underneath
-fn map_file(path: &Path) -> Result<Mmap> {
+pub(super) fn map_file(path: &Path) -> Result<Mmap> {
     let attempt = || -> io::Result<Mmap> {
         let file = File::open(path)?;
         if file.metadata()?.is_dir() {
@@ -363,7 +370,11 @@ fn map_file(path: &Path) -> Result<Mmap> {
     attempt().map_err(|e| Error::io(path, "read", e))
 }
 
-fn not_safetensors(path: &Path, bytes: &[u8], source: safetensors::SafeTensorError) -> Error {
+pub(super) fn not_safetensors(
+    path: &Path,
+    bytes: &[u8],
+    source: safetensors::SafeTensorError,
+) -> Error {
     let error = base_error(format!(
         "{} ({} bytes) is not a whole safetensors file: {source}",
         path.display(),
