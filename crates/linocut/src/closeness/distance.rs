@@ -58,7 +58,8 @@ impl Figures {
 ///
 /// sin²(θ/2) = (d − (√a − √b)²) / (4 √a √b), with √a − √b = e / (√a + √b). The arccosine of a
 /// cosine near 1 would lose every angle below about 1e-8; here an angle keeps its leading digits
-/// down to 1e-8 times the relative change of length.
+/// down to 1e-8 times the relative change of length. Only near π, which is of no interest here, are
+/// angles known to no more than 1e-8.
 pub fn angle(a: f64, b: f64, d: f64, e: f64) -> Option<f64> {
     let (a, b) = (a.sqrt(), b.sqrt());
     if a == 0.0 || b == 0.0 {
@@ -146,7 +147,8 @@ mod tests {
     fn angles_that_are_known() {
         let angular = |u: &[f32], v: &[f32]| figures(u, v).angular.unwrap();
         assert!((angular(&[1.0, 0.0], &[0.0, 5.0]) - 0.5).abs() < 2e-16);
-        assert_eq!(angular(&[1.0, 2.0], &[-1.0, -2.0]), 1.0);
+        // Near opposite directions the arcsine has an infinite slope: half the digits.
+        assert!((angular(&[1.0, 2.0], &[-1.0, -2.0]) - 1.0).abs() < 2e-8);
         assert_eq!(angular(&[3.0, 4.0], &[6.0, 8.0]), 0.0);
         assert!((angular(&[1.0, 0.0], &[1.0, 1.0]) - 0.25).abs() < 1e-16);
         // tan θ = 1e-7, to all digits.

@@ -1,6 +1,6 @@
 //! How far two vectors lie apart: every sum that their distances need, in one pass and in float64.
 
-use super::simd::dispatch;
+use pulp::{Arch, Simd, WithSimd};
 
 /// Entries as a file stores them, little-endian and without any alignment.
 #[derive(Debug, Clone, Copy)]
@@ -112,8 +112,9 @@ pub fn differences(u: Entries<'_>, v: Entries<'_>, tolerance: f64) -> Difference
     }
 }
 
-/// Running sums side by side: one vector register of float64 each with AVX2.
-const LANES: usize = 4;
+/// Entries widened to float64 at a time: both sides lie in the innermost cache. A multiple of every
+/// vector's lanes.
+const BLOCK: usize = 512;
 
 trait Format {
     type Bytes: Copy + Sync;
@@ -155,20 +156,31 @@ impl Format for Half {
     }
 }
 
+/// Writes `from` as float64 to the start of `block`, zeros after; the length rounded up to whole
+/// vectors of any machine.
+#[inline(always)]
+fn widen<F: Format>(block: &mut [f64; BLOCK], from: &[F::Bytes]) -> usize {
+    let (start, rest) = block.split_at_mut(from.len());
+    for (to, &bytes) in start.iter_mut().zip(from) {
+        *to = f64::from(F::read(bytes));
+    }
+    let whole = from.len().next_multiple_of(8).min(BLOCK);
+    rest[..whole - from.len()].fill(0.0);
+    whole
+}
+
 fn compare<A: Format, B: Format>(u: &[A::Bytes], v: &[B::Bytes], tolerance: f64) -> Differences {
-    let sums = dispatch(
-        #[inline(always)]
-        || finite::<A, B>(u, v, tolerance),
-    );
+    let finite = |u, v| Arch::new().dispatch(Compare::<A, B> { u, v, tolerance });
+    let sums = finite(u, v);
     // Squares of finite 32-bit floats neither overflow float64 nor do their sums.
     if (sums.before + sums.after).is_finite() {
         return sums;
     }
     let mut sums = Differences::default();
-    for (&u, &v) in u.iter().zip(v) {
-        let before = A::read(u).is_finite();
-        if before && B::read(v).is_finite() {
-            sums.add(&finite::<A, B>(&[u], &[v], tolerance));
+    for (u, v) in u.iter().zip(v) {
+        let before = A::read(*u).is_finite();
+        if before && B::read(*v).is_finite() {
+            sums.add(&finite(std::slice::from_ref(u), std::slice::from_ref(v)));
         } else {
             sums.non_finite += 1;
             sums.non_finite_before += u64::from(!before);
@@ -177,62 +189,52 @@ fn compare<A: Format, B: Format>(u: &[A::Bytes], v: &[B::Bytes], tolerance: f64)
     sums
 }
 
-#[inline(always)]
-fn finite<A: Format, B: Format>(u: &[A::Bytes], v: &[B::Bytes], tolerance: f64) -> Differences {
-    let mut sums = Lanes::default();
-    let ((u_whole, u_rest), (v_whole, v_rest)) = (u.as_chunks::<LANES>(), v.as_chunks::<LANES>());
-    for (u, v) in u_whole.iter().zip(v_whole) {
-        for l in 0..LANES {
-            sums.add(l, f64::from(A::read(u[l])), f64::from(B::read(v[l])), tolerance);
+struct Compare<'a, A: Format, B: Format> {
+    u: &'a [A::Bytes],
+    v: &'a [B::Bytes],
+    tolerance: f64,
+}
+
+impl<A: Format, B: Format> WithSimd for Compare<'_, A, B> {
+    type Output = Differences;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Differences {
+        let (mut u, mut v) = ([0.0; BLOCK], [0.0; BLOCK]);
+        let (zero, one) = (simd.splat_f64s(0.0), simd.splat_f64s(1.0));
+        let tolerance = simd.splat_f64s(self.tolerance);
+        let [mut before, mut after, mut squares, mut cross] = [zero; 4];
+        let [mut absolute, mut largest, mut changed] = [zero; 3];
+        for (a, b) in self.u.chunks(BLOCK).zip(self.v.chunks(BLOCK)) {
+            let whole = widen::<A>(&mut u, a);
+            widen::<B>(&mut v, b);
+            let (u, v) = (S::as_simd_f64s(&u[..whole]).0, S::as_simd_f64s(&v[..whole]).0);
+            for (&u, &v) in u.iter().zip(v) {
+                let d = simd.sub_f64s(u, v);
+                before = simd.mul_add_e_f64s(u, u, before);
+                after = simd.mul_add_e_f64s(v, v, after);
+                squares = simd.mul_add_e_f64s(d, d, squares);
+                cross = simd.mul_add_e_f64s(d, simd.add_f64s(u, v), cross);
+                let d = simd.abs_f64s(d);
+                absolute = simd.add_f64s(absolute, d);
+                largest = simd.max_f64s(largest, d);
+                let above = simd.greater_than_f64s(d, tolerance);
+                changed = simd.add_f64s(changed, simd.select_f64s(above, one, zero));
+            }
+        }
+        Differences {
+            entries: self.u.len() as u64,
+            non_finite: 0,
+            non_finite_before: 0,
+            before: simd.reduce_sum_f64s(before),
+            after: simd.reduce_sum_f64s(after),
+            squares: simd.reduce_sum_f64s(squares),
+            cross: simd.reduce_sum_f64s(cross),
+            absolute: simd.reduce_sum_f64s(absolute),
+            largest: simd.reduce_max_f64s(largest),
+            changed: simd.reduce_sum_f64s(changed) as u64,
         }
     }
-    for (l, (&u, &v)) in u_rest.iter().zip(v_rest).enumerate() {
-        sums.add(l, f64::from(A::read(u)), f64::from(B::read(v)), tolerance);
-    }
-    Differences {
-        entries: u.len() as u64,
-        non_finite: 0,
-        non_finite_before: 0,
-        before: total(sums.before),
-        after: total(sums.after),
-        squares: total(sums.squares),
-        cross: total(sums.cross),
-        absolute: total(sums.absolute),
-        largest: sums.largest.into_iter().fold(0.0, f64::max),
-        changed: total(sums.changed) as u64,
-    }
-}
-
-/// The sums of [`Differences`] while they run.
-#[derive(Default)]
-struct Lanes {
-    before: [f64; LANES],
-    after: [f64; LANES],
-    squares: [f64; LANES],
-    cross: [f64; LANES],
-    absolute: [f64; LANES],
-    largest: [f64; LANES],
-    changed: [f64; LANES],
-}
-
-impl Lanes {
-    #[inline(always)]
-    fn add(&mut self, l: usize, u: f64, v: f64, tolerance: f64) {
-        let d = u - v;
-        self.before[l] = u.mul_add(u, self.before[l]);
-        self.after[l] = v.mul_add(v, self.after[l]);
-        self.squares[l] = d.mul_add(d, self.squares[l]);
-        self.cross[l] = d.mul_add(u + v, self.cross[l]);
-        let d = d.abs();
-        self.absolute[l] += d;
-        self.largest[l] = if d > self.largest[l] { d } else { self.largest[l] };
-        self.changed[l] += if d > tolerance { 1.0 } else { 0.0 };
-    }
-}
-
-#[inline(always)]
-fn total(lanes: [f64; LANES]) -> f64 {
-    (lanes[0] + lanes[2]) + (lanes[1] + lanes[3])
 }
 
 /// Sums over two difference vectors p = v₁ − u and q = v₂ − u, where all three are finite.
@@ -260,63 +262,55 @@ impl Pair {
 
 /// Compares how `v1` and `v2` differ from `u`; all 32-bit floats and equally many.
 pub fn pair(u: &[[u8; 4]], v1: &[[u8; 4]], v2: &[[u8; 4]]) -> Pair {
-    let sums = dispatch(
-        #[inline(always)]
-        || finite_pair(u, v1, v2),
-    );
+    let finite = |u, v1, v2| Arch::new().dispatch(ComparePair { u, v1, v2 });
+    let sums = finite(u, v1, v2);
     if (sums.first + sums.second).is_finite() {
         return sums;
     }
     let mut sums = Pair::default();
-    for ((&u, &v1), &v2) in u.iter().zip(v1).zip(v2) {
-        if [u, v1, v2].into_iter().all(|bytes| Single::read(bytes).is_finite()) {
-            sums.add(&finite_pair(&[u], &[v1], &[v2]));
+    for i in 0..u.len() {
+        if [u[i], v1[i], v2[i]].into_iter().all(|bytes| Single::read(bytes).is_finite()) {
+            sums.add(&finite(&u[i..=i], &v1[i..=i], &v2[i..=i]));
         }
     }
     sums
 }
 
-#[inline(always)]
-fn finite_pair(u: &[[u8; 4]], v1: &[[u8; 4]], v2: &[[u8; 4]]) -> Pair {
-    let mut sums = PairLanes::default();
-    let (u, u_rest) = u.as_chunks::<LANES>();
-    let (v1, v1_rest) = v1.as_chunks::<LANES>();
-    let (v2, v2_rest) = v2.as_chunks::<LANES>();
-    for ((u, v1), v2) in u.iter().zip(v1).zip(v2) {
-        for l in 0..LANES {
-            sums.add(l, u[l], v1[l], v2[l]);
-        }
-    }
-    for (l, ((&u, &v1), &v2)) in u_rest.iter().zip(v1_rest).zip(v2_rest).enumerate() {
-        sums.add(l, u, v1, v2);
-    }
-    Pair {
-        first: total(sums.first),
-        second: total(sums.second),
-        squares: total(sums.squares),
-        cross: total(sums.cross),
-    }
+struct ComparePair<'a> {
+    u: &'a [[u8; 4]],
+    v1: &'a [[u8; 4]],
+    v2: &'a [[u8; 4]],
 }
 
-/// The sums of [`Pair`] while they run.
-#[derive(Default)]
-struct PairLanes {
-    first: [f64; LANES],
-    second: [f64; LANES],
-    squares: [f64; LANES],
-    cross: [f64; LANES],
-}
+impl WithSimd for ComparePair<'_> {
+    type Output = Pair;
 
-impl PairLanes {
     #[inline(always)]
-    fn add(&mut self, l: usize, u: [u8; 4], v1: [u8; 4], v2: [u8; 4]) {
-        let (u, v1) = (f64::from(Single::read(u)), f64::from(Single::read(v1)));
-        let v2 = f64::from(Single::read(v2));
-        let (p, q, d) = (v1 - u, v2 - u, v1 - v2);
-        self.first[l] = p.mul_add(p, self.first[l]);
-        self.second[l] = q.mul_add(q, self.second[l]);
-        self.squares[l] = d.mul_add(d, self.squares[l]);
-        self.cross[l] = d.mul_add(p + q, self.cross[l]);
+    fn with_simd<S: Simd>(self, simd: S) -> Pair {
+        let mut blocks = [[0.0; BLOCK]; 3];
+        let [mut first, mut second, mut squares, mut cross] = [simd.splat_f64s(0.0); 4];
+        let chunks = self.u.chunks(BLOCK).zip(self.v1.chunks(BLOCK)).zip(self.v2.chunks(BLOCK));
+        for ((a, b), c) in chunks {
+            let [u, v1, v2] = &mut blocks;
+            let whole = widen::<Single>(u, a);
+            widen::<Single>(v1, b);
+            widen::<Single>(v2, c);
+            let (v1, v2) = (S::as_simd_f64s(&v1[..whole]).0, S::as_simd_f64s(&v2[..whole]).0);
+            for ((&u, &v1), &v2) in S::as_simd_f64s(&u[..whole]).0.iter().zip(v1).zip(v2) {
+                let (p, q) = (simd.sub_f64s(v1, u), simd.sub_f64s(v2, u));
+                let d = simd.sub_f64s(v1, v2);
+                first = simd.mul_add_e_f64s(p, p, first);
+                second = simd.mul_add_e_f64s(q, q, second);
+                squares = simd.mul_add_e_f64s(d, d, squares);
+                cross = simd.mul_add_e_f64s(d, simd.add_f64s(p, q), cross);
+            }
+        }
+        Pair {
+            first: simd.reduce_sum_f64s(first),
+            second: simd.reduce_sum_f64s(second),
+            squares: simd.reduce_sum_f64s(squares),
+            cross: simd.reduce_sum_f64s(cross),
+        }
     }
 }
 
@@ -342,7 +336,7 @@ mod tests {
 
     #[test]
     fn whole_numbers_give_exact_sums_at_any_length() {
-        for len in [0, 1, 3, 4, 5, 8, 61] {
+        for len in [0, 1, 3, 4, 5, 8, 61, 511, 512, 513, 1030] {
             let u: Vec<f32> = (0..len).map(|i| (i % 7) as f32 - 3.0).collect();
             let v: Vec<f32> = (0..len).map(|i| (i % 5) as f32 - 1.0).collect();
             let sum = |f: fn(f64, f64) -> f64| -> f64 {
