@@ -46,14 +46,14 @@ fn shade(value: f64, (least, most): (f64, f64)) -> (RGBColor, RGBColor) {
         (f64::from(light) + share * (f64::from(dark) - f64::from(light))).round() as u8
     };
     let fill = RGBColor(mix(232, 8), mix(241, 48), mix(250, 107));
-    (fill, if share > 0.5 { WHITE } else { INK })
+    (fill, if share > 0.57 { WHITE } else { INK })
 }
 
 /// Layers downwards, kinds across; each cell with its value.
 pub(super) fn heat_map(model: &ModelReport, distance: Distance) -> String {
     const LEFT: i32 = 130;
     const TOP: i32 = 26;
-    const CELL: (i32, i32) = (100, 24);
+    const CELL: (i32, i32) = (104, 26);
     let kinds: Vec<&str> = model.kinds.iter().map(|k| k.name.as_str()).collect();
     let layers: Vec<&str> = model.layers.iter().map(|l| l.name.as_str()).collect();
     let values = || model.cells.iter().filter_map(|c| distance.of(&c.group.figures));
@@ -67,13 +67,13 @@ pub(super) fn heat_map(model: &ModelReport, distance: Distance) -> String {
         let centre = Pos::new(HPos::Center, VPos::Center);
         for (k, kind) in kinds.iter().enumerate() {
             let x = LEFT + CELL.0 * k as i32 + CELL.0 / 2;
-            area.draw(&Text::new(kind.to_string(), (x, TOP / 2), text(12, &INK, centre)))?;
+            area.draw(&Text::new(kind.to_string(), (x, TOP / 2), text(13, &INK, centre)))?;
         }
         for (l, layer) in layers.iter().enumerate() {
             let y = TOP + CELL.1 * l as i32;
             let at = Pos::new(HPos::Right, VPos::Center);
             let name = named(layer);
-            let label = text(12, &INK, at);
+            let label = text(13, &INK, at);
             area.draw(&Text::new(name, (LEFT - 8, y + CELL.1 / 2), label))?;
             for (k, kind) in kinds.iter().enumerate() {
                 let cell = model.cells.iter().find(|c| c.layer == *layer && c.kind == *kind);
@@ -84,7 +84,7 @@ pub(super) fn heat_map(model: &ModelReport, distance: Distance) -> String {
                 let corners = [(x + 1, y + 1), (x + CELL.0 - 1, y + CELL.1 - 1)];
                 area.draw(&Rectangle::new(corners, fill.filled()))?;
                 let at = (x + CELL.0 / 2, y + CELL.1 / 2);
-                area.draw(&Text::new(shown(distance, value), at, text(12, &ink, centre)))?;
+                area.draw(&Text::new(shown(distance, value), at, text(13, &ink, centre)))?;
             }
         }
         Ok(())
@@ -111,7 +111,7 @@ pub(super) fn ranking(model: &ModelReport, distance: Distance) -> String {
     svg((width as u32, (bar * rows.len() as i32 + 4) as u32), |area| {
         for (i, (name, group)) in rows.iter().enumerate() {
             let y = 2 + bar * i as i32;
-            let label = |at| (FONT, 12).into_font().color(&INK).pos(at);
+            let label = |at| (FONT, 13).into_font().color(&INK).pos(at);
             let to_left = label(Pos::new(HPos::Right, VPos::Center));
             area.draw(&Text::new(name.clone(), (left - 8, y + bar / 2), to_left))?;
             let share = if most > 0.0 { of(group) / most } else { 0.0 };
@@ -170,7 +170,7 @@ pub(super) fn distribution(model: &ModelReport, distance: Distance) -> String {
             })
             .x_desc(format!("{} of a tensor, logarithmic", distance.name()))
             .y_desc("tensors")
-            .label_style((FONT, 12).into_font().color(&INK))
+            .label_style((FONT, 13).into_font().color(&INK))
             .axis_style(INK)
             .draw()?;
         let wide = (high - low) / BINS as f64;
@@ -190,7 +190,7 @@ pub(super) fn distribution(model: &ModelReport, distance: Distance) -> String {
             .position(SeriesLabelPosition::UpperLeft)
             .background_style(WHITE)
             .border_style(FAINT)
-            .label_font((FONT, 12).into_font().color(&INK))
+            .label_font((FONT, 13).into_font().color(&INK))
             .draw()?;
         Ok(())
     })

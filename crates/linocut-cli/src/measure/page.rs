@@ -11,12 +11,12 @@ const MOST_BYTES: usize = 1_900_000;
 
 const STYLE: &str = "\
 :root{color-scheme:light}\
-body{font:15px/1.5 system-ui,sans-serif;color:#1f2937;background:#fff;max-width:72rem;margin:2rem auto;padding:0 1.5rem}\
+body{font:15px/1.5 system-ui,sans-serif;color:#1f2937;background:#fff;max-width:78rem;margin:2rem auto;padding:0 1.5rem}\
 h1{font-size:1.6rem;margin:0 0 .3rem}h2{font-size:1.3rem;margin:2.5rem 0 .5rem;border-top:1px solid #e5e7eb;padding-top:1.5rem}\
 h3{font-size:1rem;margin:1.5rem 0 .3rem}p{margin:.3rem 0;max-width:50rem}\
 figure{margin:.5rem 0;overflow-x:auto}svg{display:block}\
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;margin:.5rem 0;display:block;overflow-x:auto}\
-th,td{padding:.2rem .7rem;text-align:right;border-bottom:1px solid #e5e7eb;white-space:nowrap}\
+table{font-size:13px}th,td{padding:.2rem .55rem;text-align:right;border-bottom:1px solid #e5e7eb;white-space:nowrap}\
 th:first-child,td:first-child{text-align:left;padding-left:0}thead th{border-bottom:2px solid #9ca3af}\
 tr.random td,tr.random th{color:#b91c1c}th{font-weight:600}tbody th{font-weight:400}\
 .warning{background:#fef3c7;border-left:4px solid #b45309;padding:.5rem .8rem}\
@@ -213,7 +213,7 @@ fn table(name: &str, rows: &[(String, &Group)]) -> String {
         text += "<tr class=\"random\"><th scope=\"row\">random</th>";
         for distance in Distance::ALL {
             let fixed = !matches!(distance, Distance::L1 | Distance::L2 | Distance::MaxAbs);
-            let value = if fixed { shown(distance, distance.of(&baseline)) } else { "→".into() };
+            let value = if fixed { shown(distance, distance.of(&baseline)) } else { String::new() };
             let _ = write!(text, "<td>{value}</td>");
         }
         text += "<td>100%</td></tr>\n";

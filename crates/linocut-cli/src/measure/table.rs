@@ -51,10 +51,10 @@ fn one(report: &Report, model: &ModelReport, by: Distance, tensors: usize) -> St
         lines.extend(rows.iter().map(|(name, group)| line(name, group, by, largest, model)));
         lines
     };
-    let mut lines = table("", vec![("all".into(), &model.all)], 1);
-    if let Some(baseline) = model.all.baseline {
-        lines.push(random(&baseline, by, model));
-    }
+    // In all, drawn to the scale of the baseline.
+    let scale = model.all.baseline.and_then(|baseline| by.of(&baseline)).unwrap_or(0.0);
+    let mut lines = vec![header("", by, model), line("all", &model.all, by, scale, model)];
+    lines.extend(model.all.baseline.map(|baseline| random(&baseline, by, model)));
     text += &aligned(&lines);
     text.push('\n');
     text += &aligned(&table("layer", named(&model.layers), usize::MAX));
@@ -119,7 +119,7 @@ fn line(name: &str, group: &Group, by: Distance, largest: f64, model: &ModelRepo
 
 /// What two random initialisations would give.
 fn random(baseline: &Figures, by: Distance, model: &ModelReport) -> Vec<String> {
-    let mut row = vec!["random".to_string(), value(by, baseline), " ".repeat(BAR)];
+    let mut row = vec!["random".to_string(), value(by, baseline), bar(1.0, 1.0)];
     row.extend(Distance::ALL.into_iter().filter(|d| *d != by).map(|d| value(d, baseline)));
     row.extend(["100%".into(), baseline.entries.to_string()]);
     if model.format == "cut" {
@@ -131,7 +131,7 @@ fn random(baseline: &Figures, by: Distance, model: &ModelReport) -> Vec<String> 
 /// `value` of `largest`, to an eighth of a character.
 fn bar(value: f64, largest: f64) -> String {
     let share = if largest > 0.0 { value / largest } else { 0.0 };
-    let eighths = (share * (8 * BAR) as f64).round() as usize;
+    let eighths = (share.min(1.0) * (8 * BAR) as f64).round() as usize;
     let mut text = "█".repeat(eighths / 8);
     if eighths % 8 > 0 {
         text.push(['▏', '▎', '▍', '▌', '▋', '▊', '▉'][eighths % 8 - 1]);
