@@ -3,6 +3,7 @@
 use crate::eval::EvalArgs;
 use crate::export::ExportArgs;
 use crate::inspect::InspectArgs;
+use crate::measure::MeasureArgs;
 use crate::pack::PackArgs;
 use crate::plan::PlanArgs;
 use crate::predict::PredictArgs;
@@ -29,6 +30,7 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     Verify(VerifyArgs),
     Export(ExportArgs),
+    Measure(Box<MeasureArgs>),
     Pack(PackArgs),
     Plan(PlanArgs),
 }

@@ -11,22 +11,12 @@ const MOST_THREADS: usize = 1024;
 impl BaseArgs {
     /// Sets the threads and opens the base.
     pub(crate) fn open(&self, pooling: Option<Pooling>) -> Result<Base> {
-        if let Some(threads) = self.threads {
-            if !(1..=MOST_THREADS).contains(&threads) {
-                let message = format!("--threads is {threads}, expected 1 to {MOST_THREADS}");
-                return Err(Error::new(ErrorKind::Config, message));
-            }
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
-            pool.build_global().map_err(|e| {
-                let message = format!("cannot start {threads} threads: {e}");
-                Error::new(ErrorKind::Config, message).with_source(e)
-            })?;
-        }
+        start_threads(self.threads)?;
         Base::open(&self.folder()?, pooling)
     }
 
     /// The folder itself, or that of the hub's copy.
-    fn folder(&self) -> Result<PathBuf> {
+    pub(crate) fn folder(&self) -> Result<PathBuf> {
         let path = Path::new(&self.base);
         if path.is_dir() {
             return Ok(path.to_path_buf());
@@ -52,6 +42,20 @@ impl BaseArgs {
         )
         .with_hint(EXPECTED))
     }
+}
+
+/// Sets how many threads compute; all cores without a number.
+pub(crate) fn start_threads(threads: Option<usize>) -> Result<()> {
+    let Some(threads) = threads else { return Ok(()) };
+    if !(1..=MOST_THREADS).contains(&threads) {
+        let message = format!("--threads is {threads}, expected 1 to {MOST_THREADS}");
+        return Err(Error::new(ErrorKind::Config, message));
+    }
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+    pool.build_global().map_err(|e| {
+        let message = format!("cannot start {threads} threads: {e}");
+        Error::new(ErrorKind::Config, message).with_source(e)
+    })
 }
 
 const EXPECTED: &str = "expected a Hugging Face folder with config.json, model.safetensors and \

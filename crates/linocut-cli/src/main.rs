@@ -8,6 +8,7 @@ mod export;
 mod hub;
 mod inspect;
 mod interrupt;
+mod measure;
 mod model;
 mod output;
 mod pack;
@@ -50,6 +51,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Inspect(args) => inspect::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Export(args) => export::run(args),
+        Command::Measure(args) => measure::run(*args),
         Command::Pack(args) => pack::run(args),
         Command::Plan(args) => plan::run(args),
     }

@@ -4,6 +4,22 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use linocut::tune::Event;
 use std::time::{Duration, Instant};
 
+/// A bar on standard error, hidden if `quiet`.
+pub(crate) fn plain(quiet: bool, template: &str) -> ProgressBar {
+    let bar = match quiet {
+        true => ProgressBar::hidden(),
+        false => ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(5)),
+    };
+    bar.set_style(style(template));
+    bar
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("█▉▊▋▌▍▎▏ ")
+}
+
 /// Shows a run's events.
 pub(crate) struct Progress {
     bar: ProgressBar,
@@ -40,10 +56,7 @@ impl Progress {
     }
 
     fn begin(&mut self, template: &str, at: usize, of: usize) {
-        let style = ProgressStyle::with_template(template)
-            .unwrap_or_else(|_| ProgressStyle::default_bar())
-            .progress_chars("█▉▊▋▌▍▎▏ ");
-        self.bar.set_style(style);
+        self.bar.set_style(style(template));
         self.bar.set_length(of as u64);
         self.bar.reset();
         self.bar.set_position(at as u64);

@@ -81,6 +81,7 @@ fn cut(base: &Base, number: u64, pooling: Pooling, lowest: usize) -> Cut {
         metric: Metric::Accuracy,
         metrics: BTreeMap::new(),
         tensors: BTreeMap::new(),
+        source: None,
     };
     Cut::new(card, head, edits, vec![]).expect("a sound cut")
 }

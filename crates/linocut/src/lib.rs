@@ -6,6 +6,7 @@
 
 pub mod bank;
 pub mod checkpoint;
+pub mod closeness;
 pub mod cut;
 pub mod data;
 mod error;

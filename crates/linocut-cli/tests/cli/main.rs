@@ -8,6 +8,7 @@
 mod export;
 mod hub;
 mod inspect;
+mod measure;
 mod mistakes;
 mod pack;
 mod place;

@@ -5,6 +5,7 @@
 
 pub mod adamw;
 pub mod attention;
+pub mod difference;
 pub mod gelu;
 pub mod gemm;
 pub mod layernorm;

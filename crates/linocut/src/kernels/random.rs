@@ -11,6 +11,8 @@ pub enum Purpose {
     Dropout = 2,
     /// Initial values of a head.
     Head = 3,
+    /// Random baselines of `measure`; `step` numbers the chunk, `tensor` the tensor and the draw.
+    Baseline = 4,
 }
 
 /// The SplitMix64 output function (Steele, Lea & Flood 2014).

@@ -108,6 +108,7 @@ pub(super) fn cut(
         metric: Metric::Accuracy,
         metrics: BTreeMap::new(),
         tensors: BTreeMap::new(),
+        source: None,
     };
     Cut::new(card, head, edits, vec![]).unwrap()
 }

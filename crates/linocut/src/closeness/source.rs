@@ -1,0 +1,154 @@
+//! What is measured: a checkpoint of any architecture, or a cut.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use safetensors::Dtype;
+
+use crate::checkpoint::{Checkpoint, StoredTensor, StoredTensors};
+use crate::cut::{Cut, Edit, TensorEdit};
+use crate::kernels::difference::Entries;
+use crate::{Error, ErrorKind, Result};
+
+/// A model to compare with a base.
+pub struct Model {
+    pub(super) name: String,
+    pub(super) path: PathBuf,
+    pub(super) content: Content,
+}
+
+pub(super) enum Content {
+    Checkpoint(StoredTensors),
+    Cut(Box<Cut>),
+}
+
+impl Model {
+    /// Opens a model folder, a safetensors file, or, where the name ends in `.cut`, a cut.
+    ///
+    /// # Errors
+    /// A missing or malformed file.
+    pub fn open(path: &Path) -> Result<Self> {
+        let content = match path.extension().is_some_and(|e| e == "cut") && !path.is_dir() {
+            true => Content::Cut(Box::new(Cut::read(path)?)),
+            false => Content::Checkpoint(StoredTensors::open(path)?),
+        };
+        let absolute = std::path::absolute(path).ok();
+        let last = absolute.as_deref().and_then(Path::file_name).unwrap_or(path.as_os_str());
+        let name = last.to_string_lossy().into_owned();
+        Ok(Self { name, path: path.to_path_buf(), content })
+    }
+
+    /// Its name for people: the last part of its path.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it is a cut.
+    pub fn is_cut(&self) -> bool {
+        matches!(self.content, Content::Cut(_))
+    }
+
+    /// Checks that a cut was made for the base in this folder.
+    pub(super) fn check_base(&self, base: &Path) -> Result<()> {
+        let Content::Cut(cut) = &self.content else { return Ok(()) };
+        let base = Checkpoint::open(base)?;
+        cut.check_base(&base.name(), &base.fingerprint().to_string())
+    }
+}
+
+/// One tensor of a tuned model, as it differs from the base's.
+pub(super) enum Tuned<'a> {
+    /// Entries of its own.
+    Stored(Entries<'a>),
+    /// The base's.
+    Same,
+    /// The base's, but for +0.0 at these positions, which increase.
+    Zeroed(&'a [u32]),
+    /// 32-bit floats.
+    Replaced(Cow<'a, [f32]>),
+}
+
+impl<'a> Tuned<'a> {
+    /// What `edit` makes of the tensor whose entries are `base`.
+    ///
+    /// # Errors
+    /// If it does not give finite values on them.
+    pub(super) fn of_edit(edit: Option<&'a TensorEdit>, base: Entries<'_>) -> Result<Self> {
+        let Some(edit) = edit else { return Ok(Tuned::Same) };
+        match &edit.edit {
+            Edit::Zeros(zeros) => Ok(Tuned::Zeroed(zeros.positions())),
+            Edit::Replace { values, .. } => Ok(Tuned::Replaced(values.into())),
+            Edit::Delta(_) | Edit::Sparse(_) | Edit::Sign(_) => {
+                let mut bytes = Vec::new();
+                base.widen(&mut bytes);
+                let mut values: Vec<f32> = bytes.into_iter().map(f32::from_le_bytes).collect();
+                let (positions, changed) = edit.change(&values)?;
+                match positions {
+                    Some(positions) => {
+                        positions.iter().zip(changed).for_each(|(&p, v)| values[p as usize] = v);
+                    }
+                    None => values = changed,
+                }
+                Ok(Tuned::Replaced(values.into()))
+            }
+        }
+    }
+
+    /// The entries in `range`; `base` are the base's there, and `scratch` holds what has to be
+    /// made.
+    pub(super) fn entries<'s>(
+        &'s self,
+        range: Range<usize>,
+        base: Entries<'s>,
+        scratch: &'s mut Vec<[u8; 4]>,
+    ) -> Entries<'s> {
+        scratch.clear();
+        match self {
+            Tuned::Stored(entries) => entries.slice(range),
+            Tuned::Same => base,
+            Tuned::Zeroed(positions) => {
+                let place = |at: usize| positions.partition_point(|&p| (p as usize) < at);
+                let here = &positions[place(range.start)..place(range.end)];
+                if here.is_empty() {
+                    return base;
+                }
+                base.widen(scratch);
+                here.iter().for_each(|&p| scratch[p as usize - range.start] = [0; 4]);
+                Entries::F32(scratch)
+            }
+            Tuned::Replaced(values) => {
+                scratch.extend(values[range].iter().map(|v| v.to_le_bytes()));
+                Entries::F32(scratch)
+            }
+        }
+    }
+}
+
+/// A stored tensor's entries; none for whole numbers and truth values, which are no weights.
+///
+/// # Errors
+/// Any other element type than F32, F16 and BF16.
+pub(super) fn entries<'a>(
+    path: &Path,
+    files: &'a StoredTensors,
+    tensor: &StoredTensor,
+) -> Result<Option<Entries<'a>>> {
+    let bytes = files.bytes(tensor);
+    match tensor.dtype {
+        Dtype::F32 => Ok(Some(Entries::F32(bytes.as_chunks().0))),
+        Dtype::F16 => Ok(Some(Entries::F16(bytes.as_chunks().0))),
+        Dtype::BF16 => Ok(Some(Entries::Bf16(bytes.as_chunks().0))),
+        Dtype::BOOL | Dtype::U8 | Dtype::I8 | Dtype::U16 | Dtype::I16 => Ok(None),
+        Dtype::U32 | Dtype::I32 | Dtype::U64 | Dtype::I64 => Ok(None),
+        other => Err(Error::new(
+            ErrorKind::Base,
+            format!(
+                "{}: tensor {} is of type {other}, expected F32, F16 or BF16",
+                path.display(),
+                tensor.name
+            ),
+        )
+        .with_hint("convert the model to one of these first")),
+    }
+}
