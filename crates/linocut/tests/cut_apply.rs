@@ -178,16 +178,20 @@ fn differences_give_what_they_say_and_come_off_again() {
 fn an_edit_that_gives_no_numbers_leaves_everything_as_it_was() {
     let sparse = Sparse::new(8, vec![3], StoreType::F32, vec![f32::MAX]).unwrap();
     let sign = Sign::nearest(&[f32::MAX / 2.0; 8], 8, vec![0]).unwrap();
-    // Exact differences of one base give anything on another.
+    // From 0 to the largest number; one step up from 0 it leads to infinity.
     let (small, large) = (vec![0.0f32; 8], vec![f32::MAX; 8]);
     let delta = Delta::between(&small, &large, 8, StoreType::F32).unwrap();
-    for edit in [Edit::Sparse(sparse), Edit::Sign(sign), Edit::Delta(delta)] {
+    for (edit, base) in [
+        (Edit::Sparse(sparse), f32::MAX),
+        (Edit::Sign(sign), f32::MAX),
+        (Edit::Delta(delta), f32::from_bits(1)),
+    ] {
         let edits = BTreeMap::from([
             (samples::BIAS.into(), TensorEdit { shape: vec![8], edit }),
             (samples::QUERY.into(), samples::zeros_edit(vec![8, 8], vec![0, 1, 2])),
         ]);
         let mut weights = samples::weights();
-        weights.tensor_mut(samples::BIAS).unwrap().fill(f32::MAX);
+        weights.tensor_mut(samples::BIAS).unwrap().fill(base);
         let before = bits(&weights);
         let error = cut_with(edits).apply(&mut weights).unwrap_err().to_string();
         assert!(error.contains("not finite"), "{error}");
