@@ -154,6 +154,8 @@ fn as_json() {
      "file": #,
      "zeros": #,
      "replaced": #,
+     "differences": #,
+     "others": #,
      "head": #,
      "probes": #,
      "card": #,

@@ -386,7 +386,7 @@ fn help() {
         assert!(shown.stdout.contains(&format!("linocut {command} ")), "{shown}");
         assert!(shown.stdout.contains("Example") && shown.stderr.is_empty(), "{shown}");
     }
-    assert_snapshot!(place.run("--help"), @"
+    assert_snapshot!(place.run("--help"), @r#"
     exit 0
     --- stdout
     One pretrained language model, a thousand tasks: each stored as a small cut of the shared base
@@ -400,11 +400,13 @@ fn help() {
       inspect  Say what a cut is, what it was trained for and where its bytes go. Needs no base
       verify   Check that cuts are whole, belong to the base, and give the logits they were stored with
       export   Write base and cut together as a Hugging Face model folder
+      measure  Measure how far fine-tuned models lie from their base, layer by layer
+      pack     Store an existing fine-tuned model as a cut of its base. Needs no training
       plan     Say how a folder of cuts would be served from one base, and what each costs
       help     Print this message or the help of the given subcommand(s)
 
     Options:
       -h, --help     Print help
       -V, --version  Print version
-    ");
+    "#);
 }

@@ -82,8 +82,15 @@ fn without_loss_and_used_as_any_cut() {
     let shown = place.run(
         "pack --base base --tuned tuned --out packed.cut --verify --data topics/dev.tsv --quiet",
     );
-    assert_snapshot!(shown.rough(), @"");
     assert_comes_back(&place, &shown);
+    assert_snapshot!(shown.rough(), @r#"
+    exit 0
+    --- stdout
+    packed.cut: # KB, #% of the model's # KB
+    of # tensors: # delta, # identical
+    verified: exported, all # tensors equal bit for bit, labels too
+    accuracy # before, # after
+    "#);
     // Scored as the cut that the model came from, to the last digit.
     let score = |cut: &str| {
         let shown = place.run(&format!("eval {cut} --base base --data topics/dev.tsv --json"));
@@ -94,7 +101,11 @@ fn without_loss_and_used_as_any_cut() {
         place.run(&format!("predict {cut} --base base --in topics/dev.tsv --json --logits")).stdout
     };
     assert_eq!(labels("packed.cut"), labels("full.cut"));
-    assert_snapshot!(place.run("verify packed.cut --base base"), @"");
+    assert_snapshot!(place.run("verify packed.cut --base base"), @r#"
+    exit 0
+    --- stdout
+    ok      packed.cut: topics, 4 probes equal, base restored
+    "#);
     let inspected = place.run("inspect packed.cut").stdout;
     assert!(inspected.contains("word_embeddings.weight  99 × 36  delta"), "{inspected}");
     assert!(inspected.contains("method     pack, fidelity lossless"), "{inspected}");
@@ -173,7 +184,12 @@ fn to_a_budget() {
     }
     assert!(errors.is_sorted_by(|a, b| a > b), "{errors:?}");
     let shown = place.run("pack --base base --tuned tuned --out c.cut --budget 3KB --quiet");
-    assert_snapshot!(shown.rough(), @"");
+    assert_snapshot!(shown.rough(), @r#"
+    exit 2
+    --- stderr
+    error: a budget of # bytes, expected at least #: the head takes #, card, probes and container #
+    hint: the head stays as it is; the least is --budget #
+    "#);
     assert!(!place.names().contains(&"c.cut".to_string()));
 }
 
@@ -195,7 +211,12 @@ fn what_cannot_be_packed() {
         bytes[..4].copy_from_slice(&f32::NAN.to_le_bytes());
         bytes[8..12].copy_from_slice(&f32::INFINITY.to_le_bytes());
     });
-    assert_snapshot!(pack("base"), @"");
+    assert_snapshot!(pack("base"), @r#"
+    exit 1
+    --- stderr
+    error: tuned: 2 values are not finite (NaN or infinite): 2 in encoder.layer.1.attention.self.query.weight
+    hint: the training diverged, or the file is damaged; such a model labels nothing
+    "#);
     restore();
 
     change(&place, |all| {
@@ -206,27 +227,77 @@ fn what_cannot_be_packed() {
             }
         }
     });
-    assert_snapshot!(pack("base").rough(), @"");
+    assert_snapshot!(pack("base").rough(), @r#"
+    exit 1
+    --- stderr
+    error: tuned was not fine-tuned from base: its matrices differ from the base's by #% of what unrelated models (random initialisations) differ by
+    hint: give the base that the model was fine-tuned from: --base
+    "#);
     restore();
 
     change(&place, |all| all.retain(|t| !t.0.starts_with("classifier")));
-    assert_snapshot!(pack("base"), @"");
+    assert_snapshot!(pack("base"), @r#"
+    exit 1
+    --- stderr
+    error: tuned has no head: expected classifier.weight and classifier.bias, found beside the encoder: none
+    hint: only models fine-tuned as BertForSequenceClassification can be packed
+    "#);
     change(&place, |all| all.clear());
-    assert_snapshot!(pack("base"), @"");
+    assert_snapshot!(pack("base"), @r#"
+    exit 1
+    --- stderr
+    error: tuned has no head: expected classifier.weight and classifier.bias, found beside the encoder: none
+    hint: only models fine-tuned as BertForSequenceClassification can be packed
+    "#);
     place.write("tuned/model.safetensors", &original[..original.len() - 7]);
-    assert_snapshot!(pack("base").rough(), @"");
+    assert_snapshot!(pack("base").rough(), @r#"
+    exit 1
+    --- stderr
+    error: tuned/model.safetensors (# bytes) is not a whole safetensors file: incomplete metadata, file not fully covered
+    hint: the file is damaged or its download was cut short; download it again
+    "#);
     restore();
 
     place.edit("tuned/config.json", "\"num_attention_heads\": 3", "\"num_attention_heads\": 6");
-    assert_snapshot!(pack("base"), @"");
+    assert_snapshot!(pack("base"), @r#"
+    exit 1
+    --- stderr
+    error: tuned is no fine-tuned base: num_attention_heads is 3 in the base, 6 in the model
+    hint: give the base that the model was fine-tuned from: --base
+    "#);
     place.edit("tuned/config.json", "\"num_attention_heads\": 6", "\"num_attention_heads\": 3");
     place.edit("tuned/config.json", "\"vocab_size\": 99", "\"vocab_size\": 98");
     place.edit("tuned/config.json", "\"1\": \"travel\",", "");
-    assert_snapshot!(pack("base"), @"");
+    assert_snapshot!(pack("base"), @r#"
+    exit 1
+    --- stderr
+    error: tuned: id2label has 2 labels, expected one for each of the head's outputs, 0 to 2
+    "#);
     place.edit("tuned/config.json", "\"0\": \"food\",", "\"0\": \"food\", \"1\": \"travel\",");
-    assert_snapshot!(pack("base"), @"");
+    assert_snapshot!(pack("base"), @r#"
+    exit 1
+    --- stderr
+    error: tuned is no fine-tuned base: vocab_size is 99 in the base, 98 in the model
+    hint: give the base that the model was fine-tuned from: --base
+    "#);
     place.edit("tuned/config.json", "\"model_type\": \"bert\"", "\"model_type\": \"roberta\"");
-    assert_snapshot!(pack("base"), @"");
-    assert_snapshot!(place.run("pack --base base --tuned nowhere --out p.cut"), @"");
-    assert_snapshot!(place.run("pack --base base --tuned tuned --out p.cut --budget 2XB"), @"");
+    assert_snapshot!(pack("base"), @r#"
+    exit 1
+    --- stderr
+    error: tuned: expected an encoder of model_type "bert", found "roberta"
+    hint: supported: models fine-tuned as BertForSequenceClassification
+    "#);
+    assert_snapshot!(place.run("pack --base base --tuned nowhere --out p.cut"), @r#"
+    exit 1
+    --- stderr
+    error: nowhere is not a folder
+    hint: a fine-tuned model is a Hugging Face folder with config.json and model.safetensors
+    "#);
+    assert_snapshot!(place.run("pack --base base --tuned tuned --out p.cut --budget 2XB"), @r#"
+    exit 2
+    --- stderr
+    error: invalid value '2XB' for '--budget <SIZE>': "2XB" is no size: expected one such as 2MB, 500KB or 0.5%
+
+    For more information, try '--help'.
+    "#);
 }
