@@ -134,7 +134,7 @@ fn bar(value: f64, largest: f64) -> String {
     let share = if largest > 0.0 { value / largest } else { 0.0 };
     let eighths = (share.min(1.0) * (8 * BAR) as f64).round() as usize;
     let mut text = "█".repeat(eighths / 8);
-    if eighths % 8 > 0 {
+    if !eighths.is_multiple_of(8) {
         text.push(['▏', '▎', '▍', '▌', '▋', '▊', '▉'][eighths % 8 - 1]);
     }
     let pad = BAR.saturating_sub(text.chars().count());
