@@ -116,7 +116,10 @@ pub(crate) fn run(args: MeasureArgs) -> Result<()> {
         return print(include_str!("explain.txt"));
     };
     if let Some(path) = &args.report {
-        check_free(path, args.force)?;
+        check_free(path, args.force).map_err(|e| match path.symlink_metadata() {
+            Ok(_) => e.with_hint("give another --report, or --force to replace it"),
+            Err(_) => e,
+        })?;
     }
     base::start_threads(args.threads)?;
     let base = folder(base, &args)?;
@@ -185,7 +188,7 @@ fn warn(report: &Report) {
         if model.unrelated {
             eprintln!(
                 "warning: {} is as far from {} as a random initialisation (angular distance {}; \
-                 fine-tuning stays below 0.1): probably not the base it was tuned from",
+                 two random ones: 0.5): probably not the base it was tuned from",
                 model.path,
                 report.base,
                 table::number(figures.angular)
@@ -210,7 +213,8 @@ fn check_limits(report: &Report, limits: &[Limit]) -> Result<()> {
                 let figures = &tensor.group.figures;
                 let found = distance.of(figures);
                 if found.map_or(figures.l1 > 0.0, |found| found > *most) {
-                    let (distance, found) = (distance.name(), table::number(found));
+                    let found = found.map_or("undefined".into(), |x| table::number(Some(x)));
+                    let distance = distance.name();
                     let (path, name) = (&model.path, &tensor.name);
                     broken.push(format!("{path}: {name}: {distance} {found}, allowed {most}"));
                 }

@@ -25,6 +25,7 @@ pub(super) fn number(value: Option<f64>) -> String {
 pub(super) fn percent(share: f64) -> String {
     match share {
         0.0 => "0%".into(),
+        x if (0.9995..1.0).contains(&x) => ">99.9%".into(),
         x if x >= 0.9995 => format!("{:.0}%", 100.0 * x),
         x if x < 0.0001 => "<0.01%".into(),
         x if x < 0.1 => format!("{:.2}%", 100.0 * x),
