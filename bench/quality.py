@@ -65,19 +65,20 @@ def main():
 
 
 def table(runs):
-    print("| task | metric | method | score | trained numbers | zeros | bytes without head | bytes |")
-    print("|---|---|---|--:|--:|--:|--:|--:|")
+    print("| task | metric | method | epochs | score | trained numbers | zeros | bytes without head | bytes |")
+    print("|---|---|---|--:|--:|--:|--:|--:|--:|")
     groups = {}
     for run in runs:
-        groups.setdefault((run["task"], run["arm"] + run["extra"]), []).append(run)
+        groups.setdefault((run["task"], run["arm"], run["extra"]), []).append(run)
     mean = lambda runs, value: sum(map(value, runs)) / len(runs)
-    for (task, arm), runs in groups.items():
+    for (task, arm, _), runs in groups.items():
         score = 100 * mean(runs, lambda r: r["evaluation"]["value"])
         size, head = mean(runs, lambda r: r["bytes"]), mean(runs, lambda r: r["head_bytes"])
         zeros = f"{100 * mean(runs, lambda r: r['sparsity']):.2f}%" if runs[0]["sparsity"] else ""
         metric = runs[0]["evaluation"]["name"].replace("_", " ")
         trained = f"{runs[0]['trained_parameters']:,}"
-        print(f"| {task} | {metric} | {arm} | {score:.2f} | {trained} | {zeros} | {size - head:,.0f} | {size:,.0f} |")
+        epochs = runs[0]["training"]["epochs"]
+        print(f"| {task} | {metric} | {arm} | {epochs} | {score:.2f} | {trained} | {zeros} | {size - head:,.0f} | {size:,.0f} |")
 
 
 if __name__ == "__main__":
