@@ -139,7 +139,7 @@ fn a_mask_cut_only_zeroes_and_the_base_comes_back_bit_for_bit() {
 fn zeros_of(edit: &Edit) -> &[u32] {
     match edit {
         Edit::Zeros(zeros) => zeros.positions(),
-        Edit::Replace { .. } => &[],
+        _ => &[],
     }
 }
 
