@@ -194,7 +194,7 @@ impl StoreType {
     }
 
     /// Checks that `values` are what [`StoreType::round`] leaves: finite, and held exactly.
-    pub(super) fn check_rounded(self, name: &str, values: &[f32]) -> Result<()> {
+    pub(crate) fn check_rounded(self, name: &str, values: &[f32]) -> Result<()> {
         match values.iter().position(|&v| !(v.is_finite() && self.nearest(v) == v)) {
             Some(i) => Err(self.not_storable(name, i, values[i])),
             None => Ok(()),

@@ -78,6 +78,10 @@ fn exact(base: &[f32], tuned: Vec<f32>, columns: usize, store: StoreType) -> Res
     if pairs().all(|(b, t)| same((b, t)) || t.to_bits() == 0) {
         return Zeros::from_keep(pairs().map(same)).map(Edit::Zeros);
     }
+    // Values that a narrower format holds, as those of an exported bf16 cut, differ by less in it.
+    let holds = |store: &StoreType| store.check_rounded("", &tuned).is_ok();
+    let narrow = [StoreType::Bf16, StoreType::F16].into_iter().find(holds);
+    let store = narrow.unwrap_or(store);
     let delta = Delta::between(base, &tuned, columns, store)?;
     if delta.size() < tuned.len() * store.size() {
         return Ok(Edit::Delta(delta));
