@@ -88,3 +88,31 @@ fn exact(base: &[f32], tuned: Vec<f32>, columns: usize, store: StoreType) -> Res
     }
     Ok(Edit::Replace { store, values: tuned })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::random::normal;
+
+    #[test]
+    fn values_of_a_narrower_format_come_back_and_take_less() {
+        let base: Vec<f32> = (0..4096).map(|i| 0.05 * normal(1, i)).collect();
+        for narrow in [StoreType::Bf16, StoreType::F16] {
+            let wide: Vec<f32> =
+                (0..4096).map(|i| base[i as usize] + 1e-3 * normal(2, i)).collect();
+            let mut tuned = wide.clone();
+            narrow.round("tuned", &mut tuned).unwrap();
+            tuned[7] = -0.0;
+            let Edit::Delta(delta) = exact(&base, tuned.clone(), 64, StoreType::F32).unwrap()
+            else {
+                panic!()
+            };
+            assert_eq!(delta.store(), narrow);
+            let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&delta.values(&base).unwrap()), bits(&tuned));
+            assert!(
+                delta.size() < Delta::between(&base, &tuned, 64, StoreType::F32).unwrap().size()
+            );
+        }
+    }
+}
