@@ -5,6 +5,7 @@ use crate::export::ExportArgs;
 use crate::inspect::InspectArgs;
 use crate::plan::PlanArgs;
 use crate::predict::PredictArgs;
+use crate::serve::ServeArgs;
 use crate::verify::VerifyArgs;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use linocut::cut::StoreType;
@@ -29,6 +30,7 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     Export(ExportArgs),
     Plan(PlanArgs),
+    Serve(ServeArgs),
 }
 
 /// The base, named alike by every command that needs it.

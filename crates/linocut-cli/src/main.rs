@@ -14,6 +14,7 @@ mod plan;
 mod predict;
 mod progress;
 mod scores;
+mod serve;
 mod task;
 mod train;
 mod verify;
@@ -50,5 +51,6 @@ fn run(cli: Cli) -> Result<()> {
         Command::Verify(args) => verify::run(args),
         Command::Export(args) => export::run(args),
         Command::Plan(args) => plan::run(args),
+        Command::Serve(args) => serve::run(args),
     }
 }

@@ -12,6 +12,7 @@ mod mistakes;
 mod place;
 mod plan;
 mod problems;
+mod serve;
 mod stop;
 mod train;
 mod using;

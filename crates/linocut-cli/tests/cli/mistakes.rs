@@ -381,7 +381,7 @@ fn options() {
 #[test]
 fn help() {
     let place = Place::new();
-    for command in ["train", "eval", "predict", "inspect", "verify", "export"] {
+    for command in ["train", "eval", "predict", "inspect", "verify", "export", "plan", "serve"] {
         let shown = place.run(&format!("{command} --help"));
         assert!(shown.stdout.contains(&format!("linocut {command} ")), "{shown}");
         assert!(shown.stdout.contains("Example") && shown.stderr.is_empty(), "{shown}");
@@ -400,6 +400,8 @@ fn help() {
       inspect  Say what a cut is, what it was trained for and where its bytes go. Needs no base
       verify   Check that cuts are whole, belong to the base, and give the logits they were stored with
       export   Write base and cut together as a Hugging Face model folder
+      plan     Say how a folder of cuts would be served from one base, and what each costs
+      serve    Answer many tasks from one base over HTTP
       help     Print this message or the help of the given subcommand(s)
 
     Options:
