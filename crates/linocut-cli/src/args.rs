@@ -7,6 +7,7 @@ use crate::measure::MeasureArgs;
 use crate::pack::PackArgs;
 use crate::plan::PlanArgs;
 use crate::predict::PredictArgs;
+use crate::serve::ServeArgs;
 use crate::verify::VerifyArgs;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use linocut::cut::StoreType;
@@ -33,6 +34,7 @@ pub(crate) enum Command {
     Measure(Box<MeasureArgs>),
     Pack(PackArgs),
     Plan(PlanArgs),
+    Serve(ServeArgs),
 }
 
 /// The base, named alike by every command that needs it.

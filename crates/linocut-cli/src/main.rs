@@ -16,6 +16,7 @@ mod plan;
 mod predict;
 mod progress;
 mod scores;
+mod serve;
 mod task;
 mod train;
 mod verify;
@@ -54,5 +55,6 @@ fn run(cli: Cli) -> Result<()> {
         Command::Measure(args) => measure::run(*args),
         Command::Pack(args) => pack::run(args),
         Command::Plan(args) => plan::run(args),
+        Command::Serve(args) => serve::run(args),
     }
 }

@@ -14,6 +14,7 @@ mod pack;
 mod place;
 mod plan;
 mod problems;
+mod serve;
 mod stop;
 mod train;
 mod using;

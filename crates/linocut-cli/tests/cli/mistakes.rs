@@ -381,7 +381,10 @@ fn options() {
 #[test]
 fn help() {
     let place = Place::new();
-    for command in ["train", "eval", "predict", "inspect", "verify", "export", "plan"] {
+    for command in [
+        "train", "eval", "predict", "inspect", "verify", "export", "measure", "pack", "plan",
+        "serve",
+    ] {
         let shown = place.run(&format!("{command} --help"));
         assert!(shown.stdout.contains(&format!("linocut {command} ")), "{shown}");
         assert!(shown.stdout.contains("Example") && shown.stderr.is_empty(), "{shown}");
@@ -403,6 +406,7 @@ fn help() {
       measure  Measure how far fine-tuned models lie from their base, layer by layer
       pack     Store an existing fine-tuned model as a cut of its base. Needs no training
       plan     Say how a folder of cuts would be served from one base, and what each costs
+      serve    Answer many tasks from one base over HTTP
       help     Print this message or the help of the given subcommand(s)
 
     Options:

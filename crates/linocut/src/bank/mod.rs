@@ -130,9 +130,7 @@ impl Bank {
         };
         let known = self.read().contains_key(name);
         check(known)?; // before the work; once more when it is done
-        cut.check_fits(&self.base)?;
-        let task = Arc::new(Task::new(name, cut, &self.base)?);
-        self.check_probes(&task, cut)?;
+        let task = self.prepare(name, cut)?;
         let mut tasks = self.write();
         let known = tasks.contains_key(name);
         if known == replace {
@@ -143,6 +141,34 @@ impl Bank {
         }
         drop(tasks);
         check(known).map(|()| task)
+    }
+
+    /// Checks `cut` and makes a task of it that nobody is served by yet; see [`Bank::insert`].
+    ///
+    /// # Errors
+    /// As [`Bank::add`], but for the name.
+    pub fn prepare(&self, name: &str, cut: &Cut) -> Result<Arc<Task>> {
+        cut.check_fits(&self.base)?;
+        let task = Arc::new(Task::new(name, cut, &self.base)?);
+        self.check_probes(&task, cut)?;
+        Ok(task)
+    }
+
+    /// Serves a task that this bank prepared, in the place of one of its name where there is one,
+    /// which is given back.
+    ///
+    /// # Errors
+    /// If the task belongs to another base.
+    pub fn insert(&self, task: Arc<Task>) -> Result<Option<Arc<Task>>> {
+        let (found, expected) = (&task.card().base.fingerprint, self.base.fingerprint.to_string());
+        if *found != expected {
+            let message = format!(
+                "the task {:?} belongs to the base with fingerprint {found}, found {expected}",
+                task.name()
+            );
+            return Err(Error::new(ErrorKind::Config, message));
+        }
+        Ok(self.write().insert(task.name().into(), task))
     }
 
     /// Removes the task `name` and gives it back.

@@ -46,6 +46,25 @@ impl Query {
     pub fn tokens(&self) -> usize {
         self.asks.iter().map(|(_, encoding)| encoding.ids.len()).sum()
     }
+
+    /// The same query in parts of at most `most` tokens, or of one task each where that has more;
+    /// their answers one after the other are the query's.
+    pub fn split(self, most: usize) -> Vec<Query> {
+        let mut parts: Vec<Query> = Vec::new();
+        let mut room = 0;
+        for ask in self.asks {
+            let tokens = ask.1.ids.len();
+            match parts.last_mut() {
+                Some(part) if tokens <= room => part.asks.push(ask),
+                _ => {
+                    parts.push(Query { asks: vec![ask] });
+                    room = most.max(tokens);
+                }
+            }
+            room -= tokens;
+        }
+        parts
+    }
 }
 
 /// The error of a task that there is not.
@@ -87,20 +106,25 @@ impl Bank {
     /// Of a request: an unknown task, an empty text, a pair for a task on single texts or the other
     /// way round, a text that the tokenizer rejects.
     pub fn predict(&self, requests: &[Request]) -> Vec<Result<Vec<Answer>>> {
+        let queries = self.encode_all(requests);
+        let good: Vec<&Query> = queries.iter().filter_map(|query| query.as_ref().ok()).collect();
+        let mut answers = self.answer(&good).into_iter();
+        let next = |query: Result<Query>| query.map(|_| answers.next().unwrap_or_default());
+        queries.into_iter().map(next).collect()
+    }
+
+    /// Requests in tokens on all threads, for [`Bank::answer`]; all see the same tasks.
+    ///
+    /// # Errors
+    /// Of a request, as [`Bank::predict`].
+    pub fn encode_all(&self, requests: &[Request]) -> Vec<Result<Query>> {
         let tasks: Vec<Vec<Option<Arc<Task>>>> = {
             let tasks = self.read();
             let find = |name: &String| tasks.get(name.as_str()).cloned();
             requests.iter().map(|request| request.tasks.iter().map(find).collect()).collect()
         };
-        let queries: Vec<Result<Query>> = requests
-            .par_iter()
-            .zip(tasks)
-            .map(|(request, tasks)| self.tokenise(request, tasks))
-            .collect();
-        let good: Vec<&Query> = queries.iter().filter_map(|query| query.as_ref().ok()).collect();
-        let mut answers = self.answer(&good).into_iter();
-        let next = |query: Result<Query>| query.map(|_| answers.next().unwrap_or_default());
-        queries.into_iter().map(next).collect()
+        let pairs = requests.par_iter().zip(tasks);
+        pairs.map(|(request, tasks)| self.tokenise(request, tasks)).collect()
     }
 
     /// A request in tokens, for [`Bank::answer`].

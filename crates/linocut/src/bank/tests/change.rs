@@ -32,6 +32,49 @@ fn mask(base: &Base, version: u64, lowest: usize) -> Cut {
 }
 
 #[test]
+fn a_prepared_task_serves_once_inserted() {
+    let bank = bank();
+    let (first, second) = (mask(bank.base(), 1, 0), mask(bank.base(), 2, 0));
+    let first = bank.prepare("billing", &first).unwrap();
+    assert!(bank.tasks().is_empty());
+    assert!(bank.insert(Arc::clone(&first)).unwrap().is_none());
+    let second = bank.prepare("billing", &second).unwrap();
+    assert!(Arc::ptr_eq(&bank.task("billing").unwrap(), &first));
+    let old = bank.insert(Arc::clone(&second)).unwrap().unwrap();
+    assert!(Arc::ptr_eq(&old, &first) && Arc::ptr_eq(&bank.task("billing").unwrap(), &second));
+
+    let mut other = base();
+    other.fingerprint.0[0] ^= 1;
+    let other = Bank::new(other, Options { costs: Some(always(false)), ..Options::default() });
+    let error = other.unwrap().insert(first).unwrap_err();
+    assert!(error.to_string().contains("belongs to the base with fingerprint 0707"), "{error}");
+}
+
+#[test]
+fn the_parts_of_a_query_answer_as_the_whole() {
+    let bank = bank();
+    let names = ["a", "b", "c", "d", "e"];
+    for (i, name) in names.iter().enumerate() {
+        bank.add(name, &mask(bank.base(), 1 + i as u64, i % 3)).unwrap();
+    }
+    let query = bank.encode(&request("the rain in spain", &names)).unwrap();
+    let tokens = query.tokens() / names.len();
+    let whole = bank.answer(&[&query]).remove(0);
+    for (most, expected) in [(1, 5), (2 * tokens, 3), (3 * tokens - 1, 3), (5 * tokens, 1)] {
+        let parts = query.clone().split(most);
+        assert_eq!(parts.len(), expected, "at most {most} tokens");
+        assert!(parts.iter().all(|part| part.tokens() <= most.max(tokens)));
+        let answers = bank.answer(&parts.iter().collect::<Vec<_>>()).concat();
+        assert_eq!(answers.len(), whole.len());
+        for (part, whole) in answers.iter().zip(&whole) {
+            assert!(Arc::ptr_eq(&part.task, &whole.task));
+            assert_same(part.task.name(), &part.logits, &whole.logits);
+        }
+    }
+    assert!(bank.encode(&request("rain", &[])).unwrap().split(9).is_empty());
+}
+
+#[test]
 fn names_are_taken_or_unknown() {
     let bank = bank();
     let cut = mask(bank.base(), 1, 0);

@@ -1,0 +1,202 @@
+//! `linocut serve`
+
+use crate::args::BaseArgs;
+use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use linocut::bank::{Bank, Options};
+use linocut::model::Pooling;
+use linocut::{Error, ErrorKind, Result};
+use linocut_server::{Limits, State};
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Answer many tasks from one base over HTTP.
+///
+/// Serves every cut in a folder: POST /v1/predict asks some tasks of some texts, POST /predict is
+/// text-embeddings-inference's, GET /v1/tasks lists the tasks, PUT and DELETE /v1/tasks/NAME change
+/// them and the folder. Ctrl-C or SIGTERM: requests under way are answered, then it ends.
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  linocut serve --base models/all-minilm-l6-v2 --cuts cuts
+  curl localhost:8080/v1/predict -H 'content-type: application/json' \\
+    -d '{\"inputs\": \"where is my parcel?\", \"tasks\": \"all\"}'")]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    pub base: BaseArgs,
+
+    /// Folder of cuts, each served under its file's name; may be empty
+    #[arg(long, value_name = "DIR")]
+    pub cuts: PathBuf,
+
+    /// Address and port to listen on
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    pub listen: String,
+
+    /// Listen on other than the loopback address: everyone who reaches it may read and change tasks
+    #[arg(long)]
+    pub insecure: bool,
+
+    /// Format of the log on standard error
+    #[arg(long, default_value = "text")]
+    pub log: LogFormat,
+
+    /// Memory for materialised matrices in MB
+    #[arg(long, value_name = "MB", default_value_t = 256)]
+    pub materialise_budget: usize,
+
+    /// Requests that may wait or be computed at one time; more get status 429
+    #[arg(long, value_name = "N", default_value_t = 512, help_heading = "Limits")]
+    pub max_requests: usize,
+
+    /// Tokens computed at one time, counted once for every task
+    #[arg(long, value_name = "N", default_value_t = 16_384, help_heading = "Limits")]
+    pub batch_tokens: usize,
+
+    /// Inputs of a request
+    #[arg(long, value_name = "N", default_value_t = 32, help_heading = "Limits")]
+    pub max_inputs: usize,
+
+    /// Answers of a request: inputs times tasks
+    #[arg(long, value_name = "N", default_value_t = 32_768, help_heading = "Limits")]
+    pub max_answers: usize,
+
+    /// Bytes of a text
+    #[arg(long, value_name = "BYTES", default_value_t = 100_000, help_heading = "Limits")]
+    pub max_text: usize,
+
+    /// Bytes of a request's body
+    #[arg(long, value_name = "BYTES", default_value_t = 2_000_000, help_heading = "Limits")]
+    pub max_body: usize,
+
+    /// Bytes of an uploaded cut
+    #[arg(long, value_name = "BYTES", default_value_t = 64_000_000, help_heading = "Limits")]
+    pub max_upload: usize,
+
+    /// Seconds that a request may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 30.0, help_heading = "Limits")]
+    pub timeout: f64,
+
+    /// Refuse texts longer than a task reads, where the request does not say; else they are cut
+    #[arg(long, help_heading = "Limits")]
+    pub no_truncate: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Lines for people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+pub(crate) fn run(args: ServeArgs) -> Result<()> {
+    let limits = limits(&args)?;
+    let listener = listen(&args)?;
+    let budget = args.materialise_budget.checked_mul(1_000_000).ok_or_else(|| {
+        let message = format!("--materialise-budget is {} MB", args.materialise_budget);
+        Error::new(ErrorKind::Config, message).with_hint("more than this machine can address")
+    })?;
+    let base = args.base.open(Some(Pooling::First))?;
+    let options =
+        Options { materialise_budget: budget, batch_tokens: args.batch_tokens, costs: None };
+    let bar = progress(args.base.quiet);
+    let state = State::open(Bank::new(base, options)?, &args.cuts, limits, |done, all| {
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+    })?;
+    bar.finish_and_clear();
+    log(args.log);
+    let cannot = |what: &str, e: std::io::Error| {
+        Error::new(ErrorKind::Io, format!("cannot {what}: {e}")).with_source(e)
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(|e| cannot("start the server's threads", e))?.block_on(async {
+        let listener = tokio::net::TcpListener::from_std(listener)
+            .map_err(|e| cannot("use the listener", e))?;
+        let address = listener.local_addr().map_err(|e| cannot("use the listener", e))?;
+        let stop = stopped().map_err(|e| cannot("listen for signals", e))?;
+        tracing::info!(tasks = state.tasks(), "listening on http://{address}");
+        linocut_server::serve(listener, state, stop).await.map_err(|e| cannot("serve", e))?;
+        tracing::info!("stopped");
+        Ok(())
+    })
+}
+
+fn limits(args: &ServeArgs) -> Result<Limits> {
+    let timeout = Duration::try_from_secs_f64(args.timeout).map_err(|e| {
+        let message = format!("--timeout is {}, expected seconds: {e}", args.timeout);
+        Error::new(ErrorKind::Config, message)
+    })?;
+    Ok(Limits {
+        requests: args.max_requests,
+        inputs: args.max_inputs,
+        answers: args.max_answers,
+        text_bytes: args.max_text,
+        body_bytes: args.max_body,
+        upload_bytes: args.max_upload,
+        batch_tokens: args.batch_tokens,
+        timeout,
+        truncate: !args.no_truncate,
+    })
+}
+
+/// Takes the port before anything slow: one in use is seen at once.
+fn listen(args: &ServeArgs) -> Result<TcpListener> {
+    let listen = &args.listen;
+    let wrong = |e: std::io::Error| {
+        let message = format!("--listen {listen}: {e}");
+        Error::new(ErrorKind::Config, message).with_hint("expected ADDRESS:PORT, as 127.0.0.1:8080")
+    };
+    let addresses: Vec<SocketAddr> = listen.to_socket_addrs().map_err(wrong)?.collect();
+    if let Some(address) = addresses.iter().find(|a| !a.ip().is_loopback() && !args.insecure) {
+        let message = format!("--listen {listen}: {} can be reached from outside", address.ip());
+        return Err(Error::new(ErrorKind::Config, message)
+            .with_hint("listen on 127.0.0.1, or give --insecure if others may change its tasks"));
+    }
+    let listener = TcpListener::bind(&addresses[..]).map_err(|e| {
+        let message = format!("cannot listen on {listen}: {e}");
+        let error = Error::new(ErrorKind::Io, message);
+        match e.kind() {
+            std::io::ErrorKind::AddrInUse => error.with_hint("choose another port with --listen"),
+            _ => error,
+        }
+    })?;
+    listener.set_nonblocking(true).map_err(wrong)?;
+    Ok(listener)
+}
+
+/// Ends at Ctrl-C or SIGTERM.
+fn stopped() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
+    #[cfg(unix)]
+    let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    Ok(async move {
+        #[cfg(unix)]
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminated.recv() => {}
+        }
+        #[cfg(not(unix))]
+        let _ = tokio::signal::ctrl_c().await;
+        tracing::info!("stopping: requests under way are answered first");
+    })
+}
+
+fn log(format: LogFormat) {
+    let to_stderr = tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false);
+    match format {
+        LogFormat::Text => to_stderr.with_ansi(false).init(),
+        LogFormat::Json => to_stderr.json().flatten_event(true).init(),
+    }
+}
+
+fn progress(quiet: bool) -> ProgressBar {
+    let target =
+        if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(5) };
+    let bar = ProgressBar::with_draw_target(Some(0), target);
+    if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len} cuts, {eta} left") {
+        bar.set_style(style);
+    }
+    bar
+}

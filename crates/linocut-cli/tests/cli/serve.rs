@@ -1,0 +1,82 @@
+//! serve.
+
+use super::place::Place;
+use insta::assert_snapshot;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+
+#[test]
+fn addresses_and_folders_that_cannot_be() {
+    let place = Place::new();
+    std::fs::create_dir(place.path("cuts")).unwrap();
+    assert_snapshot!(place.run("serve --base base --cuts cuts --listen 0.0.0.0:0"), @"
+    exit 2
+    --- stderr
+    error: --listen 0.0.0.0:0: 0.0.0.0 can be reached from outside
+    hint: listen on 127.0.0.1, or give --insecure if others may change its tasks
+    ");
+    assert_snapshot!(place.run("serve --base base --cuts cuts --listen 127.0.0.1:0 --timeout=-1"), @"
+    exit 2
+    --- stderr
+    error: --timeout is -1, expected seconds: cannot convert float seconds to Duration: value is negative
+    ");
+    assert_snapshot!(place.run("serve --base base --cuts nowhere --listen 127.0.0.1:0 --quiet"), @"
+    exit 1
+    --- stderr
+    error: cannot read the folder nowhere: No such file or directory (os error 2)
+    hint: --cuts takes a folder that can be read and written; it may be empty
+    ");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let shown = place.run(&format!("serve --base base --cuts cuts --listen 127.0.0.1:{port}"));
+    assert_snapshot!(shown.to_string().replace(&port.to_string(), "PORT"), @"
+    exit 1
+    --- stderr
+    error: cannot listen on 127.0.0.1:PORT: Address already in use (os error 98)
+    hint: choose another port with --listen
+    ");
+}
+
+#[cfg(unix)]
+#[test]
+fn answers_as_predict_does_until_it_is_told_to_stop() {
+    let place = Place::trained();
+    std::fs::create_dir(place.path("cuts")).unwrap();
+    place.write("cuts/topics.cut", place.read("topics.cut"));
+    let mut command = place.command();
+    command
+        .args("serve --base base --cuts cuts --listen 127.0.0.1:0 --quiet --log json".split(' '));
+    let mut server = command.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(server.stderr.take().unwrap());
+    let mut line = String::new();
+    log.read_line(&mut line).unwrap();
+    let (_, address) = line.split_once("listening on http://").unwrap();
+    let address = address.split('"').next().unwrap();
+
+    let body = r#"{"inputs": "warm rain today", "tasks": ["topics"]}"#;
+    let mut stream = TcpStream::connect(address).unwrap();
+    let head = "POST /v1/predict HTTP/1.1\r\nhost: x\r\nconnection: close\r\n";
+    let about = format!("content-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
+    stream.write_all(format!("{head}{about}{body}").as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    let label = |text: &str| {
+        let (_, rest) = text.split_once("\"label\":\"").unwrap();
+        rest.split('"').next().unwrap().to_string()
+    };
+    let alone =
+        place.run_with("predict topics.cut --base base --json --quiet", &["warm rain today"], b"");
+    assert_eq!(label(&answer), label(&alone.to_string().replace("\": \"", "\":\"")));
+
+    let id = server.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    assert!(server.wait().unwrap().success());
+    let mut rest = String::new();
+    log.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("\"message\":\"stopped\""), "{rest}");
+    let mut out = String::new();
+    server.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+    assert_eq!(out, "");
+}

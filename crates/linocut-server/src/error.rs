@@ -1,0 +1,148 @@
+//! What can go wrong with a request, and the status and `error_type` that say so.
+
+use axum::Json;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use linocut::ErrorKind;
+use serde::Serialize;
+
+/// Kinds of refusals and failures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The body is not JSON.
+    MalformedJson,
+    /// The body is not said to be of the type that this address takes.
+    MediaType,
+    /// A field is missing, of the wrong type or out of range.
+    Validation,
+    /// A text is longer than allowed.
+    TextTooLong,
+    /// No such task.
+    UnknownTask,
+    /// No such address.
+    NotFound,
+    /// The address knows other methods.
+    MethodNotAllowed,
+    /// The body has too many bytes.
+    BodyTooLarge,
+    /// Too many inputs, or too many answers asked for.
+    TooManyInputs,
+    /// An uploaded cut is malformed, altered, or of another base or tokenizer.
+    BadCut,
+    /// As many requests are waiting as may.
+    Overloaded,
+    /// No answer in time.
+    Timeout,
+    /// The server is stopping.
+    ShuttingDown,
+    /// The cuts folder cannot be written.
+    Storage,
+    /// The server's own fault.
+    Internal,
+}
+
+impl Kind {
+    /// The one table: a kind's HTTP status and its name, which never changes.
+    fn status(self) -> (StatusCode, &'static str) {
+        match self {
+            Kind::MalformedJson => (StatusCode::BAD_REQUEST, "malformed_json"),
+            Kind::MediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
+            Kind::Validation => (StatusCode::UNPROCESSABLE_ENTITY, "validation"),
+            Kind::TextTooLong => (StatusCode::UNPROCESSABLE_ENTITY, "text_too_long"),
+            Kind::UnknownTask => (StatusCode::NOT_FOUND, "unknown_task"),
+            Kind::NotFound => (StatusCode::NOT_FOUND, "not_found"),
+            Kind::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
+            Kind::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
+            Kind::TooManyInputs => (StatusCode::PAYLOAD_TOO_LARGE, "too_many_inputs"),
+            Kind::BadCut => (StatusCode::UNPROCESSABLE_ENTITY, "bad_cut"),
+            Kind::Overloaded => (StatusCode::TOO_MANY_REQUESTS, "overloaded"),
+            Kind::Timeout => (StatusCode::SERVICE_UNAVAILABLE, "timeout"),
+            Kind::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "shutting_down"),
+            Kind::Storage => (StatusCode::INTERNAL_SERVER_ERROR, "storage"),
+            Kind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        }
+    }
+
+    /// Seconds after which trying again may help.
+    fn retry_after(self) -> Option<u32> {
+        match self {
+            Kind::Overloaded | Kind::Timeout => Some(1),
+            Kind::ShuttingDown => Some(5),
+            _ => None,
+        }
+    }
+}
+
+/// An answer that is an error.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    kind: Kind,
+    message: String,
+    hint: Option<String>,
+}
+
+/// An error as clients see it.
+#[derive(Debug, Serialize)]
+struct ErrorBody {
+    /// What was found and what was expected.
+    error: String,
+    /// A name of the kind of error that never changes.
+    error_type: &'static str,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+}
+
+impl Problem {
+    pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), hint: None }
+    }
+
+    pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// An error of the library, as `kind`, with `place` before its message.
+    pub(crate) fn of(kind: Kind, place: &str, error: &linocut::Error) -> Self {
+        let text = error.to_string();
+        let hint = error.hint();
+        let message = hint.and_then(|hint| text.strip_suffix(&format!("\nhint: {hint}")));
+        let message = format!("{place}{}", message.unwrap_or(&text));
+        Self { kind, message, hint: hint.map(String::from) }
+    }
+
+    /// The error of a text that could not be asked.
+    pub(crate) fn of_input(place: &str, error: &linocut::Error) -> Self {
+        let kind = match error.kind() {
+            ErrorKind::Data | ErrorKind::Config => Kind::Validation,
+            _ => Kind::Internal,
+        };
+        Self::of(kind, place, error)
+    }
+}
+
+impl From<QueryRejection> for Problem {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::new(Kind::Validation, format!("the query: {}", rejection.body_text()))
+    }
+}
+
+impl From<PathRejection> for Problem {
+    fn from(rejection: PathRejection) -> Self {
+        Self::new(Kind::Validation, format!("the address: {}", rejection.body_text()))
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let (status, error_type) = self.kind.status();
+        let body = Json(ErrorBody { error: self.message, error_type, hint: self.hint });
+        let mut response = (status, body).into_response();
+        if let Some(seconds) = self.kind.retry_after() {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}

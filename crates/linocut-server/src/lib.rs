@@ -1,0 +1,23 @@
+//! The bank over HTTP: many tasks on one base model, with batches across requests and tasks.
+//!
+//! [`State::open`] loads a folder of cuts and starts the compute thread, [`app`] is the router, and
+//! [`serve`] answers on a listener until it is told to stop.
+
+mod app;
+mod batch;
+mod body;
+mod error;
+mod input;
+mod predict;
+mod serve;
+mod state;
+mod status;
+mod store;
+mod tasks;
+mod tei;
+#[cfg(test)]
+mod tests;
+
+pub use app::app;
+pub use serve::serve;
+pub use state::{Limits, State};

@@ -1,0 +1,228 @@
+//! `POST /v1/predict`: some texts, each through some tasks.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State as Shared;
+use linocut::bank::Answer;
+use linocut::data::Problem as TaskKind;
+use linocut::model::probabilities;
+use linocut::tune::argmax;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::body::JsonBody;
+use crate::error::{Kind, Problem};
+use crate::input::{Input, Tasks, check_count};
+use crate::state::{Limits, State};
+
+/// Some texts and the tasks asked of each.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PredictBody {
+    /// A text, a pair of texts as a list of two, or a list of such inputs. A list of two texts is a
+    /// pair where all tasks asked take pairs, and else two inputs.
+    inputs: Value,
+    /// Names of tasks, or "all": every task that takes such inputs (single texts or pairs).
+    tasks: Value,
+    /// Most scores of an answer, the highest first; all where left out.
+    top_k: Option<usize>,
+    /// Whether a text longer than a task reads is cut, which its answers then say; else it is an
+    /// error. The server's own setting where left out.
+    truncate: Option<bool>,
+}
+
+/// Answers to a request.
+#[derive(Debug, Serialize)]
+pub(crate) struct PredictAnswer {
+    /// For every input, in their order.
+    results: Vec<InputAnswer>,
+}
+
+/// Answers to one input.
+#[derive(Debug, Serialize)]
+pub(crate) struct InputAnswer {
+    /// Of every task, in the order asked; by name for "all".
+    answers: Vec<TaskAnswer>,
+}
+
+/// What one task says of one input.
+#[derive(Debug, Serialize)]
+pub(crate) struct TaskAnswer {
+    /// The task's name.
+    task: String,
+    /// Tokens read.
+    tokens: usize,
+    /// Whether the text was longer than the task reads, so that its end was not read.
+    text_cut: bool,
+    /// What is predicted.
+    #[serde(flatten)]
+    prediction: Prediction,
+}
+
+/// A prediction, by the kind of task.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Prediction {
+    /// Exactly one label: probabilities by softmax.
+    SingleLabel {
+        /// The most probable label.
+        label: String,
+        /// Its probability.
+        score: f32,
+        /// Labels with their probabilities, the highest first.
+        scores: Vec<LabelScore>,
+    },
+    /// Any number of labels: a probability for each by sigmoid.
+    MultiLabel {
+        /// The labels more probable than not, the highest first.
+        labels: Vec<String>,
+        /// Labels with their probabilities, the highest first.
+        scores: Vec<LabelScore>,
+    },
+    /// A number.
+    Regression {
+        /// The number.
+        value: f32,
+    },
+}
+
+/// A label and its score.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct LabelScore {
+    /// The label.
+    pub(crate) label: String,
+    /// Its probability, 0 to 1.
+    pub(crate) score: f32,
+}
+
+/// Answers some texts with some tasks.
+pub(crate) async fn predict(
+    Shared(state): Shared<Arc<State>>,
+    JsonBody(body): JsonBody<PredictBody>,
+) -> Result<Json<PredictAnswer>, Problem> {
+    if body.top_k == Some(0) {
+        return Err(Problem::new(Kind::Validation, "top_k is 0, expected at least 1"));
+    }
+    let limits = &state.limits;
+    let tasks = Tasks::parse(&body.tasks, &state.bank)?;
+    let inputs = parse_inputs(body.inputs, || tasks.take_pairs(&state.bank), limits)?;
+    let tasks = tasks.names(&state.bank, inputs.iter().all(|input| input.pair.is_some()))?;
+    let answers = inputs.len() * tasks.len();
+    if answers > limits.answers {
+        let message = format!(
+            "{} inputs for {} tasks are {answers} answers, expected at most {} a request",
+            inputs.len(),
+            tasks.len(),
+            limits.answers
+        );
+        return Err(Problem::new(Kind::TooManyInputs, message));
+    }
+    let requests = inputs.into_iter().map(|input| input.ask(&tasks)).collect();
+    let answers = state.queue.predict(requests).await?;
+    check_cut(&answers, body.truncate.unwrap_or(limits.truncate))?;
+    let task = |answer: &Answer| -> Result<TaskAnswer, Problem> {
+        Ok(TaskAnswer {
+            task: answer.task.name().to_string(),
+            tokens: answer.tokens,
+            text_cut: answer.text_cut,
+            prediction: prediction(answer, body.top_k)?,
+        })
+    };
+    let input = |answers: Vec<Answer>| -> Result<InputAnswer, Problem> {
+        Ok(InputAnswer { answers: answers.iter().map(task).collect::<Result<_, _>>()? })
+    };
+    let results = answers.into_iter().map(input).collect::<Result<_, _>>()?;
+    Ok(Json(PredictAnswer { results }))
+}
+
+fn parse_inputs(
+    value: Value,
+    two_texts_are_a_pair: impl FnOnce() -> bool,
+    limits: &Limits,
+) -> Result<Vec<Input>, Problem> {
+    match value {
+        Value::Array(values) => {
+            let texts = values.len() == 2 && values.iter().all(Value::is_string);
+            if texts && two_texts_are_a_pair() {
+                return Ok(vec![Input::parse("inputs", Value::Array(values), 2, limits)?]);
+            }
+            check_count(values.len(), limits)?;
+            let input = |(i, value)| Input::parse(&format!("inputs[{i}]"), value, 2, limits);
+            values.into_iter().enumerate().map(input).collect()
+        }
+        single => Ok(vec![Input::parse("inputs", single, 2, limits)?]),
+    }
+}
+
+/// Refuses texts that were cut where that is not wanted.
+pub(crate) fn check_cut(answers: &[Vec<Answer>], truncate: bool) -> Result<(), Problem> {
+    if truncate {
+        return Ok(());
+    }
+    let mut all = answers.iter().enumerate().flat_map(|(i, a)| a.iter().map(move |a| (i, a)));
+    match all.find(|(_, answer)| answer.text_cut) {
+        None => Ok(()),
+        Some((i, answer)) => {
+            let (task, most) = (answer.task.name(), answer.task.card().max_length);
+            let message =
+                format!("inputs[{i}] has more than the {most} tokens that the task {task:?} reads");
+            Err(Problem::new(Kind::TextTooLong, message)
+                .with_hint("\"truncate\": true has only its first tokens read, and says so"))
+        }
+    }
+}
+
+/// Labels with their scores, the highest logit first, at most `top`. Regression has one, `LABEL_0`,
+/// as Hugging Face names it.
+pub(crate) fn ranked(answer: &Answer, scores: &[f32], top: Option<usize>) -> Vec<LabelScore> {
+    let labels = &answer.task.card().labels;
+    order(&answer.logits, top)
+        .into_iter()
+        .map(|i| LabelScore {
+            label: labels.get(i).cloned().unwrap_or_else(|| format!("LABEL_{i}")),
+            score: scores[i],
+        })
+        .collect()
+}
+
+/// Places of the highest logits, the highest first and the first of equals: probabilities near 1
+/// may be equal where their logits are not.
+fn order(logits: &[f32], top: Option<usize>) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..logits.len()).collect();
+    order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
+    order.truncate(top.unwrap_or(usize::MAX));
+    order
+}
+
+/// Probabilities of an answer; of a regression its value.
+///
+/// # Errors
+/// If the task's numbers are no numbers, which JSON could not say.
+pub(crate) fn scores(answer: &Answer) -> Result<Vec<f32>, Problem> {
+    let card = answer.task.card();
+    if let Some(logit) = answer.logits.iter().find(|z| !z.is_finite()) {
+        let message = format!("the task {:?} gives {logit} for this text", answer.task.name());
+        return Err(Problem::new(Kind::Internal, message)
+            .with_hint("its cut holds values that are too large for this base"));
+    }
+    Ok(probabilities(card.problem, &answer.logits, card.outputs))
+}
+
+fn prediction(answer: &Answer, top: Option<usize>) -> Result<Prediction, Problem> {
+    let (card, scores) = (answer.task.card(), scores(answer)?);
+    Ok(match card.problem {
+        TaskKind::SingleLabel => {
+            let best = argmax(&answer.logits);
+            let (label, score) = (card.labels[best].clone(), scores[best]);
+            Prediction::SingleLabel { label, score, scores: ranked(answer, &scores, top) }
+        }
+        TaskKind::MultiLabel => {
+            let chosen =
+                order(&answer.logits, None).into_iter().filter(|&i| answer.logits[i] > 0.0);
+            let labels = chosen.map(|i| card.labels[i].clone()).collect();
+            Prediction::MultiLabel { labels, scores: ranked(answer, &scores, top) }
+        }
+        TaskKind::Regression => Prediction::Regression { value: answer.logits[0] },
+    })
+}

@@ -1,0 +1,144 @@
+//! What all requests share.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use linocut::bank::Bank;
+use linocut::{Error, ErrorKind, Result};
+use serde::Serialize;
+
+use tokio::sync::Semaphore;
+
+use crate::batch::{Queue, Worker};
+use crate::store::Store;
+
+/// Uploads at one time.
+const UPLOADS: usize = 4;
+
+/// What one request, and all together, may ask for.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Limits {
+    /// Requests that wait or are computed at one time.
+    pub requests: usize,
+    /// Inputs of a request.
+    pub inputs: usize,
+    /// Answers of a request: inputs times tasks.
+    pub answers: usize,
+    /// Bytes of a text.
+    pub text_bytes: usize,
+    /// Bytes of a body.
+    pub body_bytes: usize,
+    /// Bytes of an uploaded cut.
+    pub upload_bytes: usize,
+    /// Tokens computed at one time, counted once for every task that reads them.
+    pub batch_tokens: usize,
+    /// Time from a request's first byte of body to its answer.
+    #[serde(rename = "timeout_seconds", serialize_with = "seconds")]
+    pub timeout: Duration,
+    /// Whether a text longer than a task reads is cut, where the request does not say.
+    pub truncate: bool,
+}
+
+fn seconds<S: serde::Serializer>(time: &Duration, to: S) -> std::result::Result<S::Ok, S::Error> {
+    to.serialize_f64(time.as_secs_f64())
+}
+
+impl Default for Limits {
+    /// 512 requests of up to 32 inputs, 32,768 answers, 100 kB a text, 2 MB a body, 64 MB a cut,
+    /// 16,384 tokens a batch, 30 s; long texts are cut.
+    fn default() -> Self {
+        Self {
+            requests: 512,
+            inputs: 32,
+            answers: 32_768,
+            text_bytes: 100_000,
+            body_bytes: 2_000_000,
+            upload_bytes: 64_000_000,
+            batch_tokens: 16_384,
+            timeout: Duration::from_secs(30),
+            truncate: true,
+        }
+    }
+}
+
+impl Limits {
+    /// # Errors
+    /// If one is 0 or more than can be counted.
+    fn check(&self) -> Result<()> {
+        let Self { requests, inputs, answers, text_bytes, body_bytes, upload_bytes, .. } = *self;
+        for (what, found) in [
+            ("requests", requests),
+            ("inputs", inputs),
+            ("answers", answers),
+            ("text bytes", text_bytes),
+            ("body bytes", body_bytes),
+            ("upload bytes", upload_bytes),
+            ("batch tokens", self.batch_tokens),
+            ("milliseconds", usize::try_from(self.timeout.as_millis()).unwrap_or(usize::MAX)),
+        ] {
+            let most = usize::MAX >> 4; // what a semaphore of tokio counts to, with room
+            if !(1..=most).contains(&found) {
+                let message = format!("a limit of {found} {what}, expected 1 to {most}");
+                return Err(Error::new(ErrorKind::Config, message));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What all requests share: the bank, its cuts on disk, and the queue to the compute thread.
+pub struct State {
+    pub(crate) bank: Arc<Bank>,
+    pub(crate) store: Store,
+    pub(crate) queue: Queue,
+    pub(crate) limits: Limits,
+    pub(crate) stopping: AtomicBool,
+    /// Places for uploads, each of which holds a whole cut.
+    pub(crate) uploads: Semaphore,
+}
+
+impl State {
+    /// Adds every cut in `cuts` to `bank` (`progress` hears how many are done of how many) and
+    /// starts the compute thread, which ends with the state.
+    ///
+    /// # Errors
+    /// A limit out of range, an unreadable folder, a file with a name that no task may have, or a
+    /// cut that does not fit.
+    pub fn open(
+        bank: Bank,
+        cuts: &Path,
+        limits: Limits,
+        progress: impl FnMut(usize, usize),
+    ) -> Result<Arc<Self>> {
+        let (state, worker) = Self::idle(bank, cuts, limits, progress)?;
+        let thread = std::thread::Builder::new().name("compute".into());
+        thread.spawn(move || worker.run()).map_err(|e| {
+            let message = format!("cannot start the compute thread: {e}");
+            Error::new(ErrorKind::Io, message).with_source(e)
+        })?;
+        Ok(state)
+    }
+
+    /// The same without a thread: nothing is computed until the worker is told to.
+    pub(crate) fn idle(
+        bank: Bank,
+        cuts: &Path,
+        limits: Limits,
+        progress: impl FnMut(usize, usize),
+    ) -> Result<(Arc<Self>, Worker)> {
+        limits.check()?;
+        let store = Store::open(cuts, &bank, progress)?;
+        let bank = Arc::new(bank);
+        let (queue, worker) = Queue::new(Arc::clone(&bank), &limits);
+        let stopping = AtomicBool::new(false);
+        let uploads = Semaphore::new(UPLOADS);
+        Ok((Arc::new(Self { bank, store, queue, limits, stopping, uploads }), worker))
+    }
+
+    /// Number of tasks that can be asked.
+    pub fn tasks(&self) -> usize {
+        self.bank.tasks().len()
+    }
+}

@@ -1,0 +1,92 @@
+//! `/health` and `/info`.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use axum::Json;
+use axum::extract::State as Shared;
+use axum::http::StatusCode;
+use serde::Serialize;
+
+use crate::state::{Limits, State};
+
+/// Whether the server takes requests.
+#[derive(Debug, Serialize)]
+pub(crate) struct Health {
+    /// "ready", "stopping", or "failed" where the compute thread has ended.
+    status: &'static str,
+    /// Tasks that can be asked.
+    tasks: usize,
+    /// Requests that wait or are computed.
+    waiting: usize,
+}
+
+/// What the server runs on.
+#[derive(Debug, Serialize)]
+pub(crate) struct Info {
+    /// Version of linocut.
+    version: &'static str,
+    /// The base that all tasks share.
+    base: BaseInfo,
+    /// Number of tasks.
+    tasks: usize,
+    /// Bytes of memory of all tasks beside the base.
+    task_bytes: usize,
+    /// Bytes of memory of matrices of tasks' own that are kept ready.
+    materialised_bytes: usize,
+    /// Most that a request, and all together, may ask for.
+    limits: Limits,
+}
+
+/// A base.
+#[derive(Debug, Serialize)]
+pub(crate) struct BaseInfo {
+    /// Its name.
+    name: String,
+    /// The fingerprint that its cuts carry.
+    fingerprint: String,
+    /// The fingerprint of its tokenizer.
+    tokenizer: String,
+    /// Number of layers.
+    layers: usize,
+    /// Width of hidden states.
+    hidden: usize,
+    /// Most tokens of a text.
+    max_tokens: usize,
+}
+
+/// Ready: 200 where requests are taken, 503 while stopping or where nothing can be computed.
+pub(crate) async fn health(Shared(state): Shared<Arc<State>>) -> (StatusCode, Json<Health>) {
+    let (code, status) = match (state.queue.is_served(), state.stopping.load(Relaxed)) {
+        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "failed"),
+        (true, true) => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
+        (true, false) => (StatusCode::OK, "ready"),
+    };
+    (code, Json(Health { status, tasks: state.tasks(), waiting: state.queue.len() }))
+}
+
+/// Live: answers as long as the process does.
+pub(crate) async fn live() -> StatusCode {
+    StatusCode::OK
+}
+
+/// What the server runs on.
+pub(crate) async fn info(Shared(state): Shared<Arc<State>>) -> Json<Info> {
+    let base = state.bank.base();
+    let (task_bytes, materialised_bytes) = state.bank.bytes();
+    Json(Info {
+        version: env!("CARGO_PKG_VERSION"),
+        base: BaseInfo {
+            name: base.name.clone(),
+            fingerprint: base.fingerprint.to_string(),
+            tokenizer: base.tokenizer.fingerprint().to_string(),
+            layers: base.config().layers,
+            hidden: base.config().hidden,
+            max_tokens: base.config().positions,
+        },
+        tasks: state.tasks(),
+        task_bytes,
+        materialised_bytes,
+        limits: state.limits,
+    })
+}

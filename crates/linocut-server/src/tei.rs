@@ -1,0 +1,102 @@
+//! `POST /predict`: as text-embeddings-inference answers it, one task a request.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State as Shared};
+use axum::http::HeaderMap;
+use linocut::bank::Answer;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::body::JsonBody;
+use crate::error::{Kind, Problem};
+use crate::input::{Input, check_count, known};
+use crate::predict::{LabelScore, check_cut, ranked, scores};
+use crate::state::State;
+
+/// The header that names the task, where the query does not.
+const TASK_HEADER: &str = "x-linocut-task";
+
+/// A body as text-embeddings-inference takes it; fields that it knows and this server does not need
+/// are ignored.
+#[derive(Debug, Deserialize)]
+pub(crate) struct TeiBody {
+    /// A text, a list of one text or of a pair, or a list of such lists.
+    inputs: Value,
+    /// Logits in the place of probabilities.
+    #[serde(default)]
+    raw_scores: bool,
+    /// Whether a text longer than the task reads is cut; else it is an error.
+    truncate: Option<bool>,
+}
+
+/// Which task is asked.
+#[derive(Debug, Deserialize)]
+pub(crate) struct TaskQuery {
+    /// Its name; the header `x-linocut-task` may say it too, and a server with one task needs none.
+    task: Option<String>,
+}
+
+/// Labels with their scores, the highest first; for a list of inputs a list of such.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum TeiAnswer {
+    /// Of one input.
+    One(Vec<LabelScore>),
+    /// Of several.
+    Many(Vec<Vec<LabelScore>>),
+}
+
+/// Answers one task as text-embeddings-inference would.
+pub(crate) async fn predict(
+    Shared(state): Shared<Arc<State>>,
+    query: Result<Query<TaskQuery>, QueryRejection>,
+    headers: HeaderMap,
+    JsonBody(body): JsonBody<TeiBody>,
+) -> Result<Json<TeiAnswer>, Problem> {
+    let Query(query) = query?;
+    let task = [task(&state, query.task, &headers)?];
+    let limits = &state.limits;
+    let (inputs, many) = match body.inputs {
+        Value::Array(values) if !values.is_empty() && values.iter().all(Value::is_array) => {
+            check_count(values.len(), limits)?;
+            let input = |(i, value)| Input::parse(&format!("inputs[{i}]"), value, 1, limits);
+            (values.into_iter().enumerate().map(input).collect::<Result<Vec<_>, _>>()?, true)
+        }
+        single => (vec![Input::parse("inputs", single, 1, limits)?], false),
+    };
+    let requests = inputs.into_iter().map(|input| input.ask(&task)).collect();
+    let answers = state.queue.predict(requests).await?;
+    check_cut(&answers, body.truncate.unwrap_or(limits.truncate))?;
+    let answer = |answer: &Answer| -> Result<Vec<LabelScore>, Problem> {
+        let scores = scores(answer)?;
+        Ok(ranked(answer, if body.raw_scores { &answer.logits } else { &scores }, None))
+    };
+    let answers = answers.iter().flatten().map(answer).collect::<Result<Vec<_>, _>>()?;
+    Ok(Json(match many {
+        true => TeiAnswer::Many(answers),
+        false => TeiAnswer::One(answers.into_iter().flatten().collect()),
+    }))
+}
+
+/// The task asked: by query, by header, or the only one.
+fn task(state: &State, query: Option<String>, headers: &HeaderMap) -> Result<String, Problem> {
+    let header = headers.get(TASK_HEADER).map(|value| {
+        let text = value.to_str().map(String::from);
+        text.map_err(|_| Problem::new(Kind::Validation, format!("{TASK_HEADER}: not plain text")))
+    });
+    if let Some(name) = query.map(Ok).or(header).transpose()? {
+        known(&state.bank, &name)?;
+        return Ok(name);
+    }
+    match state.bank.tasks().as_slice() {
+        [only] => Ok(only.name().to_string()),
+        tasks => {
+            let message = format!("which of {} tasks is asked?", tasks.len());
+            Err(Problem::new(Kind::Validation, message)
+                .with_hint(format!("/predict?task=NAME, or the header {TASK_HEADER}: NAME")))
+        }
+    }
+}

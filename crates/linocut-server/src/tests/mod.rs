@@ -1,0 +1,10 @@
+//! The server on a tiny base: called without a port, and by its own sockets.
+
+#![allow(clippy::unwrap_used, reason = "in a test it says where it failed")]
+
+mod changes;
+mod place;
+mod predict;
+mod queue;
+mod refusals;
+mod socket;
