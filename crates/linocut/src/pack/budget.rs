@@ -44,7 +44,7 @@ pub fn to_budget(
         changed.iter().map(|m| specs[m.tensor].name.clone()).collect()
     };
     // Without scores after, those before stand in: about as many bytes.
-    let story = |left: &[f64]| {
+    let story = |budget: u64, left: &[f64]| {
         let left = names.iter().cloned().zip(left.iter().map(|&l| json!(rounded(l))));
         let mut training = json!({
             "tensors": survey.0.len(),
@@ -57,9 +57,18 @@ pub fn to_budget(
         let method = json!({"name": "pack", "fidelity": "budget", "budget": budget});
         Story { method, training, metrics: before.clone().unwrap_or_default() }
     };
-    let least = packing.cut(BTreeMap::new(), story(&vec![1.0; changed.len()]), None)?.sizes();
+    let untouched = vec![1.0; changed.len()];
+    let mut least = packing.cut(BTreeMap::new(), story(budget, &untouched), None)?.sizes();
     if least.file > budget {
-        return Err(too_small(budget, &least));
+        // The card has the budget in it, whose digits count too.
+        loop {
+            let story = story(least.file, &untouched);
+            let again = packing.cut(BTreeMap::new(), story, None)?.sizes();
+            if again.file <= least.file {
+                return Err(too_small(budget, &least));
+            }
+            least = again;
+        }
     }
 
     let exact = exact_edits(packing.base, tuned, &survey, progress)?;
@@ -83,9 +92,9 @@ pub fn to_budget(
             }
         }
         // Scored only once it fits.
-        let mut cut = packing.cut(edits.clone(), story(&left), None)?;
+        let mut cut = packing.cut(edits.clone(), story(budget, &left), None)?;
         if score.is_some() && cut.sizes().file <= budget {
-            cut = packing.cut(edits, story(&left), score)?;
+            cut = packing.cut(edits, story(budget, &left), score)?;
         }
         let size = cut.sizes().file;
         if size <= budget {
