@@ -1,12 +1,16 @@
 """Full fine-tunes packed: without loss beside `zstd -19` and byte-plane entropies, and to budgets.
 
-    LINOCUT_TASKS=<folder of tasks> python bench/pack.py [--tasks trec6,cola,mrpc,tweet_irony]
+    export LINOCUT_TASKS=<folder of tasks>
+    for task in trec6 tweet_irony cola mrpc; do
+        python bench/torch_train.py --task $task --epochs 3 --lr 1e-4 --eval --save tuned/$task > tuned/$task.json
+    done
+    python bench/pack.py --tuned tuned
 
-For each task: `linocut train --method full --store f32`, exported as the fine-tuned model; packed
-without loss (verified) and to each budget; and `linocut train` with its defaults, the mask, to set
-beside the budgets. Scores are those of `linocut eval` on the dev rows. One line of JSON a task is
-appended to `--out`; tasks already in that file are not repeated. Needs zstd, numpy and safetensors.
-The tables are printed as Markdown at the end.
+Each folder of `--tuned` is a model that PyTorch fine-tuned, its score before the one that PyTorch
+gave. It is packed without loss (verified) and to each budget; `linocut train` with its defaults, the
+mask, is set beside the budgets (or `--masks DIR` has `<task>.cut`). Scores are those of `linocut
+eval` on the dev rows. One line of JSON a task is appended to `--out`; tasks already in that file are
+not repeated. Needs zstd, numpy and safetensors. The tables are printed as Markdown at the end.
 """
 
 import argparse
@@ -27,15 +31,14 @@ def main():
     args = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     args.add_argument("--linocut", default="target/release/linocut")
     args.add_argument("--base", default="models/all-minilm-l6-v2")
-    args.add_argument("--tasks", default="trec6,cola,mrpc,tweet_irony")
-    args.add_argument("--epochs", help="of all trainings [default: linocut's]")
-    args.add_argument("--limit", help="rows of all trainings, to see that this script works")
+    args.add_argument("--tuned", type=Path, required=True, help="folder of fine-tuned models by task")
+    args.add_argument("--masks", type=Path, help="folder of mask cuts by task")
     args.add_argument("--out", default="bench/results/pack.jsonl")
     args = args.parse_args()
     tasks = Path(os.environ.get("LINOCUT_TASKS") or sys.exit("set LINOCUT_TASKS"))
     out = Path(args.out)
     runs = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
-    for task in args.tasks.split(","):
+    for task in sorted(path.name for path in args.tuned.iterdir() if path.is_dir()):
         if task in {run["task"] for run in runs}:
             continue
         with tempfile.TemporaryDirectory() as scratch:
@@ -54,22 +57,18 @@ def measure(args, task, scratch):
             sys.exit(f"{' '.join(line)}\n{result.stderr}")
         return json.loads(result.stdout) if "--json" in more else result.stdout
 
-    def train(out, *more):
-        short = (["--epochs", args.epochs] if args.epochs else []) + (["--limit", args.limit] if args.limit else [])
-        linocut("train", "--task", task, "--out", out, "--json", *short, *more)
-
     def score(cut):
         return linocut("eval", cut, "--task", task, "--json")["primary"]
 
-    print(f"{task.name}: training", file=sys.stderr)
-    full, mask, tuned = scratch / "full.cut", scratch / "mask.cut", scratch / "tuned"
-    train(full, "--method", "full", "--store", "f32")
-    train(mask)
-    linocut("export", full, "--out", tuned)
-    print(f"{task.name}: packing", file=sys.stderr)
-    packed = scratch / "packed.cut"
-    said = linocut("pack", "--tuned", tuned, "--out", packed, "--verify", "--json")
-    run = {"task": task.name, "metric": score(full)["name"], "full": score(full)["value"]}
+    print(task.name, file=sys.stderr)
+    tuned, packed, mask = args.tuned / task.name, scratch / "packed.cut", scratch / "mask.cut"
+    if args.masks:
+        mask = args.masks / f"{task.name}.cut"
+    else:
+        linocut("train", "--task", task, "--out", mask, "--json")
+    before = json.loads((args.tuned / f"{task.name}.json").read_text())
+    said = linocut("pack", "--tuned", tuned, *pairs(task), "--out", packed, "--verify", "--json")
+    run = {"task": task.name, "metric": before["metric"], "full": before["score"]}
     run |= {"lossless": {"bytes": said["bytes"], "score": score(packed)["value"], "edits": said["edits"]}}
     run["tuned_bytes"] = (tuned / "model.safetensors").stat().st_size
     run["zstd_bytes"] = zstd(tuned / "model.safetensors")
@@ -79,11 +78,16 @@ def measure(args, task, scratch):
     # The last one is the mask cut's own size.
     for budget in [*BUDGETS, str(run["mask"]["bytes"])]:
         cut = scratch / "budget.cut"
-        said = linocut("pack", "--tuned", tuned, "--out", cut, "--force", "--budget", budget, "--json")
+        said = linocut("pack", "--tuned", tuned, *pairs(task), "--out", cut, "--force", "--budget", budget, "--json")
         name = budget if budget in BUDGETS else "mask's size"
         run["budgets"][name] = {"bytes": said["bytes"], "score": score(cut)["value"], "edits": said["edits"]}
     print(json.dumps(run), file=sys.stderr)
     return run
+
+
+def pairs(task):
+    """What a model's files do not say: whether texts come in pairs."""
+    return ["--pairs"] if json.loads((task / "task.json").read_text())["kind"] == "pair" else []
 
 
 def zstd(path):

@@ -8,7 +8,7 @@
     python bench/torch_train.py --task mrpc --method layers --layers 4-5 --epochs 3
 
     # quality: train in full, then score the dev rows with the task's own metric
-    python bench/torch_train.py --task trec6 --epochs 3 --eval
+    python bench/torch_train.py --task trec6 --epochs 3 --eval --save trec6-tuned
 
 `--task` is a folder, or the name of one in the folder named by LINOCUT_TASKS. `--steps N` times N
 batches spread evenly over a length-grouped epoch, after `--warm` untimed ones; `--epochs` runs and
@@ -20,6 +20,7 @@ import argparse
 import json
 import os
 import resource
+import shutil
 import statistics
 import sys
 import time
@@ -27,6 +28,7 @@ from pathlib import Path
 
 import torch
 import transformers
+from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import nn
 from torch.nn import functional as F
@@ -118,6 +120,7 @@ def options():
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--limit", type=int, help="first rows of the training file only")
     p.add_argument("--eval", action="store_true", help="score the dev rows after training")
+    p.add_argument("--save", type=Path, metavar="DIR", help="write the fine-tuned model, as users have them")
     args = p.parse_args()
     if (args.task is None) == (args.fixed is None):
         p.error("one of --task and --fixed is needed")
@@ -125,6 +128,8 @@ def options():
         p.error("--random has no tokenizer: use it with --fixed")
     if args.eval and (args.steps or not args.task):
         p.error("--eval needs --task, and --epochs rather than --steps")
+    if args.save and (args.method != "full" or not args.task):
+        p.error("--save needs --method full and --task")
     if args.fixed and not args.steps:
         p.error("--fixed needs --steps")
     return args
@@ -260,6 +265,29 @@ def predict(model, rows, batch=64):
     return torch.stack(logits)
 
 
+def save(args, model, card, outputs):
+    """A folder as `save_pretrained` writes it: a BertForSequenceClassification, or with another
+    pooling what `linocut export` has in its place."""
+    args.save.mkdir(parents=True)
+    tensors = {f"bert.{name}": value for name, value in model.bert.state_dict().items()}
+    tensors |= {f"classifier.{name}": value for name, value in model.head.state_dict().items()}
+    save_file({name: value.contiguous() for name, value in tensors.items()}, args.save / "model.safetensors", {"format": "pt"})
+    config = model.bert.config.to_dict()
+    if args.pooling == "cls":
+        config["architectures"] = ["BertForSequenceClassification"]
+    else:
+        config |= {"model_type": "linocut_bert", "linocut_pooling": args.pooling}
+    regression = card["type"] == "regression"
+    labels = card["labels"] or [f"LABEL_{i}" for i in range(outputs)]
+    config["id2label"] = {str(i): label for i, label in enumerate(labels)}
+    config["label2id"] = {label: i for i, label in enumerate(labels)}
+    config["problem_type"] = "regression" if regression else "single_label_classification"
+    (args.save / "config.json").write_text(json.dumps(config, indent=2))
+    for name in ["tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"]:
+        if (Path(args.model) / name).exists():
+            shutil.copy(Path(args.model) / name, args.save)
+
+
 def score(card, truth, logits):
     """(name, value) by the task's metric."""
     from scipy import stats
@@ -342,6 +370,8 @@ def main():
             scores = [p for n, p in model.named_parameters() if n.endswith(".scores")]
             zeros = sum(int((s < 0).sum()) for s in scores)
             result["sparsity"] = round(zeros / sum(s.numel() for s in scores), 5)
+    if args.save:
+        save(args, model, card, outputs)
     print(json.dumps(result))
 
 

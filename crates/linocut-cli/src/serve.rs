@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use linocut::bank::{Bank, Options};
 use linocut::model::Pooling;
 use linocut::{Error, ErrorKind, Result};
-use linocut_server::{Limits, State};
+use linocut_server::{Keys, Limits, State};
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -34,7 +34,12 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     pub listen: String,
 
-    /// Listen on other than the loopback address: everyone who reaches it may read and change tasks
+    /// API keys, as JSON: [{"name": …, "key": …, "tasks": [names], "rights": ["predict", "manage"]}]
+    #[arg(long, value_name = "FILE")]
+    pub keys: Option<PathBuf>,
+
+    /// Without keys, listen on other than the loopback address: everyone who reaches it may read and
+    /// change tasks
     #[arg(long)]
     pub insecure: bool,
 
@@ -49,6 +54,10 @@ pub(crate) struct ServeArgs {
     /// Requests that may wait or be computed at one time; more get status 429
     #[arg(long, value_name = "N", default_value_t = 512, help_heading = "Limits")]
     pub max_requests: usize,
+
+    /// Connections at one time; more wait
+    #[arg(long, value_name = "N", default_value_t = 1024, help_heading = "Limits")]
+    pub max_connections: usize,
 
     /// Tokens computed at one time, counted once for every task
     #[arg(long, value_name = "N", default_value_t = 16_384, help_heading = "Limits")]
@@ -78,6 +87,10 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 30.0, help_heading = "Limits")]
     pub timeout: f64,
 
+    /// Seconds that a client may take for a request's head, or to take an answer
+    #[arg(long, value_name = "SECONDS", default_value_t = 60.0, help_heading = "Limits")]
+    pub idle_timeout: f64,
+
     /// Refuse texts longer than a task reads, where the request does not say; else they are cut
     #[arg(long, help_heading = "Limits")]
     pub no_truncate: bool,
@@ -93,6 +106,7 @@ pub(crate) enum LogFormat {
 
 pub(crate) fn run(args: ServeArgs) -> Result<()> {
     let limits = limits(&args)?;
+    let keys = args.keys.as_deref().map(Keys::read).transpose()?;
     let listener = listen(&args)?;
     let budget = args.materialise_budget.checked_mul(1_000_000).ok_or_else(|| {
         let message = format!("--materialise-budget is {} MB", args.materialise_budget);
@@ -102,7 +116,7 @@ pub(crate) fn run(args: ServeArgs) -> Result<()> {
     let options =
         Options { materialise_budget: budget, batch_tokens: args.batch_tokens, costs: None };
     let bar = progress(args.base.quiet);
-    let state = State::open(Bank::new(base, options)?, &args.cuts, limits, |done, all| {
+    let state = State::open(Bank::new(base, options)?, &args.cuts, limits, keys, |done, all| {
         bar.set_length(all as u64);
         bar.set_position(done as u64);
     })?;
@@ -125,19 +139,22 @@ pub(crate) fn run(args: ServeArgs) -> Result<()> {
 }
 
 fn limits(args: &ServeArgs) -> Result<Limits> {
-    let timeout = Duration::try_from_secs_f64(args.timeout).map_err(|e| {
-        let message = format!("--timeout is {}, expected seconds: {e}", args.timeout);
-        Error::new(ErrorKind::Config, message)
-    })?;
+    let duration = |option: &str, found: f64| {
+        Duration::try_from_secs_f64(found).map_err(|e| {
+            Error::new(ErrorKind::Config, format!("{option} is {found}, expected seconds: {e}"))
+        })
+    };
     Ok(Limits {
         requests: args.max_requests,
+        connections: args.max_connections,
         inputs: args.max_inputs,
         answers: args.max_answers,
         text_bytes: args.max_text,
         body_bytes: args.max_body,
         upload_bytes: args.max_upload,
         batch_tokens: args.batch_tokens,
-        timeout,
+        timeout: duration("--timeout", args.timeout)?,
+        idle: duration("--idle-timeout", args.idle_timeout)?,
         truncate: !args.no_truncate,
     })
 }
@@ -150,10 +167,11 @@ fn listen(args: &ServeArgs) -> Result<TcpListener> {
         Error::new(ErrorKind::Config, message).with_hint("expected ADDRESS:PORT, as 127.0.0.1:8080")
     };
     let addresses: Vec<SocketAddr> = listen.to_socket_addrs().map_err(wrong)?.collect();
-    if let Some(address) = addresses.iter().find(|a| !a.ip().is_loopback() && !args.insecure) {
+    let open = args.keys.is_none() && !args.insecure;
+    if let Some(address) = addresses.iter().find(|a| open && !a.ip().is_loopback()) {
         let message = format!("--listen {listen}: {} can be reached from outside", address.ip());
-        return Err(Error::new(ErrorKind::Config, message)
-            .with_hint("listen on 127.0.0.1, or give --insecure if others may change its tasks"));
+        let hint = "give --keys FILE, or --insecure if all who reach it may change its tasks";
+        return Err(Error::new(ErrorKind::Config, message).with_hint(hint));
     }
     let listener = TcpListener::bind(&addresses[..]).map_err(|e| {
         let message = format!("cannot listen on {listen}: {e}");

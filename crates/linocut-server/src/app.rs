@@ -12,7 +12,7 @@ use axum::routing::{get, post, put};
 
 use crate::error::{Kind, Problem};
 use crate::state::State;
-use crate::{predict, status, tasks, tei};
+use crate::{keys, metrics, openapi, page, predict, status, tasks, tei};
 
 /// The server as a service, to be run by [`serve`](crate::serve) or called without a port.
 pub fn app(state: Arc<State>) -> Router {
@@ -24,10 +24,15 @@ pub fn app(state: Arc<State>) -> Router {
         .route("/v1/tasks/{name}", get(tasks::get).delete(tasks::delete).merge(upload))
         .route("/info", get(status::info))
         .layer(from_fn_with_state(Arc::clone(&state), in_time))
+        .route("/metrics", get(metrics::metrics))
+        .layer(from_fn_with_state(Arc::clone(&state), keys::authenticate))
+        .route("/", get(page::page))
+        .route("/openapi.json", get(openapi::openapi))
         .route("/health", get(status::health))
         .route("/health/live", get(status::live))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn_with_state(Arc::clone(&state), metrics::observe))
         .layer(DefaultBodyLimit::max(state.limits.body_bytes))
         .with_state(state)
 }
@@ -49,7 +54,7 @@ async fn in_time(Shared(state): Shared<Arc<State>>, request: Request, next: Next
 async fn not_found(uri: Uri) -> Problem {
     let path: String = uri.path().chars().take(100).collect();
     Problem::new(Kind::NotFound, format!("there is nothing at {path:?}"))
-        .with_hint("POST /v1/predict, POST /predict, GET /v1/tasks, /health, /info")
+        .with_hint("GET /openapi.json says what there is")
 }
 
 async fn method_not_allowed(method: Method, uri: Uri) -> Problem {

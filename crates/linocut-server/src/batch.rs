@@ -5,12 +5,14 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use linocut::bank::{Answer, Bank, Query, Request};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::error::{Kind, Problem};
+use crate::metrics::Metrics;
 use crate::state::Limits;
 
 /// Tokens of a request that one batch takes before it is another's turn, where there is one.
@@ -36,6 +38,7 @@ pub(crate) struct Queue {
 /// The compute thread's end.
 pub(crate) struct Worker {
     bank: Arc<Bank>,
+    metrics: Arc<Metrics>,
     jobs: UnboundedReceiver<Job>,
     under_way: VecDeque<UnderWay>,
     batch_tokens: usize,
@@ -53,11 +56,12 @@ struct UnderWay {
 }
 
 impl Queue {
-    pub(crate) fn new(bank: Arc<Bank>, limits: &Limits) -> (Self, Worker) {
+    pub(crate) fn new(bank: Arc<Bank>, metrics: Arc<Metrics>, limits: &Limits) -> (Self, Worker) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let places = Arc::new(Semaphore::new(limits.requests));
         let worker = Worker {
             bank,
+            metrics,
             jobs: receiver,
             under_way: VecDeque::new(),
             batch_tokens: limits.batch_tokens,
@@ -122,8 +126,13 @@ impl Worker {
         }
         let batch = self.gather();
         let queries: Vec<&Query> = batch.iter().map(|(_, _, query)| query).collect();
+        let tokens = queries.iter().map(|query| query.tokens()).sum::<usize>();
+        let started = Instant::now();
         let answers = self.bank.answer(&queries);
-        self.computed += queries.iter().map(|query| query.tokens()).sum::<usize>();
+        if tokens > 0 {
+            self.metrics.batch(tokens, started);
+        }
+        self.computed += tokens;
         for ((job, input, _), answers) in batch.iter().zip(answers) {
             self.under_way[*job].answers[*input].extend(answers);
         }

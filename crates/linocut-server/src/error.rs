@@ -1,11 +1,16 @@
 //! What can go wrong with a request, and the status and `error_type` that say so.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use linocut::ErrorKind;
 use serde::Serialize;
+use utoipa::openapi::response::{Response as Described, ResponseBuilder};
+use utoipa::openapi::{ContentBuilder, Ref, RefOr};
+use utoipa::{IntoResponses, ToSchema};
 
 /// Kinds of refusals and failures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +23,10 @@ pub(crate) enum Kind {
     Validation,
     /// A text is longer than allowed.
     TextTooLong,
+    /// No key, or not a known one.
+    Unauthorized,
+    /// A key that may not do this.
+    Forbidden,
     /// No such task.
     UnknownTask,
     /// No such address.
@@ -43,6 +52,26 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    const ALL: [Kind; 17] = [
+        Kind::MalformedJson,
+        Kind::MediaType,
+        Kind::Validation,
+        Kind::TextTooLong,
+        Kind::Unauthorized,
+        Kind::Forbidden,
+        Kind::UnknownTask,
+        Kind::NotFound,
+        Kind::MethodNotAllowed,
+        Kind::BodyTooLarge,
+        Kind::TooManyInputs,
+        Kind::BadCut,
+        Kind::Overloaded,
+        Kind::Timeout,
+        Kind::ShuttingDown,
+        Kind::Storage,
+        Kind::Internal,
+    ];
+
     /// The one table: a kind's HTTP status and its name, which never changes.
     fn status(self) -> (StatusCode, &'static str) {
         match self {
@@ -50,6 +79,8 @@ impl Kind {
             Kind::MediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
             Kind::Validation => (StatusCode::UNPROCESSABLE_ENTITY, "validation"),
             Kind::TextTooLong => (StatusCode::UNPROCESSABLE_ENTITY, "text_too_long"),
+            Kind::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized"),
+            Kind::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
             Kind::UnknownTask => (StatusCode::NOT_FOUND, "unknown_task"),
             Kind::NotFound => (StatusCode::NOT_FOUND, "not_found"),
             Kind::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
@@ -74,6 +105,10 @@ impl Kind {
     }
 }
 
+/// The `error_type` of an error, beside the response for logs and counters.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ErrorType(pub(crate) &'static str);
+
 /// An answer that is an error.
 #[derive(Debug)]
 pub(crate) struct Problem {
@@ -83,11 +118,12 @@ pub(crate) struct Problem {
 }
 
 /// An error as clients see it.
-#[derive(Debug, Serialize)]
-struct ErrorBody {
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ErrorBody {
     /// What was found and what was expected.
     error: String,
     /// A name of the kind of error that never changes.
+    #[schema(value_type = String)]
     error_type: &'static str,
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -140,9 +176,40 @@ impl IntoResponse for Problem {
         let (status, error_type) = self.kind.status();
         let body = Json(ErrorBody { error: self.message, error_type, hint: self.hint });
         let mut response = (status, body).into_response();
+        response.extensions_mut().insert(ErrorType(error_type));
+        if self.kind == Kind::Unauthorized {
+            // HTTP wants the scheme named.
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if let Some(seconds) = self.kind.retry_after() {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
+    }
+}
+
+/// As the description of the interface has it: any address may give any of them.
+impl IntoResponses for Problem {
+    fn responses() -> BTreeMap<String, RefOr<Described>> {
+        let body = Ref::from_schema_name(ErrorBody::name());
+        let content = ContentBuilder::new().schema(Some(body)).build();
+        Kind::ALL
+            .iter()
+            .map(|kind| {
+                let (status, _) = kind.status();
+                let names: Vec<&str> = Kind::ALL
+                    .iter()
+                    .map(|kind| kind.status())
+                    .filter(|(other, _)| *other == status)
+                    .map(|(_, name)| name)
+                    .collect();
+                let response = ResponseBuilder::new()
+                    .description(names.join(", "))
+                    .content("application/json", content.clone());
+                (status.as_str().to_string(), response.build().into())
+            })
+            .collect()
     }
 }

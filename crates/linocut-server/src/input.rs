@@ -1,9 +1,12 @@
 //! What is asked: texts, pairs and tasks, checked against the limits.
 
-use linocut::bank::{Bank, Request};
+use std::sync::Arc;
+
+use linocut::bank::{Bank, Request, Task};
 use serde_json::Value;
 
 use crate::error::{Kind, Problem};
+use crate::keys::{Access, Right};
 use crate::state::Limits;
 
 /// One text, or a pair of texts.
@@ -90,8 +93,9 @@ pub(crate) enum Tasks {
 }
 
 impl Tasks {
-    /// `"all"`, or a list of names of the bank, each once.
-    pub(crate) fn parse(value: &Value, bank: &Bank) -> Result<Self, Problem> {
+    /// `"all"`, or a list of names of the bank, each once and one that `access` may ask.
+    pub(crate) fn parse(value: &Value, bank: &Bank, access: &Access) -> Result<Self, Problem> {
+        access.check_right(Right::Predict)?;
         let wrong = |message: String| Err(Problem::new(Kind::Validation, message));
         let values = match value {
             Value::String(all) if all == "all" => return Ok(Self::All),
@@ -118,18 +122,24 @@ impl Tasks {
             if !seen.insert(task.as_str()) {
                 return wrong(format!("tasks: {task:?} twice"));
             }
-            known(bank, task)?;
+            access.check(Right::Predict, task)?;
+            known(bank, access, task)?;
             names.push(task.clone());
         }
         Ok(Self::Named(names))
     }
 
     /// The names asked of inputs that are pairs or not.
-    pub(crate) fn names(self, bank: &Bank, pairs: bool) -> Result<Vec<String>, Problem> {
+    pub(crate) fn names(
+        self,
+        bank: &Bank,
+        access: &Access,
+        pairs: bool,
+    ) -> Result<Vec<String>, Problem> {
         if let Tasks::Named(names) = self {
             return Ok(names);
         }
-        let tasks = bank.tasks();
+        let tasks = seen(bank, access);
         let fit = tasks.iter().filter(|task| task.card().pairs == pairs);
         let names: Vec<String> = fit.map(|task| task.name().to_string()).collect();
         if names.is_empty() {
@@ -141,10 +151,10 @@ impl Tasks {
     }
 
     /// Whether all of them take pairs of texts.
-    pub(crate) fn take_pairs(&self, bank: &Bank) -> bool {
+    pub(crate) fn take_pairs(&self, bank: &Bank, access: &Access) -> bool {
         match self {
             Tasks::All => {
-                let tasks = bank.tasks();
+                let tasks = seen(bank, access);
                 !tasks.is_empty() && tasks.iter().all(|task| task.card().pairs)
             }
             Tasks::Named(names) => {
@@ -154,9 +164,20 @@ impl Tasks {
     }
 }
 
-/// Checks that the bank has the task `name`.
-pub(crate) fn known(bank: &Bank, name: &str) -> Result<(), Problem> {
+/// The tasks that `access` sees, by name.
+pub(crate) fn seen(bank: &Bank, access: &Access) -> Vec<Arc<Task>> {
+    let mut tasks = bank.tasks();
+    tasks.retain(|task| access.sees(task.name()));
+    tasks
+}
+
+/// The task `name`, which `access` may see.
+pub(crate) fn known(bank: &Bank, access: &Access, name: &str) -> Result<Arc<Task>, Problem> {
     // An unknown name stands in the message: no more of it than a name may have.
     let shown: String = name.chars().take(100).collect();
-    bank.task(&shown).map(drop).map_err(|e| Problem::of(Kind::UnknownTask, "", &e))
+    bank.task(&shown).map_err(|error| match access.sees_all() {
+        true => Problem::of(Kind::UnknownTask, "", &error),
+        // The library's hint has the names of others.
+        false => Problem::new(Kind::UnknownTask, format!("there is no task {shown:?}")),
+    })
 }

@@ -8,6 +8,10 @@ mod batch;
 mod body;
 mod error;
 mod input;
+mod keys;
+mod metrics;
+mod openapi;
+mod page;
 mod predict;
 mod serve;
 mod state;
@@ -19,5 +23,6 @@ mod tei;
 mod tests;
 
 pub use app::app;
+pub use keys::Keys;
 pub use serve::serve;
 pub use state::{Limits, State};

@@ -2,30 +2,36 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State as Shared;
+use axum::{Extension, Json};
 use linocut::bank::Answer;
 use linocut::data::Problem as TaskKind;
 use linocut::model::probabilities;
 use linocut::tune::argmax;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::body::JsonBody;
 use crate::error::{Kind, Problem};
 use crate::input::{Input, Tasks, check_count};
+use crate::keys::Access;
+use crate::openapi;
 use crate::state::{Limits, State};
 
 /// Some texts and the tasks asked of each.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PredictBody {
     /// A text, a pair of texts as a list of two, or a list of such inputs. A list of two texts is a
     /// pair where all tasks asked take pairs, and else two inputs.
+    #[schema(schema_with = openapi::inputs)]
     inputs: Value,
     /// Names of tasks, or "all": every task that takes such inputs (single texts or pairs).
+    #[schema(schema_with = openapi::tasks)]
     tasks: Value,
     /// Most scores of an answer, the highest first; all where left out.
+    #[schema(minimum = 1)]
     top_k: Option<usize>,
     /// Whether a text longer than a task reads is cut, which its answers then say; else it is an
     /// error. The server's own setting where left out.
@@ -33,21 +39,21 @@ pub(crate) struct PredictBody {
 }
 
 /// Answers to a request.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct PredictAnswer {
     /// For every input, in their order.
     results: Vec<InputAnswer>,
 }
 
 /// Answers to one input.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct InputAnswer {
     /// Of every task, in the order asked; by name for "all".
     answers: Vec<TaskAnswer>,
 }
 
 /// What one task says of one input.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct TaskAnswer {
     /// The task's name.
     task: String,
@@ -61,7 +67,7 @@ pub(crate) struct TaskAnswer {
 }
 
 /// A prediction, by the kind of task.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 pub(crate) enum Prediction {
     /// Exactly one label: probabilities by softmax.
@@ -88,7 +94,7 @@ pub(crate) enum Prediction {
 }
 
 /// A label and its score.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(crate) struct LabelScore {
     /// The label.
     pub(crate) label: String,
@@ -97,17 +103,27 @@ pub(crate) struct LabelScore {
 }
 
 /// Answers some texts with some tasks.
+#[utoipa::path(
+    post,
+    path = "/v1/predict",
+    tag = "predict",
+    request_body = PredictBody,
+    responses((status = 200, description = "Answers", body = PredictAnswer), Problem)
+)]
 pub(crate) async fn predict(
     Shared(state): Shared<Arc<State>>,
+    Extension(access): Extension<Arc<Access>>,
     JsonBody(body): JsonBody<PredictBody>,
 ) -> Result<Json<PredictAnswer>, Problem> {
     if body.top_k == Some(0) {
         return Err(Problem::new(Kind::Validation, "top_k is 0, expected at least 1"));
     }
     let limits = &state.limits;
-    let tasks = Tasks::parse(&body.tasks, &state.bank)?;
-    let inputs = parse_inputs(body.inputs, || tasks.take_pairs(&state.bank), limits)?;
-    let tasks = tasks.names(&state.bank, inputs.iter().all(|input| input.pair.is_some()))?;
+    let tasks = Tasks::parse(&body.tasks, &state.bank, &access)?;
+    let take_pairs = || tasks.take_pairs(&state.bank, &access);
+    let inputs = parse_inputs(body.inputs, take_pairs, limits)?;
+    let tasks =
+        tasks.names(&state.bank, &access, inputs.iter().all(|input| input.pair.is_some()))?;
     let answers = inputs.len() * tasks.len();
     if answers > limits.answers {
         let message = format!(
@@ -120,6 +136,7 @@ pub(crate) async fn predict(
     }
     let requests = inputs.into_iter().map(|input| input.ask(&tasks)).collect();
     let answers = state.queue.predict(requests).await?;
+    state.metrics.answers(&answers);
     check_cut(&answers, body.truncate.unwrap_or(limits.truncate))?;
     let task = |answer: &Answer| -> Result<TaskAnswer, Problem> {
         Ok(TaskAnswer {

@@ -8,20 +8,24 @@ use std::time::Duration;
 use linocut::bank::Bank;
 use linocut::{Error, ErrorKind, Result};
 use serde::Serialize;
-
 use tokio::sync::Semaphore;
+use utoipa::ToSchema;
 
 use crate::batch::{Queue, Worker};
+use crate::keys::Keys;
+use crate::metrics::Metrics;
 use crate::store::Store;
 
 /// Uploads at one time.
 const UPLOADS: usize = 4;
 
 /// What one request, and all together, may ask for.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 pub struct Limits {
     /// Requests that wait or are computed at one time.
     pub requests: usize,
+    /// Connections at one time; more wait.
+    pub connections: usize,
     /// Inputs of a request.
     pub inputs: usize,
     /// Answers of a request: inputs times tasks.
@@ -36,7 +40,12 @@ pub struct Limits {
     pub batch_tokens: usize,
     /// Time from a request's first byte of body to its answer.
     #[serde(rename = "timeout_seconds", serialize_with = "seconds")]
+    #[schema(rename = "timeout_seconds", value_type = f64)]
     pub timeout: Duration,
+    /// Time that a connection may take for a request's head, or to take bytes of an answer.
+    #[serde(rename = "idle_seconds", serialize_with = "seconds")]
+    #[schema(rename = "idle_seconds", value_type = f64)]
+    pub idle: Duration,
     /// Whether a text longer than a task reads is cut, where the request does not say.
     pub truncate: bool,
 }
@@ -46,11 +55,12 @@ fn seconds<S: serde::Serializer>(time: &Duration, to: S) -> std::result::Result<
 }
 
 impl Default for Limits {
-    /// 512 requests of up to 32 inputs, 32,768 answers, 100 kB a text, 2 MB a body, 64 MB a cut,
-    /// 16,384 tokens a batch, 30 s; long texts are cut.
+    /// 1,024 connections, 512 requests of up to 32 inputs, 32,768 answers, 100 kB a text, 2 MB a
+    /// body, 64 MB a cut, 16,384 tokens a batch, 30 s, idle for 60 s; long texts are cut.
     fn default() -> Self {
         Self {
             requests: 512,
+            connections: 1024,
             inputs: 32,
             answers: 32_768,
             text_bytes: 100_000,
@@ -58,6 +68,7 @@ impl Default for Limits {
             upload_bytes: 64_000_000,
             batch_tokens: 16_384,
             timeout: Duration::from_secs(30),
+            idle: Duration::from_secs(60),
             truncate: true,
         }
     }
@@ -68,6 +79,7 @@ impl Limits {
     /// If one is 0 or more than can be counted.
     fn check(&self) -> Result<()> {
         let Self { requests, inputs, answers, text_bytes, body_bytes, upload_bytes, .. } = *self;
+        let milliseconds = |time: Duration| usize::try_from(time.as_millis()).unwrap_or(usize::MAX);
         for (what, found) in [
             ("requests", requests),
             ("inputs", inputs),
@@ -76,7 +88,9 @@ impl Limits {
             ("body bytes", body_bytes),
             ("upload bytes", upload_bytes),
             ("batch tokens", self.batch_tokens),
-            ("milliseconds", usize::try_from(self.timeout.as_millis()).unwrap_or(usize::MAX)),
+            ("connections", self.connections),
+            ("milliseconds a request", milliseconds(self.timeout)),
+            ("milliseconds idle", milliseconds(self.idle)),
         ] {
             let most = usize::MAX >> 4; // what a semaphore of tokio counts to, with room
             if !(1..=most).contains(&found) {
@@ -94,6 +108,9 @@ pub struct State {
     pub(crate) store: Store,
     pub(crate) queue: Queue,
     pub(crate) limits: Limits,
+    pub(crate) metrics: Arc<Metrics>,
+    /// Who may do what; anyone anything where `None`.
+    pub(crate) keys: Option<Keys>,
     pub(crate) stopping: AtomicBool,
     /// Places for uploads, each of which holds a whole cut.
     pub(crate) uploads: Semaphore,
@@ -101,7 +118,8 @@ pub struct State {
 
 impl State {
     /// Adds every cut in `cuts` to `bank` (`progress` hears how many are done of how many) and
-    /// starts the compute thread, which ends with the state.
+    /// starts the compute thread, which ends with the state. Without `keys`, whoever reaches the
+    /// server may ask and change every task.
     ///
     /// # Errors
     /// A limit out of range, an unreadable folder, a file with a name that no task may have, or a
@@ -110,9 +128,10 @@ impl State {
         bank: Bank,
         cuts: &Path,
         limits: Limits,
+        keys: Option<Keys>,
         progress: impl FnMut(usize, usize),
     ) -> Result<Arc<Self>> {
-        let (state, worker) = Self::idle(bank, cuts, limits, progress)?;
+        let (state, worker) = Self::idle(bank, cuts, limits, keys, progress)?;
         let thread = std::thread::Builder::new().name("compute".into());
         thread.spawn(move || worker.run()).map_err(|e| {
             let message = format!("cannot start the compute thread: {e}");
@@ -126,15 +145,23 @@ impl State {
         bank: Bank,
         cuts: &Path,
         limits: Limits,
+        keys: Option<Keys>,
         progress: impl FnMut(usize, usize),
     ) -> Result<(Arc<Self>, Worker)> {
         limits.check()?;
         let store = Store::open(cuts, &bank, progress)?;
         let bank = Arc::new(bank);
-        let (queue, worker) = Queue::new(Arc::clone(&bank), &limits);
+        let metrics = Metrics::new().map_err(|e| {
+            Error::new(ErrorKind::Config, format!("the metrics: {e}")).with_source(e)
+        })?;
+        let metrics = Arc::new(metrics);
+        let (queue, worker) = Queue::new(Arc::clone(&bank), Arc::clone(&metrics), &limits);
         let stopping = AtomicBool::new(false);
         let uploads = Semaphore::new(UPLOADS);
-        Ok((Arc::new(Self { bank, store, queue, limits, stopping, uploads }), worker))
+        Ok((
+            Arc::new(Self { bank, store, queue, limits, metrics, keys, stopping, uploads }),
+            worker,
+        ))
     }
 
     /// Number of tasks that can be asked.

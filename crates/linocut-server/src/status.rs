@@ -7,13 +7,16 @@ use axum::Json;
 use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use serde::Serialize;
+use utoipa::ToSchema;
 
+use crate::error::Problem;
 use crate::state::{Limits, State};
 
 /// Whether the server takes requests.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Health {
     /// "ready", "stopping", or "failed" where the compute thread has ended.
+    #[schema(value_type = String)]
     status: &'static str,
     /// Tasks that can be asked.
     tasks: usize,
@@ -22,9 +25,10 @@ pub(crate) struct Health {
 }
 
 /// What the server runs on.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Info {
     /// Version of linocut.
+    #[schema(value_type = String)]
     version: &'static str,
     /// The base that all tasks share.
     base: BaseInfo,
@@ -39,7 +43,7 @@ pub(crate) struct Info {
 }
 
 /// A base.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct BaseInfo {
     /// Its name.
     name: String,
@@ -56,6 +60,16 @@ pub(crate) struct BaseInfo {
 }
 
 /// Ready: 200 where requests are taken, 503 while stopping or where nothing can be computed.
+#[utoipa::path(
+    get,
+    path = "/health",
+    tag = "server",
+    security(()),
+    responses(
+        (status = 200, description = "It takes requests", body = Health),
+        (status = 503, description = "It does not", body = Health)
+    )
+)]
 pub(crate) async fn health(Shared(state): Shared<Arc<State>>) -> (StatusCode, Json<Health>) {
     let (code, status) = match (state.queue.is_served(), state.stopping.load(Relaxed)) {
         (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "failed"),
@@ -66,11 +80,24 @@ pub(crate) async fn health(Shared(state): Shared<Arc<State>>) -> (StatusCode, Js
 }
 
 /// Live: answers as long as the process does.
+#[utoipa::path(
+    get,
+    path = "/health/live",
+    tag = "server",
+    security(()),
+    responses((status = 200, description = "The process lives"))
+)]
 pub(crate) async fn live() -> StatusCode {
     StatusCode::OK
 }
 
 /// What the server runs on.
+#[utoipa::path(
+    get,
+    path = "/info",
+    tag = "server",
+    responses((status = 200, description = "The base and the limits", body = Info), Problem)
+)]
 pub(crate) async fn info(Shared(state): Shared<Arc<State>>) -> Json<Info> {
     let base = state.bank.base();
     let (task_bytes, materialised_bytes) = state.bank.bytes();

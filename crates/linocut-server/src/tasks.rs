@@ -3,35 +3,38 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, Path, Request, State as Shared};
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use linocut::ErrorKind;
 use linocut::bank::Task;
-use linocut::cut::{Card, EditKind};
+use linocut::cut::{Card, EditKind, TensorNote};
 use linocut::data::{Metric, Problem as TaskKind};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::body::RawBody;
 use crate::error::{Kind, Problem};
-use crate::input::known;
+use crate::input::{known, seen};
+use crate::keys::{Access, Right};
 use crate::state::State;
 use crate::store::check_name;
 
 /// The tasks.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct TaskList {
     /// By name.
     tasks: Vec<TaskInfo>,
 }
 
 /// A task and what it costs.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct TaskInfo {
     /// The name it is asked for by.
     name: String,
     /// What is predicted.
+    #[schema(value_type = String, example = "single-label")]
     problem: TaskKind,
     /// Its labels; none for a regression.
     labels: Vec<String>,
@@ -40,6 +43,7 @@ pub(crate) struct TaskInfo {
     /// Tokens that it reads of a text.
     max_length: usize,
     /// The score that it is judged by.
+    #[schema(value_type = Object)]
     metric: Metric,
     /// Scores of its training, by metric.
     metrics: BTreeMap<String, f64>,
@@ -51,16 +55,19 @@ pub(crate) struct TaskInfo {
     zeros: u64,
     /// Tensors of the base that it replaces.
     replaced_tensors: usize,
+    /// Share of the base's numbers that it changes, 0 to 1: how far it is from the base.
+    changed_share: f64,
     /// Layers of the base that it edits, from 0.
     edited_layers: Vec<usize>,
 }
 
 /// A task with all that its cut says of itself.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct TaskDetail {
     #[serde(flatten)]
     info: TaskInfo,
     /// The card of its cut.
+    #[schema(value_type = Object)]
     card: Card,
 }
 
@@ -70,6 +77,7 @@ impl TaskInfo {
         let layout = state.bank.base().encoder.layout();
         let layer = |name: &String| layout.tensors()[layout.index(name)?].layer;
         let notes = card.tensors.values();
+        let changed: u64 = notes.clone().map(TensorNote::changed).sum();
         Self {
             name: task.name().to_string(),
             problem: card.problem,
@@ -82,6 +90,7 @@ impl TaskInfo {
             memory_bytes: task.bytes(),
             zeros: notes.clone().filter_map(|note| note.zeros).sum(),
             replaced_tensors: notes.filter(|note| note.edit == EditKind::Replace).count(),
+            changed_share: changed as f64 / state.bank.base().weights.data().len() as f64,
             edited_layers: card
                 .tensors
                 .keys()
@@ -94,31 +103,65 @@ impl TaskInfo {
 }
 
 /// Lists the tasks.
-pub(crate) async fn list(Shared(state): Shared<Arc<State>>) -> Json<TaskList> {
-    let tasks = state.bank.tasks();
+#[utoipa::path(
+    get,
+    path = "/v1/tasks",
+    operation_id = "list_tasks",
+    tag = "tasks",
+    responses((status = 200, description = "The tasks that the key sees", body = TaskList), Problem)
+)]
+pub(crate) async fn list(
+    Shared(state): Shared<Arc<State>>,
+    Extension(access): Extension<Arc<Access>>,
+) -> Json<TaskList> {
+    let tasks = seen(&state.bank, &access);
     Json(TaskList { tasks: tasks.iter().map(|task| TaskInfo::of(&state, task)).collect() })
 }
 
 /// Describes one task.
+#[utoipa::path(
+    get,
+    path = "/v1/tasks/{name}",
+    operation_id = "get_task",
+    tag = "tasks",
+    params(("name" = String, Path, description = "The task's name")),
+    responses((status = 200, description = "The task", body = TaskDetail), Problem)
+)]
 pub(crate) async fn get(
     Shared(state): Shared<Arc<State>>,
+    Extension(access): Extension<Arc<Access>>,
     name: Result<Path<String>, PathRejection>,
 ) -> Result<Json<TaskDetail>, Problem> {
     let Path(name) = name?;
-    known(&state.bank, &name)?;
-    let task = state.bank.task(&name).map_err(|e| Problem::of(Kind::UnknownTask, "", &e))?;
+    access.check_sees(&name)?;
+    let task = known(&state.bank, &access, &name)?;
     Ok(Json(TaskDetail { info: TaskInfo::of(&state, &task), card: task.card().clone() }))
 }
 
 /// Adds a task, or puts a new version in its place: the body is a cut file. It is checked against
 /// the base, the tokenizer and its probes before it serves; until then, and if it fails, the old
 /// version stays.
+#[utoipa::path(
+    put,
+    path = "/v1/tasks/{name}",
+    operation_id = "put_task",
+    tag = "tasks",
+    params(("name" = String, Path, description = "The task's name: 1 to 100 of A-Z a-z 0-9 . _ -, the first a letter or digit")),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "The cut file"),
+    responses(
+        (status = 200, description = "A new version serves", body = TaskInfo),
+        (status = 201, description = "A new task serves", body = TaskInfo),
+        Problem
+    )
+)]
 pub(crate) async fn put(
     Shared(state): Shared<Arc<State>>,
+    Extension(access): Extension<Arc<Access>>,
     name: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<(StatusCode, Json<TaskInfo>), Problem> {
     let Path(name) = name?;
+    access.check(Right::Manage, &name)?;
     check_name(&name).map_err(|e| Problem::of(Kind::Validation, "", &e))?;
     // Each may hold much memory.
     let _place = state
@@ -138,12 +181,22 @@ pub(crate) async fn put(
 }
 
 /// Removes a task; requests under way are still answered.
+#[utoipa::path(
+    delete,
+    path = "/v1/tasks/{name}",
+    operation_id = "delete_task",
+    tag = "tasks",
+    params(("name" = String, Path, description = "The task's name")),
+    responses((status = 204, description = "It is gone"), Problem)
+)]
 pub(crate) async fn delete(
     Shared(state): Shared<Arc<State>>,
+    Extension(access): Extension<Arc<Access>>,
     name: Result<Path<String>, PathRejection>,
 ) -> Result<StatusCode, Problem> {
     let Path(name) = name?;
-    known(&state.bank, &name)?;
+    access.check(Right::Manage, &name)?;
+    known(&state.bank, &access, &name)?;
     let shared = Arc::clone(&state);
     let removed = name.clone();
     off_thread(move || shared.store.remove(&shared.bank, &removed)).await?.map_err(|e| match e

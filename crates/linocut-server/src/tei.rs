@@ -2,17 +2,20 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State as Shared};
 use axum::http::HeaderMap;
+use axum::{Extension, Json};
 use linocut::bank::Answer;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::body::JsonBody;
 use crate::error::{Kind, Problem};
-use crate::input::{Input, check_count, known};
+use crate::input::{Input, check_count, known, seen};
+use crate::keys::{Access, Right};
+use crate::openapi;
 use crate::predict::{LabelScore, check_cut, ranked, scores};
 use crate::state::State;
 
@@ -21,9 +24,10 @@ const TASK_HEADER: &str = "x-linocut-task";
 
 /// A body as text-embeddings-inference takes it; fields that it knows and this server does not need
 /// are ignored.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 pub(crate) struct TeiBody {
     /// A text, a list of one text or of a pair, or a list of such lists.
+    #[schema(schema_with = openapi::tei_inputs)]
     inputs: Value,
     /// Logits in the place of probabilities.
     #[serde(default)]
@@ -33,14 +37,14 @@ pub(crate) struct TeiBody {
 }
 
 /// Which task is asked.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 pub(crate) struct TaskQuery {
     /// Its name; the header `x-linocut-task` may say it too, and a server with one task needs none.
     task: Option<String>,
 }
 
 /// Labels with their scores, the highest first; for a list of inputs a list of such.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 pub(crate) enum TeiAnswer {
     /// Of one input.
@@ -50,14 +54,27 @@ pub(crate) enum TeiAnswer {
 }
 
 /// Answers one task as text-embeddings-inference would.
+#[utoipa::path(
+    post,
+    path = "/predict",
+    operation_id = "predict_one_task",
+    tag = "predict",
+    params(
+        TaskQuery,
+        ("x-linocut-task" = Option<String>, Header, description = "The task, where the query does not say"),
+    ),
+    request_body = TeiBody,
+    responses((status = 200, description = "Labels with scores", body = TeiAnswer), Problem)
+)]
 pub(crate) async fn predict(
     Shared(state): Shared<Arc<State>>,
+    Extension(access): Extension<Arc<Access>>,
     query: Result<Query<TaskQuery>, QueryRejection>,
     headers: HeaderMap,
     JsonBody(body): JsonBody<TeiBody>,
 ) -> Result<Json<TeiAnswer>, Problem> {
     let Query(query) = query?;
-    let task = [task(&state, query.task, &headers)?];
+    let task = [task(&state, &access, query.task, &headers)?];
     let limits = &state.limits;
     let (inputs, many) = match body.inputs {
         Value::Array(values) if !values.is_empty() && values.iter().all(Value::is_array) => {
@@ -69,6 +86,7 @@ pub(crate) async fn predict(
     };
     let requests = inputs.into_iter().map(|input| input.ask(&task)).collect();
     let answers = state.queue.predict(requests).await?;
+    state.metrics.answers(&answers);
     check_cut(&answers, body.truncate.unwrap_or(limits.truncate))?;
     let answer = |answer: &Answer| -> Result<Vec<LabelScore>, Problem> {
         let scores = scores(answer)?;
@@ -82,16 +100,23 @@ pub(crate) async fn predict(
 }
 
 /// The task asked: by query, by header, or the only one.
-fn task(state: &State, query: Option<String>, headers: &HeaderMap) -> Result<String, Problem> {
+fn task(
+    state: &State,
+    access: &Access,
+    query: Option<String>,
+    headers: &HeaderMap,
+) -> Result<String, Problem> {
+    access.check_right(Right::Predict)?;
     let header = headers.get(TASK_HEADER).map(|value| {
         let text = value.to_str().map(String::from);
         text.map_err(|_| Problem::new(Kind::Validation, format!("{TASK_HEADER}: not plain text")))
     });
     if let Some(name) = query.map(Ok).or(header).transpose()? {
-        known(&state.bank, &name)?;
+        access.check(Right::Predict, &name)?;
+        known(&state.bank, access, &name)?;
         return Ok(name);
     }
-    match state.bank.tasks().as_slice() {
+    match seen(&state.bank, access).as_slice() {
         [only] => Ok(only.name().to_string()),
         tasks => {
             let message = format!("which of {} tasks is asked?", tasks.len());

@@ -1,7 +1,8 @@
 //! The bank beside one task alone, as lines of JSON: `cargo bench -p linocut --bench bank -- BASE`.
-//! Arguments: folder of the base, then optionally which of `mixed`, `fan-out` and `memory`, and
-//! threads. Cuts are made here: each its own zeros at random, about 1% of every matrix, and its
-//! own head. Texts are random common words.
+//! Arguments: folder of the base, then optionally which of `dense`, `tasks`, `mixed`, `fan-out` and
+//! `memory`, threads, and a file of texts, one a line, for `dense` and `tasks` (`bench/bank.py` runs
+//! these beside others). Cuts are made here: each its own zeros at random, about 1% of every matrix,
+//! and its own head. Texts are random common words where none are given.
 
 use linocut::bank::{Bank, Costs, Options, Request};
 use linocut::cut::{self, BaseId, Card, Cut, Edit, StoreType, TensorEdit, Zeros};
@@ -19,7 +20,7 @@ const DENSITY: f32 = 0.01;
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
     let [folder, rest @ ..] = &args[..] else {
-        eprintln!("usage: bank -- BASE [mixed|fan-out|memory|all] [THREADS]");
+        eprintln!("usage: bank -- BASE [dense|tasks|mixed|fan-out|memory|all] [THREADS] [TEXTS]");
         return;
     };
     let what = rest.first().map_or("all", String::as_str);
@@ -30,6 +31,19 @@ fn main() {
     let costs = Costs::measure(&base());
     println!("{}", json!({"bench": "costs", "threads": threads, "ns": format!("{costs:?}")}));
     let options = Options { costs: Some(costs), ..Options::default() };
+    let texts: Vec<String> = match rest.get(2) {
+        Some(path) => std::fs::read_to_string(path)
+            .expect("a file of texts")
+            .lines()
+            .map(String::from)
+            .collect(),
+        None => (0..128).map(|i| text(i, 4 + bits(1, i as u32) as usize % 60)).collect(),
+    };
+    for (name, tasks, density) in [("dense", 1, 0.0), ("tasks", 100, DENSITY)] {
+        if ["all", name].contains(&what) {
+            batches(name, &Bank::new(base(), options).expect("options"), &texts, tasks, density);
+        }
+    }
     if ["all", "mixed"].contains(&what) {
         for pooling in [Pooling::First, Pooling::Mean] {
             mixed(&Bank::new(base(), options).expect("options"), pooling);
@@ -46,15 +60,18 @@ fn main() {
 }
 
 /// A cut of its own zeros in the layers from `lowest` on, and its own head.
-fn cut(base: &Base, number: u64, pooling: Pooling, lowest: usize) -> Cut {
+fn cut(base: &Base, number: u64, pooling: Pooling, lowest: usize, density: f32) -> Cut {
     let mut edits = BTreeMap::new();
     for (i, spec) in base.encoder.layout().tensors().iter().enumerate() {
         let pooler = spec.kind == Kind::Pooler && pooling == Pooling::Cls;
-        if spec.shape.len() < 2 || !(pooler || spec.layer.is_some_and(|layer| layer >= lowest)) {
+        if density == 0.0
+            || spec.shape.len() < 2
+            || !(pooler || spec.layer.is_some_and(|layer| layer >= lowest))
+        {
             continue;
         }
         let key = number << 16 | i as u64;
-        let kept = (0..spec.range.len()).map(|j| uniform(key, j as u32) >= DENSITY);
+        let kept = (0..spec.range.len()).map(|j| uniform(key, j as u32) >= density);
         let edit = Edit::Zeros(Zeros::from_keep(kept).expect("a tensor of fewer than 2^32"));
         edits.insert(spec.name.clone(), TensorEdit { shape: spec.shape.clone(), edit });
     }
@@ -121,11 +138,29 @@ fn report(name: &str, pooling: Pooling, more: Value) {
     println!("{line}");
 }
 
+/// All `texts` in batches of 32, each text for one of `tasks` tasks.
+fn batches(name: &str, bank: &Bank, texts: &[String], tasks: u64, density: f32) {
+    for number in 0..tasks {
+        let cut = cut(bank.base(), number, Pooling::Mean, 0, density);
+        bank.add(&number.to_string(), &cut).expect("a new task");
+    }
+    let query = |(i, text): (usize, &String)| {
+        let tasks = vec![(bits(3, i as u32) % tasks as u32).to_string()];
+        bank.encode(&Request { text: text.clone(), pair: None, tasks }).expect("a query")
+    };
+    let queries: Vec<_> = texts.iter().enumerate().map(query).collect();
+    let queries: Vec<_> = queries.iter().collect();
+    let pass = || queries.chunks(32).for_each(|batch| drop(bank.answer(batch)));
+    let (seconds, _) = medians(pass, || ());
+    let tokens: usize = queries.iter().map(|query| query.tokens()).sum();
+    println!("{}", json!({"bench": name, "tasks": tasks, "tokens": tokens, "ms": 1e3 * seconds}));
+}
+
 /// 32 texts, each for one of 100 tasks, beside the same texts for one task of the engine alone.
 fn mixed(bank: &Bank, pooling: Pooling) {
     let base = bank.base();
     for number in 0..100 {
-        bank.add(&number.to_string(), &cut(base, number, pooling, 0)).expect("a new task");
+        bank.add(&number.to_string(), &cut(base, number, pooling, 0, DENSITY)).expect("a new task");
     }
     let encoder = encoder(base, pooling);
     for words in [12, 32, 64] {
@@ -171,7 +206,7 @@ fn fan_out(bank: &Bank, pooling: Pooling) {
     let base = bank.base();
     let names: Vec<String> = (0..32).map(|number: u64| number.to_string()).collect();
     for (number, name) in names.iter().enumerate() {
-        let cut = cut(base, number as u64, pooling, base.config().layers - 2);
+        let cut = cut(base, number as u64, pooling, base.config().layers - 2, DENSITY);
         bank.add(name, &cut).expect("a new task");
     }
     let encoder = encoder(base, pooling);
@@ -208,7 +243,7 @@ fn memory(bank: &Bank) {
     let before = resident();
     let (mut adds, mut firsts) = (Vec::new(), Vec::new());
     for number in 0..1000 {
-        let cut = cut(base, number, Pooling::Mean, 0);
+        let cut = cut(base, number, Pooling::Mean, 0, DENSITY);
         let name = number.to_string();
         let start = Instant::now();
         bank.add(&name, &cut).expect("a new task");

@@ -11,6 +11,7 @@ mod inspect;
 mod measure;
 mod mistakes;
 mod pack;
+mod page;
 mod place;
 mod plan;
 mod problems;

@@ -14,7 +14,7 @@ fn addresses_and_folders_that_cannot_be() {
     exit 2
     --- stderr
     error: --listen 0.0.0.0:0: 0.0.0.0 can be reached from outside
-    hint: listen on 127.0.0.1, or give --insecure if others may change its tasks
+    hint: give --keys FILE, or --insecure if all who reach it may change its tasks
     ");
     assert_snapshot!(place.run("serve --base base --cuts cuts --listen 127.0.0.1:0 --timeout=-1"), @"
     exit 2

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "in a test it says where it failed")]
 
 mod changes;
+mod keys;
+mod observe;
 mod place;
 mod predict;
 mod queue;

@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use tower::ServiceExt;
 
 use crate::batch::Worker;
-use crate::{Limits, State, app};
+use crate::{Keys, Limits, State, app};
 
 /// A folder with `base/` (3 layers of 36, 99 tokens, 40 positions) and `cuts/`.
 pub(super) struct Place {
@@ -101,12 +101,20 @@ impl Place {
 
     /// A server with its compute thread.
     pub(super) fn open(&self, limits: Limits) -> Arc<State> {
-        State::open(self.bank(), &self.cuts(), limits, |_, _| ()).unwrap()
+        State::open(self.bank(), &self.cuts(), limits, None, |_, _| ()).unwrap()
+    }
+
+    /// A server with the keys in `keys.json` of this content.
+    pub(super) fn locked(&self, keys: &Value) -> Arc<State> {
+        let path = self.folder.path().join("keys.json");
+        std::fs::write(&path, keys.to_string()).unwrap();
+        let keys = Keys::read(&path).unwrap();
+        State::open(self.bank(), &self.cuts(), Limits::default(), Some(keys), |_, _| ()).unwrap()
     }
 
     /// A server that computes when told to.
     pub(super) fn idle(&self, limits: Limits) -> (Arc<State>, Worker) {
-        State::idle(self.bank(), &self.cuts(), limits, |_, _| ()).unwrap()
+        State::idle(self.bank(), &self.cuts(), limits, None, |_, _| ()).unwrap()
     }
 
     /// What the task `name` answers on its own, by the engine of training.

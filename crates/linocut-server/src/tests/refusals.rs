@@ -142,14 +142,18 @@ async fn addresses_and_methods_that_there_are_not() {
 #[test]
 fn limits_and_folders_that_cannot_be() {
     let place = Place::new();
-    let open = |limits| State::idle(place.bank(), &place.cuts(), limits, |_, _| ()).err().unwrap();
+    let open =
+        |limits| State::idle(place.bank(), &place.cuts(), limits, None, |_, _| ()).err().unwrap();
     let error = open(Limits { inputs: 0, ..Limits::default() });
     assert!(error.to_string().starts_with("a limit of 0 inputs, expected 1 to"), "{error}");
     open(Limits { requests: usize::MAX, ..Limits::default() });
 
     let nowhere = place.cuts().join("nowhere");
     let open = |folder: &std::path::Path| {
-        State::idle(place.bank(), folder, Limits::default(), |_, _| ()).err().unwrap().to_string()
+        State::idle(place.bank(), folder, Limits::default(), None, |_, _| ())
+            .err()
+            .unwrap()
+            .to_string()
     };
     assert!(open(&nowhere).contains("cannot read the folder"), "{}", open(&nowhere));
     std::fs::write(place.cuts().join("bad name.cut"), b"").unwrap();

@@ -118,3 +118,32 @@ async fn a_body_that_never_ends_is_given_up_on() {
     assert!(answer.contains("\"error_type\":\"timeout\""), "{answer}");
     assert_eq!(state.queue.len(), 0);
 }
+
+#[tokio::test]
+async fn a_head_that_never_ends_and_an_idle_connection_are_closed() {
+    let idle = Duration::from_millis(50);
+    let state = Place::new().open(Limits { idle, connections: 1, ..Limits::default() });
+    let served = start(&state).await;
+    let slow = send(served.address, "POST /v1/predict HTTP/1.1\r\nhost: loc");
+    assert_eq!(read(slow).await, "");
+    let silent = send(served.address, "");
+    assert_eq!(read(silent).await, "");
+    // There is one place, and it is free again.
+    let answer = read(send(served.address, &predict("rain"))).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn connections_past_the_most_wait_their_turn() {
+    let state = Place::new().open(Limits { connections: 1, ..Limits::default() });
+    let served = start(&state).await;
+    let first = send(served.address, "");
+    let second = send(served.address, &predict("rain"));
+    let mut waits = second.try_clone().unwrap();
+    waits.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    let nothing = tokio::task::spawn_blocking(move || waits.read(&mut [0; 1])).await.unwrap();
+    assert!(nothing.is_err(), "{nothing:?}");
+    drop(first);
+    second.set_read_timeout(None).unwrap();
+    assert!(read(second).await.starts_with("HTTP/1.1 200 OK\r\n"));
+}

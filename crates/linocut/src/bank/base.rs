@@ -1,8 +1,12 @@
 //! The base as every task of the bank shares it, in the parts that are computed as one.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
+use rayon::prelude::*;
+
 use crate::kernels::gemm::{Mat, matmul};
+use crate::kernels::packed::Packed;
 use crate::model::layout::{embedding, layer_tensor, pooler_tensor, slot};
 use crate::model::{Base, ModelConfig};
 
@@ -80,11 +84,32 @@ pub(super) fn entries(base: &Base, tensor: usize) -> &[f32] {
     &base.weights.data()[Part::of(base, tensor).range]
 }
 
-/// Y = X·Wᵀ with the base's own matrix at `tensor`: the one place to change for weights that are
-/// laid out for it at load.
-pub(super) fn multiply(base: &Base, tensor: usize, x: &[f32], y: &mut [f32]) {
+/// The base's own matrices of the encoder and the pooler, laid out for products.
+pub(super) struct Matrices(BTreeMap<usize, Packed>);
+
+impl Matrices {
+    pub(super) fn new(base: &Base) -> Self {
+        let layers = base.config().layers;
+        let in_layer =
+            [slot::QUERY, slot::KEY, slot::ATTENTION_OUTPUT, slot::INTERMEDIATE, slot::OUTPUT];
+        let tensors: Vec<usize> = (0..layers)
+            .flat_map(|layer| in_layer.map(|slot| layer_tensor(layer, slot)))
+            .chain(Some(pooler_tensor(layers)))
+            .filter(|&tensor| tensor < base.encoder.layout().tensors().len())
+            .collect();
+        Self(tensors.into_par_iter().map(|tensor| (tensor, packed(base, tensor))).collect())
+    }
+
+    /// Y = X·Wᵀ with the matrix at `tensor`.
+    pub(super) fn multiply(&self, tensor: usize, x: &[f32], y: &mut [f32]) {
+        self.0[&tensor].multiply(x, y);
+    }
+}
+
+/// The base's own matrix at `tensor`, laid out for products.
+pub(super) fn packed(base: &Base, tensor: usize) -> Packed {
     let part = Part::of(base, tensor);
-    multiply_by(entries(base, tensor), &part, x, y);
+    Packed::new(entries(base, tensor), part.rows, part.cols)
 }
 
 /// Y = X·Wᵀ with a task's own matrix in the place of a part's.

@@ -5,12 +5,14 @@ mod base;
 mod batch;
 mod forward;
 mod plan;
+mod product;
 mod request;
+mod shared;
 mod task;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -18,11 +20,13 @@ use crate::cut::Cut;
 use crate::data::Encoding;
 use crate::model::{Base, Pooling};
 use crate::{Error, ErrorKind, Result};
+use base::Matrices;
 use batch::Stream;
 use forward::{Pass, Row, Scratch};
 use plan::Planner;
 pub use plan::{Costs, TaskPlan};
 pub use request::{Answer, Query, Request};
+use shared::SharedChanges;
 pub use task::Task;
 
 /// Buffers above this are given back after a batch instead of kept for the next, in bytes.
@@ -52,9 +56,11 @@ impl Default for Options {
 /// prediction that sees it ends.
 pub struct Bank {
     base: Base,
+    matrices: Matrices,
     planner: Planner,
     batch_tokens: usize,
     tasks: RwLock<Tasks>,
+    shared: Mutex<SharedChanges>,
     scratch: Mutex<Vec<Scratch>>,
 }
 
@@ -85,7 +91,9 @@ impl Bank {
             planner: Planner::new(costs, options.materialise_budget),
             batch_tokens: options.batch_tokens,
             tasks: RwLock::default(),
+            shared: Mutex::default(),
             scratch: Mutex::default(),
+            matrices: Matrices::new(&base),
             base,
         })
     }
@@ -149,7 +157,11 @@ impl Bank {
     /// As [`Bank::add`], but for the name.
     pub fn prepare(&self, name: &str, cut: &Cut) -> Result<Arc<Task>> {
         cut.check_fits(&self.base)?;
-        let task = Arc::new(Task::new(name, cut, &self.base)?);
+        let mut task = Task::new(name, cut, &self.base)?;
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        task.share(|tensor, change| shared.one_of(tensor, change));
+        drop(shared);
+        let task = Arc::new(task);
         self.check_probes(&task, cut)?;
         Ok(task)
     }
@@ -194,10 +206,16 @@ impl Bank {
         self.read().values().cloned().collect()
     }
 
-    /// Bytes of memory of all tasks, and of the matrices of their own that are kept ready.
+    /// Bytes of memory of all tasks, what they share counted once, and of the matrices of their own
+    /// that are kept ready.
     pub fn bytes(&self) -> (usize, usize) {
         let tasks = self.tasks();
-        (tasks.iter().map(|task| task.bytes()).sum(), self.planner.ready_bytes())
+        let mut seen = HashSet::new();
+        let changes = tasks.iter().flat_map(|task| task.changes()).map(|(_, change)| change);
+        let changes = changes.filter(|change| seen.insert(Arc::as_ptr(change)));
+        let bytes = changes.map(|change| change.bytes()).sum::<usize>();
+        let heads = tasks.iter().map(|task| task.head_bytes()).sum::<usize>();
+        (bytes + heads, self.planner.ready_bytes())
     }
 
     /// What the bank does with each task, by name, on texts of `tokens` tokens that are alone of
@@ -238,7 +256,8 @@ impl Bank {
         }
         let pool = || self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
         let mut scratch = pool().pop().unwrap_or_default();
-        let pass = Pass { base: &self.base, planner: &self.planner, texts, tasks };
+        let (base, matrices, planner) = (&self.base, &self.matrices, &self.planner);
+        let pass = Pass { base, matrices, planner, texts, tasks };
         let rows = pass.run(streams, &mut scratch);
         if scratch.bytes() <= SCRATCH_KEPT {
             pool().push(scratch);

@@ -58,11 +58,10 @@ impl Costs {
         const MANY: usize = 256;
         let x: Vec<f32> = (0..(MANY * part.cols) as u32).map(|i| normal(1, i)).collect();
         let mut y = vec![0.0; MANY * part.rows];
-        let mut dense = |rows: usize| {
-            let (x, y) = (&x[..rows * part.cols], &mut y[..rows * part.rows]);
-            quickest(|| base::multiply(base, tensor, x, y)) * threads
-        };
-        let (few, many) = (dense(LANES), dense(MANY));
+        let packed = base::packed(base, tensor);
+        let many = quickest(|| packed.multiply(&x, &mut y)) * threads;
+        let (x_few, y_few) = (&x[..LANES * part.cols], &mut y[..LANES * part.rows]);
+        let few = quickest(|| base::multiply_by(w, &part, x_few, y_few)) * threads;
         let entries = part.entries() as f64;
         let multiply = many / (MANY as f64 * entries);
         let mut scratch = Scratch::default();

@@ -82,6 +82,13 @@ impl Task {
         self.changes[tensor].as_ref()
     }
 
+    /// Takes `one_of` each change and the tensor that its part starts at in its place.
+    pub(super) fn share(&mut self, mut one_of: impl FnMut(usize, Arc<Change>) -> Arc<Change>) {
+        for (tensor, change) in self.changes.iter_mut().enumerate() {
+            *change = change.take().map(|change| one_of(tensor, change));
+        }
+    }
+
     /// All changes with the tensor that their part starts at, in the order of computation.
     pub(super) fn changes(&self) -> impl Iterator<Item = (usize, &Arc<Change>)> {
         self.changes.iter().enumerate().filter_map(|(i, change)| Some((i, change.as_ref()?)))
@@ -99,11 +106,15 @@ impl Task {
         self.changes().map(|(_, change)| change.zeros()).sum()
     }
 
-    /// Bytes of memory of its zeros, replaced tensors and head; not of its card, nor of matrices
-    /// kept ready within the bank's budget.
+    /// Bytes of memory of its zeros, replaced tensors and head, those that it shares with other tasks
+    /// among them; not of its card, nor of matrices kept ready within the bank's budget.
     pub fn bytes(&self) -> usize {
-        let changes: usize = self.changes().map(|(_, change)| change.bytes()).sum();
-        changes + 4 * (self.head.weight.len() + self.head.bias.len())
+        self.changes().map(|(_, change)| change.bytes()).sum::<usize>() + self.head_bytes()
+    }
+
+    /// Bytes of its head.
+    pub(super) fn head_bytes(&self) -> usize {
+        4 * (self.head.weight.len() + self.head.bias.len())
     }
 }
 
@@ -151,7 +162,7 @@ impl Change {
         }
     }
 
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         match self {
             Change::Zeros(zeros) => zeros.pattern.bytes(),
             Change::Whole(whole) => 4 * whole.len(),

@@ -129,6 +129,12 @@ impl TensorNote {
         let [zeros, moved] = [zeros, moved].map(|n| n.map(|n| n as u64));
         Self { shape: edit.shape.clone(), edit: kind, zeros, moved, store }
     }
+
+    /// How many of the tensor's entries may differ from the base's.
+    pub fn changed(&self) -> u64 {
+        let all = || self.shape.iter().map(|&n| n as u64).product();
+        self.zeros.or(self.moved).unwrap_or_else(all)
+    }
 }
 
 impl Card {

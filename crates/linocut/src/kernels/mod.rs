@@ -11,6 +11,7 @@ pub mod gemm;
 pub mod layernorm;
 pub mod loss;
 pub mod mask;
+pub mod packed;
 pub mod random;
 mod simd;
 pub mod sparse;

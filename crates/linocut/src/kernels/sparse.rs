@@ -15,7 +15,7 @@ pub const LANES: usize = 64;
 
 /// The zeroed entries of one matrix `[rows, cols]`: compressed rows of 2 bytes an entry and about
 /// one a row. Values are not kept; they are the unedited matrix's own.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ZeroPattern {
     rows: usize,
     cols: usize,

@@ -75,6 +75,36 @@ fn the_parts_of_a_query_answer_as_the_whole() {
 }
 
 #[test]
+fn equal_changes_are_one_in_memory() {
+    let bank = bank();
+    let first = mask(bank.base(), 1, 1);
+    // The same zeros under another head.
+    let alike = cut(bank.base(), 1, Pooling::Mean, 5, |t| {
+        if t.shape.len() == 2 && t.layer.is_some_and(|l| l >= 1) {
+            To::Zeros(0.1)
+        } else {
+            To::Nothing
+        }
+    });
+    assert_eq!(first.edits(), alike.edits());
+    let other = mask(bank.base(), 2, 1);
+    let tasks = [("first", &first), ("alike", &alike), ("other", &other)]
+        .map(|(name, cut)| bank.add(name, cut).unwrap());
+    let once = tasks[0].bytes() + tasks[1].head_bytes() + tasks[2].bytes();
+    assert_eq!(bank.bytes().0, once);
+
+    let text = bank.base().tokenizer.encode("the rain in spain", None, 40).unwrap();
+    let answers = bank.predict(&[request("the rain in spain", &["first", "alike", "other"])]);
+    for (answer, cut) in answers[0].as_ref().unwrap().iter().zip([&first, &alike, &other]) {
+        assert_same(answer.task.name(), &answer.logits, &alone(bank.base(), cut, &text));
+    }
+    bank.remove("first").unwrap();
+    drop((answers, tasks));
+    let left = bank.task("alike").unwrap().bytes() + bank.task("other").unwrap().bytes();
+    assert_eq!(bank.bytes().0, left);
+}
+
+#[test]
 fn names_are_taken_or_unknown() {
     let bank = bank();
     let cut = mask(bank.base(), 1, 0);

@@ -1,0 +1,182 @@
+"""The bank beside ONNX Runtime and PEFT, as ratios from one run.
+
+    make base && cargo bench -p linocut --bench bank --no-run
+    python3 -m venv .venv && .venv/bin/pip install -r reference/requirements.txt onnx onnxruntime peft
+    LINOCUT_TASKS=<folder of tasks> .venv/bin/python bench/bank.py > bench/results/bank-<date>.md
+
+Texts are dev rows of the shared tasks, cut at 128 tokens, the same for all. Each side is a process of
+its own, run in turn, `--runs` times; a process gives the median of 15 passes after 2 to warm up.
+ONNX Runtime has the better of its own graph optimisation and its transformer optimiser, and PEFT and
+it the better of batches of 32, 16, 8 and 4 texts sorted by length. Tokenising is not timed. Run
+nothing beside it.
+"""
+
+import argparse
+import csv
+import datetime
+import json
+import os
+import platform
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+TASKS = ["sst2", "trec6", "banking77", "cola", "tweet_irony", "mrpc"]
+PASSES = 15
+ADAPTERS = 100
+
+
+def median_ms(run):
+    times = []
+    for _ in range(PASSES + 2):
+        start = time.perf_counter()
+        run()
+        times.append(1e3 * (time.perf_counter() - start))
+    return statistics.median(times[2:])
+
+
+def padded(tokenizer, texts, size):
+    """Batches of `size` texts, sorted by length, each padded to its longest."""
+    rows = sorted((tokenizer(t, truncation=True, max_length=128)["input_ids"] for t in texts), key=len)
+    return [tokenizer.pad({"input_ids": rows[i:i + size]}, return_tensors="np") for i in range(0, len(rows), size)]
+
+
+def peer_onnx(base, texts):
+    import onnxruntime
+    import torch
+    from onnxruntime.transformers import optimizer
+    from transformers import AutoModel, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    model = AutoModel.from_pretrained(base, attn_implementation="eager").eval()
+    names = ["input_ids", "attention_mask", "token_type_ids"]
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 2
+    best = None
+    with tempfile.TemporaryDirectory() as folder:
+        plain, fused = f"{folder}/plain.onnx", f"{folder}/fused.onnx"
+        ones = torch.ones(2, 8, dtype=torch.long)
+        axes = {name: {0: "batch", 1: "tokens"} for name in [*names, "hidden"]}
+        torch.onnx.export(model, (ones, ones, 0 * ones), plain, input_names=names, output_names=["hidden"],
+                          dynamic_axes=axes, dynamo=False, opset_version=17)
+        config = model.config
+        optimizer.optimize_model(plain, model_type="bert", num_heads=config.num_attention_heads,
+                                 hidden_size=config.hidden_size).save_model_to_file(fused)
+        for path in [plain, fused]:
+            session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            for size in [32, 16, 8, 4] if len(texts) > 1 else [1]:
+                feeds = [
+                    {n: b[n] if n in b else 0 * b["input_ids"] for n in names}
+                    for i in range(0, len(texts), 32) for b in padded(tokenizer, texts[i:i + 32], size)
+                ]
+                ms = median_ms(lambda: [session.run(None, feed) for feed in feeds])
+                if best is None or ms < best["ms"]:
+                    best = {"ms": ms, "batch": size, "graph": Path(path).stem,
+                            "version": f"onnxruntime {onnxruntime.__version__}"}
+    return best
+
+
+def peer_peft(base, texts):
+    import peft
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    torch.set_num_threads(2)
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    model = AutoModel.from_pretrained(base)
+    config = peft.LoraConfig(r=8, target_modules=["query", "value"], init_lora_weights=False)
+    model = peft.get_peft_model(model, config, adapter_name="0")
+    for i in range(1, ADAPTERS):
+        model.add_adapter(str(i), config)
+    model.eval()
+    draw = random.Random(3)
+    best = None
+    for size in [32, 16, 8, 4]:
+        batches = [b for i in range(0, len(texts), 32) for b in padded(tokenizer, texts[i:i + 32], size)]
+        feeds = [
+            ({k: torch.tensor(v) for k, v in b.items()}, [str(draw.randrange(ADAPTERS)) for _ in b["input_ids"]])
+            for b in batches
+        ]
+
+        def run():
+            with torch.inference_mode():
+                for feed, names in feeds:
+                    model(**feed, adapter_names=names)
+
+        ms = median_ms(run)
+        if best is None or ms < best["ms"]:
+            best = {"ms": ms, "batch": size, "version": f"peft {peft.__version__}"}
+    return best
+
+
+def sample(base, tasks):
+    """128 dev texts of the tasks, and one of exactly 32 tokens."""
+    from transformers import AutoTokenizer
+
+    texts = []
+    for task in TASKS:
+        with open(tasks / task / "dev.tsv", newline="") as rows:
+            reader = csv.DictReader(rows, delimiter="\t", quoting=csv.QUOTE_NONE)
+            column = reader.fieldnames[0]
+            texts += [row[column] for row in reader if row[column].strip()]
+    random.Random(7).shuffle(texts)
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    one = next(t for t in texts if len(tokenizer(t)["input_ids"]) == 32)
+    return texts[:128], [one]
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("--base", default="models/all-minilm-l6-v2")
+    p.add_argument("--runs", type=int, default=5)
+    p.add_argument("--peer", choices=["onnx", "peft"], help=argparse.SUPPRESS)
+    p.add_argument("--texts", help=argparse.SUPPRESS)
+    args = p.parse_args()
+    if args.peer:
+        texts = Path(args.texts).read_text().splitlines()
+        return print(json.dumps({"onnx": peer_onnx, "peft": peer_peft}[args.peer](args.base, texts)))
+
+    tasks = Path(os.environ.get("LINOCUT_TASKS") or sys.exit("set LINOCUT_TASKS"))
+    bench = max((f for f in Path("target/release/deps").glob("bank-*") if not f.suffix), key=lambda f: f.stat().st_mtime)
+    folder = tempfile.TemporaryDirectory()
+    many, one = Path(folder.name) / "many", Path(folder.name) / "one"
+    for path, texts in zip([many, one], sample(args.base, tasks)):
+        path.write_text("\n".join(" ".join(t.split()) for t in texts) + "\n")
+    base = str(Path(args.base).resolve())
+
+    def output(argv):
+        done = subprocess.run(argv, capture_output=True, text=True)
+        if done.returncode:
+            sys.exit(f"{' '.join(argv)}\n{done.stderr}")
+        return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+    def own(what, texts):
+        return next(line for line in output([str(bench), base, what, "2", str(texts)]) if line["bench"] == what)
+
+    def peer(name, texts):
+        return output([sys.executable, __file__, "--base", base, "--peer", name, "--texts", str(texts)])[-1]
+
+    rows = [
+        ("dense, one text of 32 tokens", "onnx", "≥ 1.0", lambda: own("dense", one)["ms"], lambda: peer("onnx", one)),
+        ("dense, 32 mixed texts (of 128)", "onnx", "≥ 1.2", lambda: own("dense", many)["ms"], lambda: peer("onnx", many)),
+        (f"{ADAPTERS} tasks, 32 mixed texts (of 128)", "peft", "≥ 2", lambda: own("tasks", many)["ms"], lambda: peer("peft", many)),
+    ]
+    print(f"# The bank beside others, {datetime.date.today()}\n")
+    print(f"{platform.machine()}, 2 threads. Medians of {args.runs} runs; the range is of the paired ratios.\n")
+    print("| work | linocut ms | peer ms | ratio | range | target | peer |")
+    print("|---|--:|--:|--:|--:|--:|---|")
+    for name, _, target, mine, theirs in rows:
+        pairs = [(mine(), theirs()) for _ in range(args.runs)]
+        a, b = statistics.median(x for x, _ in pairs), statistics.median(y["ms"] for _, y in pairs)
+        ratios = sorted(y["ms"] / x for x, y in pairs)
+        best = pairs[-1][1]
+        how = ", ".join(str(best[k]) for k in ["version", "graph"] if k in best) + f", batches of {best['batch']}"
+        print(f"| {name} | {a:.2f} | {b:.2f} | {b / a:.2f} | {ratios[0]:.2f}–{ratios[-1]:.2f} | {target} | {how} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

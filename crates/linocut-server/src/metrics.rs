@@ -1,0 +1,220 @@
+//! Request ids, logs and counters: what an operator sees.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use axum::Extension;
+use axum::extract::{MatchedPath, Request, State as Shared};
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use linocut::bank::{Answer, Task};
+use prometheus::core::Collector;
+use prometheus::proto::MetricFamily;
+use prometheus::{
+    Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+use crate::error::{ErrorType, Kind, Problem};
+use crate::keys::Access;
+use crate::state::State;
+
+/// The header that a request's id comes and goes by.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Most characters of an id that a client gives.
+const ID_LENGTH: usize = 128;
+
+/// Counters and histograms. Histograms are of all tasks together: a thousand tasks with one each
+/// would be a page of megabytes.
+pub(crate) struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    errors: IntCounterVec,
+    seconds: Histogram,
+    batch_tokens: Histogram,
+    batch_seconds: Histogram,
+    /// By the task's name; of tasks that there are, but for those removed since the last look.
+    answered: Mutex<HashMap<String, Answered>>,
+    waiting: IntGauge,
+    tasks: IntGauge,
+    started: u64,
+    ids: AtomicU64,
+}
+
+/// What a task has answered.
+#[derive(Default, Clone, Copy)]
+struct Answered {
+    texts: u64,
+    tokens: u64,
+}
+
+impl Metrics {
+    /// All at zero.
+    pub(crate) fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let counter = |name: &str, help: &str, labels: &[&str]| {
+            let counter = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok::<_, prometheus::Error>(counter)
+        };
+        let histogram = |name: &str, help: &str, buckets: Vec<f64>| {
+            let histogram = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))?;
+            registry.register(Box::new(histogram.clone()))?;
+            Ok::<_, prometheus::Error>(histogram)
+        };
+        let gauge = |name: &str, help: &str| {
+            let gauge = IntGauge::new(name, help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok::<_, prometheus::Error>(gauge)
+        };
+        let seconds = prometheus::exponential_buckets(0.001, 2.0, 16)?;
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(Self {
+            requests: counter(
+                "linocut_requests_total",
+                "Requests by address and status; 499 where the client went away",
+                &["path", "status"],
+            )?,
+            errors: counter("linocut_errors_total", "Errors by type", &["error_type"])?,
+            seconds: histogram(
+                "linocut_request_seconds",
+                "Time from a request's head to its answer",
+                seconds.clone(),
+            )?,
+            batch_tokens: histogram(
+                "linocut_batch_tokens",
+                "Tokens of a batch, counted once for every task",
+                prometheus::exponential_buckets(8.0, 2.0, 13)?,
+            )?,
+            batch_seconds: histogram("linocut_batch_seconds", "Time a batch is computed", seconds)?,
+            answered: Mutex::default(),
+            waiting: gauge("linocut_waiting_requests", "Requests that wait or are computed")?,
+            tasks: gauge("linocut_tasks", "Tasks that can be asked")?,
+            started: since.as_nanos() as u64,
+            ids: AtomicU64::new(0),
+            registry,
+        })
+    }
+
+    /// Counts a batch.
+    pub(crate) fn batch(&self, tokens: usize, started: Instant) {
+        self.batch_tokens.observe(tokens as f64);
+        self.batch_seconds.observe(started.elapsed().as_secs_f64());
+    }
+
+    /// Counts answers given.
+    pub(crate) fn answers(&self, answers: &[Vec<Answer>]) {
+        let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        for answer in answers.iter().flatten() {
+            let name = answer.task.name();
+            if !answered.contains_key(name) {
+                answered.insert(name.to_string(), Answered::default());
+            }
+            if let Some(task) = answered.get_mut(name) {
+                task.texts += 1;
+                task.tokens += answer.tokens as u64;
+            }
+        }
+    }
+
+    /// What each of `tasks` has answered, and its memory; forgets all others.
+    fn per_task(&self, tasks: &[Arc<Task>]) -> prometheus::Result<Vec<MetricFamily>> {
+        let texts = Opts::new("linocut_task_answers_total", "Answers of a task");
+        let texts = IntCounterVec::new(texts, &["task"])?;
+        let tokens = Opts::new("linocut_task_tokens_total", "Tokens read by a task");
+        let tokens = IntCounterVec::new(tokens, &["task"])?;
+        let memory = Opts::new("linocut_task_memory_bytes", "Memory of a task beside the base");
+        let memory = IntGaugeVec::new(memory, &["task"])?;
+        let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = HashMap::with_capacity(tasks.len());
+        for task in tasks {
+            let name = task.name();
+            let counts = answered.remove(name).unwrap_or_default();
+            texts.with_label_values(&[name]).inc_by(counts.texts);
+            tokens.with_label_values(&[name]).inc_by(counts.tokens);
+            memory.with_label_values(&[name]).set(task.bytes() as i64);
+            kept.insert(name.to_string(), counts);
+        }
+        *answered = kept;
+        Ok([texts.collect(), tokens.collect(), memory.collect()].concat())
+    }
+
+    /// An id that no other request of this server has.
+    fn id(&self) -> String {
+        format!("{:016x}-{:x}", self.started, self.ids.fetch_add(1, Relaxed))
+    }
+}
+
+/// A request that is counted when it ends, even where its client goes away before.
+struct Counted<'a> {
+    metrics: &'a Metrics,
+    path: &'a str,
+    started: Instant,
+    status: u16,
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        let labels = [self.path, &self.status.to_string()];
+        self.metrics.requests.with_label_values(&labels).inc();
+        self.metrics.seconds.observe(self.started.elapsed().as_secs_f64());
+    }
+}
+
+/// Gives every request an id, or keeps the client's, counts it and logs it.
+pub(crate) async fn observe(
+    Shared(state): Shared<Arc<State>>,
+    path: Option<MatchedPath>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let metrics = &state.metrics;
+    let given = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
+    let id = match given {
+        Some(id) if (1..=ID_LENGTH).contains(&id.len()) => id.to_string(),
+        _ => metrics.id(),
+    };
+    let path = path.as_ref().map_or("none", |path| path.as_str());
+    let method = request.method().clone();
+    let mut counted = Counted { metrics, path, started: Instant::now(), status: 499 };
+    let mut response = next.run(request).await;
+    counted.status = response.status().as_u16();
+    let error_type = response.extensions().get::<ErrorType>().map(|kind| kind.0);
+    if let Some(error_type) = error_type {
+        metrics.errors.with_label_values(&[error_type]).inc();
+    }
+    let ms = counted.started.elapsed().as_secs_f64() * 1e3;
+    let status = counted.status;
+    tracing::info!(id, %method, path, status, ms, error_type, "request");
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    response
+}
+
+/// What an operator's monitoring reads, in Prometheus' text format. Needs a key of all tasks, where
+/// there are keys.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "server",
+    responses((status = 200, description = "Metrics", body = String, content_type = "text/plain"), Problem)
+)]
+pub(crate) async fn metrics(
+    Shared(state): Shared<Arc<State>>,
+    Extension(access): Extension<Arc<Access>>,
+) -> Result<Response, Problem> {
+    access.check_all()?;
+    let metrics = &state.metrics;
+    let tasks = state.bank.tasks();
+    metrics.waiting.set(state.queue.len() as i64);
+    metrics.tasks.set(tasks.len() as i64);
+    let text = metrics.per_task(&tasks).and_then(|mut families| {
+        families.splice(0..0, metrics.registry.gather());
+        TextEncoder::new().encode_to_string(&families)
+    });
+    let text = text.map_err(|e| Problem::new(Kind::Internal, format!("the metrics: {e}")))?;
+    Ok(([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response())
+}

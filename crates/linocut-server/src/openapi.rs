@@ -1,0 +1,98 @@
+//! `GET /openapi.json`: what the server answers to, as OpenAPI 3.1.
+
+use axum::Json;
+use utoipa::openapi::schema::AnyOfBuilder;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{ArrayBuilder, ObjectBuilder, RefOr, Schema, Type};
+use utoipa::{Modify, OpenApi};
+
+use crate::error::ErrorBody;
+use crate::{metrics, predict, status, tasks, tei};
+
+/// The description.
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "linocut", description = "Many tasks on one base model"),
+    paths(
+        predict::predict,
+        tei::predict,
+        tasks::list,
+        tasks::get,
+        tasks::put,
+        tasks::delete,
+        status::info,
+        status::health,
+        status::live,
+        metrics::metrics,
+        openapi
+    ),
+    components(schemas(ErrorBody)),
+    modifiers(&Keys),
+    // Where the server has no keys, none is needed.
+    security((), ("key" = []))
+)]
+struct Api;
+
+/// The scheme of the API keys.
+struct Keys;
+
+impl Modify for Keys {
+    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
+        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+        let components = api.components.get_or_insert_default();
+        components.add_security_scheme("key", SecurityScheme::Http(bearer));
+    }
+}
+
+/// This description.
+#[utoipa::path(
+    get,
+    path = "/openapi.json",
+    tag = "server",
+    security(()),
+    responses((status = 200, description = "This description", body = Object))
+)]
+pub(crate) async fn openapi() -> Json<utoipa::openapi::OpenApi> {
+    Json(Api::openapi())
+}
+
+/// A text, a pair of texts, or a list of such inputs.
+pub(crate) fn inputs() -> Schema {
+    let input = any_of([text(), texts(2, 2)], "A text or a pair");
+    let all = [text(), texts(2, 2), list(input)];
+    any_of(all, "A text, a pair of texts, or a list of such inputs")
+}
+
+/// As text-embeddings-inference has them: a text, a list of one or two texts, or a list of such
+/// lists.
+pub(crate) fn tei_inputs() -> Schema {
+    let all = [text(), texts(1, 2), list(texts(1, 2))];
+    any_of(all, "A text, a list of one text or of a pair, or a list of such lists")
+}
+
+/// Names of tasks, or "all".
+pub(crate) fn tasks() -> Schema {
+    let all = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(["all"]));
+    let names = ArrayBuilder::new().items(RefOr::T(text())).min_items(Some(1)).unique_items(true);
+    any_of([all.into(), names.into()], "Names of tasks, each once, or \"all\"")
+}
+
+fn text() -> Schema {
+    ObjectBuilder::new().schema_type(Type::String).into()
+}
+
+/// A list of so many texts.
+fn texts(least: usize, most: usize) -> Schema {
+    let items = ArrayBuilder::new().items(RefOr::T(text()));
+    items.min_items(Some(least)).max_items(Some(most)).into()
+}
+
+/// A list of at least one.
+fn list(items: Schema) -> Schema {
+    ArrayBuilder::new().items(RefOr::T(items)).min_items(Some(1)).into()
+}
+
+fn any_of<const N: usize>(schemas: [Schema; N], description: &str) -> Schema {
+    let any = schemas.into_iter().fold(AnyOfBuilder::new(), AnyOfBuilder::item);
+    any.description(Some(description)).into()
+}

@@ -1,0 +1,149 @@
+//! Products of a batch: the base's matrix over all rows that need it, then what each task does to it.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use super::base::{self, Part};
+use super::batch::Piece;
+use super::forward::{Forked, Pass, fit};
+use super::task::Change;
+use crate::kernels::sparse::{self, LANES, ZeroPattern};
+
+impl Pass<'_> {
+    /// y = x·Wᵀ over the rows after `fork`, each with its task's own W at `tensor`; `x` has the rows
+    /// before it.
+    pub(super) fn product(
+        &self,
+        tensor: usize,
+        x: &[f32],
+        fork: &Forked,
+        y: &mut Vec<f32>,
+        shared: &mut Vec<f32>,
+    ) {
+        let part = Part::of(self.base, tensor);
+        let before = fork.before.as_ref().map(|(before, from)| (before, &from[..]));
+        let pieces = fork.after.pieces(tensor, self.tasks, before);
+        let own = self.own_matrices(tensor, &part, &pieces);
+        let y = fit(y, fork.after.rows() * part.rows);
+        let x_of = |rows: &Range<usize>| &x[rows.start * part.cols..rows.end * part.cols];
+        let y_at = |rows: &Range<usize>| rows.start * part.rows..rows.end * part.rows;
+
+        // The base's matrix, once for all rows that need it.
+        let mut needed: Vec<Range<usize>> = pieces
+            .iter()
+            .zip(&own)
+            .filter(|(_, own)| own.is_none())
+            .map(|(p, _)| p.from.clone())
+            .collect();
+        needed.sort_by_key(|rows| rows.start);
+        let joined = needed.into_iter().fold(Vec::<Range<usize>>::new(), |mut joined, rows| {
+            match joined.last_mut() {
+                Some(last) if rows.start <= last.end => last.end = last.end.max(rows.end),
+                _ => joined.push(rows),
+            }
+            joined
+        });
+        let into = match &fork.before {
+            Some((before, _)) => fit(shared, before.rows() * part.rows),
+            None => &mut *y,
+        };
+        for rows in joined {
+            self.matrices.multiply(tensor, x_of(&rows), &mut into[y_at(&rows)]);
+        }
+
+        // Each task's own matrix, then what the base's had too much of.
+        for (piece, own) in pieces.iter().zip(&own) {
+            if let Some(w) = own {
+                base::multiply_by(w.entries(), &part, x_of(&piece.from), &mut y[y_at(&piece.rows)]);
+            }
+        }
+        let jobs = jobs(&pieces, &own, y, part.rows, fork.before.is_some());
+        let w = base::entries(self.base, tensor);
+        jobs.into_par_iter().for_each_init(sparse::Scratch::default, |scratch, job| {
+            if fork.before.is_some() {
+                job.y.copy_from_slice(&shared[y_at(&job.from)]);
+            }
+            if let Some(pattern) = job.pattern {
+                pattern.correct(w, x_of(&job.from), job.y, scratch);
+            }
+        });
+    }
+
+    /// For each piece the matrix it multiplies with, if that is not the base's.
+    fn own_matrices<'p>(
+        &self,
+        tensor: usize,
+        part: &Part,
+        pieces: &[Piece<'p>],
+    ) -> Vec<Option<Own<'p>>> {
+        pieces
+            .iter()
+            .map(|piece| match piece.change.map(|change| (change, &**change)) {
+                None => None,
+                Some((_, Change::Whole(whole))) => Some(Own::Kept(whole)),
+                Some((change, Change::Zeros(_))) => {
+                    let w = base::entries(self.base, tensor);
+                    self.planner.matrix(change, part, w, piece.rows.len()).map(Own::Ready)
+                }
+            })
+            .collect()
+    }
+}
+
+/// A task's own matrix.
+enum Own<'a> {
+    /// It was replaced.
+    Kept(&'a [f32]),
+    /// It is the base's with many zeros, kept ready.
+    Ready(Arc<Vec<f32>>),
+}
+
+impl Own<'_> {
+    fn entries(&self) -> &[f32] {
+        match self {
+            Own::Kept(entries) => entries,
+            Own::Ready(entries) => entries,
+        }
+    }
+}
+
+/// Rows of a product that one thread copies from before a fork, or puts right, or both.
+struct Job<'a> {
+    from: Range<usize>,
+    y: &'a mut [f32],
+    pattern: Option<&'a ZeroPattern>,
+}
+
+/// The jobs of a product, of few enough rows for all threads to have some.
+fn jobs<'a>(
+    pieces: &[Piece<'a>],
+    own: &[Option<Own<'_>>],
+    mut y: &'a mut [f32],
+    width: usize,
+    copy: bool,
+) -> Vec<Job<'a>> {
+    let total: usize = pieces.iter().map(|piece| piece.rows.len()).sum();
+    let most = total.div_ceil(rayon::current_num_threads()).next_multiple_of(8).min(LANES);
+    let mut jobs = Vec::new();
+    for (piece, own) in pieces.iter().zip(own) {
+        let (mut mine, rest) = std::mem::take(&mut y).split_at_mut(piece.rows.len() * width);
+        y = rest;
+        let pattern = match piece.change.map(|change| &**change) {
+            Some(Change::Zeros(zeros)) => Some(&zeros.pattern),
+            _ => None,
+        };
+        if own.is_some() || pattern.is_none() && !copy {
+            continue;
+        }
+        let mut start = piece.from.start;
+        while start < piece.from.end {
+            let end = (start + most).min(piece.from.end);
+            let (y, others) = mine.split_at_mut((end - start) * width);
+            jobs.push(Job { from: start..end, y, pattern });
+            (mine, start) = (others, end);
+        }
+    }
+    jobs
+}

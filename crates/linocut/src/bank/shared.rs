@@ -1,0 +1,60 @@
+//! Equal changes of different tasks are one in memory: their texts then share its rows, too.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Weak};
+
+use super::task::Change;
+
+/// The changes of all tasks that there are, by the tensor they start at and a hash of what they do.
+#[derive(Default)]
+pub(super) struct SharedChanges {
+    known: HashMap<(usize, u64), Vec<Weak<Change>>>,
+    /// How many were known when those of removed tasks were last forgotten.
+    kept: usize,
+}
+
+impl SharedChanges {
+    /// The change to the part at `tensor` that does what `change` does: an earlier one, or itself.
+    pub(super) fn one_of(&mut self, tensor: usize, change: Arc<Change>) -> Arc<Change> {
+        if self.known.len() > 2 * self.kept + 256 {
+            self.known.retain(|_, alike| {
+                alike.retain(|change| change.strong_count() > 0);
+                !alike.is_empty()
+            });
+            self.kept = self.known.len();
+        }
+        let mut hasher = DefaultHasher::new();
+        change.hash(&mut hasher);
+        let alike = self.known.entry((tensor, hasher.finish())).or_default();
+        if let Some(same) = alike.iter().filter_map(Weak::upgrade).find(|known| **known == *change)
+        {
+            return same;
+        }
+        alike.retain(|change| change.strong_count() > 0);
+        alike.push(Arc::downgrade(&change));
+        change
+    }
+}
+
+impl Hash for Change {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self {
+            Change::Zeros(zeros) => zeros.pattern.hash(state),
+            Change::Whole(whole) => whole.iter().for_each(|v| state.write_u32(v.to_bits())),
+        }
+    }
+}
+
+/// To the bit.
+impl PartialEq for Change {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Change::Zeros(a), Change::Zeros(b)) => a.pattern == b.pattern,
+            (Change::Whole(a), Change::Whole(b)) => {
+                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits())
+            }
+            _ => false,
+        }
+    }
+}

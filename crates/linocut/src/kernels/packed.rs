@@ -1,0 +1,251 @@
+//! Y = X·Wᵀ with a W that is laid out for it once: nothing of W is rearranged per product, which for
+//! few rows of X would cost as much as the product itself.
+
+use std::ops::Range;
+
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+/// Rows of W side by side in a panel: two vectors of AVX2, one of AVX-512, four of NEON.
+const WIDTH: usize = 16;
+/// Rows of X that go through a panel together: 6 · 2 sums, two vectors of W and one entry of X fill
+/// the registers of AVX2.
+const HEIGHT: usize = 6;
+/// Columns that are summed before the next panel's turn: 24 KB of a panel stay in the first cache.
+const DEPTH: usize = 384;
+/// Most rows of X that one thread takes through the panels: with `DEPTH` they fit the second cache.
+const BLOCK: usize = 32 * HEIGHT;
+/// Products of fewer multiply-adds stay on one thread.
+const PARALLEL: usize = 250_000;
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+/// A matrix W, `[rows, cols]`, as panels of 16 rows, each `[cols, 16]`.
+pub struct Packed {
+    /// The panels from `start` on, which is where a cache line begins; rows that there are not are 0.
+    data: Vec<f32>,
+    start: usize,
+    rows: usize,
+    cols: usize,
+}
+
+impl Packed {
+    /// Lays out `w`, `[rows, cols]` row-major.
+    ///
+    /// # Panics
+    /// If `w` is empty or has not exactly `rows · cols` entries.
+    pub fn new(w: &[f32], rows: usize, cols: usize) -> Self {
+        assert!(!w.is_empty() && w.len() == rows * cols, "matrix of {rows} × {cols}");
+        let mut data = vec![0.0; rows.div_ceil(WIDTH) * cols * WIDTH + LINE / 4];
+        let start = data.as_ptr().align_offset(LINE).min(LINE / 4);
+        let panels = data[start..].chunks_exact_mut(cols * WIDTH);
+        for (panel, rows) in panels.zip(w.chunks(WIDTH * cols)) {
+            for (lane, row) in rows.chunks_exact(cols).enumerate() {
+                panel.iter_mut().skip(lane).step_by(WIDTH).zip(row).for_each(|(to, v)| *to = *v);
+            }
+        }
+        Self { data, start, rows, cols }
+    }
+
+    /// Bytes of memory.
+    pub fn bytes(&self) -> usize {
+        4 * self.data.capacity()
+    }
+
+    /// Y = X·Wᵀ for X, `[m, cols]`, and Y, `[m, rows]`, whose entries do not matter before. Each row
+    /// of Y depends on its own row of X alone, to the bit: not on m, nor on the number of threads.
+    ///
+    /// # Panics
+    /// If the lengths do not fit.
+    pub fn multiply(&self, x: &[f32], y: &mut [f32]) {
+        let (n, k) = (self.rows, self.cols);
+        let m = x.len() / k;
+        assert!(x.len() == m * k && y.len() == m * n, "X of {m} × {k}, Y of {m} × {n}");
+        if m == 0 {
+            return;
+        }
+        let threads = if m * n * k < PARALLEL { 1 } else { rayon::current_num_threads() };
+        // Blocks of rows alike in size, then as many of panels as give every thread some.
+        let block = m.div_ceil(m.div_ceil(BLOCK)).next_multiple_of(HEIGHT);
+        let panels = n.div_ceil(WIDTH);
+        let shares = if threads == 1 { 1 } else { (4 * threads).div_ceil(m.div_ceil(block)) };
+        let wide = panels.div_ceil(shares.min(panels));
+
+        let mut turned = vec![0.0; m * k];
+        let six = HEIGHT * k;
+        if threads == 1 {
+            turned.chunks_mut(six).zip(x.chunks(six)).for_each(|(to, x)| turn(to, x, k));
+        } else {
+            let parts = turned.par_chunks_mut(six).zip(x.par_chunks(six));
+            parts.with_min_len(4).for_each(|(to, x)| turn(to, x, k));
+        }
+        let mut jobs = Vec::new();
+        for (x, y) in turned.chunks(block * k).zip(y.chunks_mut(block * n)) {
+            let first = jobs.len();
+            for panels in self.data[self.start..][..panels * k * WIDTH].chunks(wide * k * WIDTH) {
+                jobs.push(Job { x, panels, y: Vec::with_capacity(y.len() / n), k });
+            }
+            // Each job has its columns of every row.
+            for row in y.chunks_exact_mut(n) {
+                for (job, y) in jobs[first..].iter_mut().zip(row.chunks_mut(wide * WIDTH)) {
+                    job.y.push(y);
+                }
+            }
+        }
+        if threads == 1 {
+            jobs.into_iter().for_each(|job| Arch::new().dispatch(job));
+        } else {
+            jobs.into_par_iter().with_max_len(1).for_each(|job| Arch::new().dispatch(job));
+        }
+    }
+}
+
+/// Up to six rows of X, `[height, k]`, as `[k, height]`.
+fn turn(to: &mut [f32], x: &[f32], k: usize) {
+    let height = x.len() / k;
+    for (r, row) in x.chunks_exact(k).enumerate() {
+        to.iter_mut().skip(r).step_by(height).zip(row).for_each(|(to, v)| *to = *v);
+    }
+}
+
+/// A block of rows through some panels.
+struct Job<'a> {
+    /// Sixes of rows, each turned, `[k, 6]`; the last may be of fewer.
+    x: &'a [f32],
+    /// `[panels, k, 16]`
+    panels: &'a [f32],
+    /// The columns of these panels, row by row.
+    y: Vec<&'a mut [f32]>,
+    k: usize,
+}
+
+impl WithSimd for Job<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        match S::F32_LANES {
+            16 => self.run::<S, 1>(simd),
+            8 => self.run::<S, 2>(simd),
+            4 => self.run::<S, 4>(simd),
+            _ => self.run::<S, 16>(simd),
+        }
+    }
+}
+
+impl Job<'_> {
+    /// With `V` vectors to a panel's width.
+    #[inline(always)]
+    fn run<S: Simd, const V: usize>(mut self, simd: S) {
+        let (k, rows) = (self.k, self.y.len());
+        for start in (0..k).step_by(DEPTH) {
+            let depth = start..(start + DEPTH).min(k);
+            for (p, panel) in self.panels.chunks_exact(k * WIDTH).enumerate() {
+                let panel = &panel[depth.start * WIDTH..depth.end * WIDTH];
+                for i in (0..rows).step_by(HEIGHT) {
+                    let height = HEIGHT.min(rows - i);
+                    let x = &self.x[i * k..][depth.start * height..depth.end * height];
+                    let y = &mut self.y[i..i + height];
+                    let columns = p * WIDTH..((p + 1) * WIDTH).min(y[0].len());
+                    let add = start > 0;
+                    match height {
+                        6 => tile::<S, V, 6>(simd, x, panel, y, columns, add),
+                        5 => tile::<S, V, 5>(simd, x, panel, y, columns, add),
+                        4 => tile::<S, V, 4>(simd, x, panel, y, columns, add),
+                        3 => tile::<S, V, 3>(simd, x, panel, y, columns, add),
+                        2 => tile::<S, V, 2>(simd, x, panel, y, columns, add),
+                        _ => tile::<S, V, 1>(simd, x, panel, y, columns, add),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Columns of `H` rows of Y become, or gain, the product of `x`, `[depth, H]`, with a panel,
+/// `[depth, 16]`.
+#[inline(always)]
+fn tile<S: Simd, const V: usize, const H: usize>(
+    simd: S,
+    x: &[f32],
+    panel: &[f32],
+    y: &mut [&mut [f32]],
+    columns: Range<usize>,
+    add: bool,
+) {
+    let mut sums = [[simd.splat_f32s(0.0); V]; H];
+    let panel = S::as_simd_f32s(panel).0;
+    for (x, w) in x.as_chunks::<H>().0.iter().zip(panel.as_chunks::<V>().0) {
+        for (sums, x) in sums.iter_mut().zip(x) {
+            let x = simd.splat_f32s(*x);
+            for (sum, w) in sums.iter_mut().zip(w) {
+                *sum = simd.mul_add_e_f32s(x, *w, *sum);
+            }
+        }
+    }
+    for (row, sums) in y.iter_mut().zip(sums) {
+        let mut found = [0.0; WIDTH];
+        S::as_mut_simd_f32s(&mut found).0.copy_from_slice(&sums);
+        let row = &mut row[columns.clone()];
+        if add {
+            row.iter_mut().zip(&found).for_each(|(y, v)| *y += v);
+        } else {
+            row.copy_from_slice(&found[..row.len()]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::random::normal;
+
+    fn draw(key: u64, len: usize) -> Vec<f32> {
+        (0..len as u32).map(|i| normal(key, i)).collect()
+    }
+
+    /// Sizes around the tile's, the block's and the depth's edges.
+    const SIZES: [(usize, usize, usize); 9] = [
+        (1, 1, 1),
+        (6, 16, 8),
+        (7, 17, 9),
+        (5, 36, 50),
+        (13, 31, 385),
+        (1, 384, 384),
+        (32, 384, 768),
+        (193, 40, 36),
+        (400, 99, 70),
+    ];
+
+    #[test]
+    fn agrees_with_float64() {
+        for (m, n, k) in SIZES {
+            let (x, w) = (draw(1, m * k), draw(2, n * k));
+            let mut y = vec![f32::NAN; m * n];
+            Packed::new(&w, n, k).multiply(&x, &mut y);
+            for (i, found) in y.iter().enumerate() {
+                let (x, w) = (&x[i / n * k..][..k], &w[i % n * k..][..k]);
+                let dot: f64 = x.iter().zip(w).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+                assert!((f64::from(*found) - dot).abs() < 2e-6 * (k as f64 + 4.0), "{m} {n} {k}");
+            }
+        }
+    }
+
+    #[test]
+    fn bits_depend_neither_on_threads_nor_on_other_rows() {
+        let (m, n, k) = (401, 384, 1000);
+        let (x, w) = (draw(1, m * k), Packed::new(&draw(2, n * k), n, k));
+        let run = |threads, rows: Range<usize>| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let mut y = vec![0.0; rows.len() * n];
+            pool.install(|| w.multiply(&x[rows.start * k..rows.end * k], &mut y));
+            y
+        };
+        let all = run(1, 0..m);
+        assert_eq!(run(2, 0..m), all);
+        assert_eq!(run(3, 0..m), all);
+        for rows in [0..1, 5..18, 200..393, 400..401] {
+            assert_eq!(run(2, rows.clone()), all[rows.start * n..rows.end * n]);
+        }
+    }
+}
