@@ -54,6 +54,15 @@ def peer_onnx(base, texts):
     tokenizer = AutoTokenizer.from_pretrained(base)
     model = AutoModel.from_pretrained(base, attn_implementation="eager").eval()
     names = ["input_ids", "attention_mask", "token_type_ids"]
+
+    class Hidden(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bert = model
+
+        def forward(self, ids, mask, types):
+            return self.bert(input_ids=ids, attention_mask=mask, token_type_ids=types).last_hidden_state
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 2
     best = None
@@ -61,7 +70,7 @@ def peer_onnx(base, texts):
         plain, fused = f"{folder}/plain.onnx", f"{folder}/fused.onnx"
         ones = torch.ones(2, 8, dtype=torch.long)
         axes = {name: {0: "batch", 1: "tokens"} for name in [*names, "hidden"]}
-        torch.onnx.export(model, (ones, ones, 0 * ones), plain, input_names=names, output_names=["hidden"],
+        torch.onnx.export(Hidden(), (ones, ones, 0 * ones), plain, input_names=names, output_names=["hidden"],
                           dynamic_axes=axes, dynamo=False, opset_version=17)
         config = model.config
         optimizer.optimize_model(plain, model_type="bert", num_heads=config.num_attention_heads,

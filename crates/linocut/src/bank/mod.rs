@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 
 use crate::cut::Cut;
 use crate::data::Encoding;
+use crate::kernels::pool::awake;
 use crate::model::{Base, Pooling};
 use crate::{Error, ErrorKind, Result};
 use base::Matrices;
@@ -258,7 +259,7 @@ impl Bank {
         let mut scratch = pool().pop().unwrap_or_default();
         let (base, matrices, planner) = (&self.base, &self.matrices, &self.planner);
         let pass = Pass { base, matrices, planner, texts, tasks };
-        let rows = pass.run(streams, &mut scratch);
+        let rows = awake(|| pass.run(streams, &mut scratch));
         if scratch.bytes() <= SCRATCH_KEPT {
             pool().push(scratch);
         }

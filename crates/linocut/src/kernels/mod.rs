@@ -12,6 +12,7 @@ pub mod layernorm;
 pub mod loss;
 pub mod mask;
 pub mod packed;
+pub(crate) mod pool;
 pub mod random;
 mod simd;
 pub mod sparse;

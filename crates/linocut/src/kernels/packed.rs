@@ -17,6 +17,8 @@ const DEPTH: usize = 384;
 const BLOCK: usize = 32 * HEIGHT;
 /// Products of fewer multiply-adds stay on one thread.
 const PARALLEL: usize = 250_000;
+/// Steps along k between fetches of the next panel's cache lines.
+const STEPS: usize = 4;
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
@@ -71,16 +73,8 @@ impl Packed {
         let shares = if threads == 1 { 1 } else { (4 * threads).div_ceil(m.div_ceil(block)) };
         let wide = panels.div_ceil(shares.min(panels));
 
-        let mut turned = vec![0.0; m * k];
-        let six = HEIGHT * k;
-        if threads == 1 {
-            turned.chunks_mut(six).zip(x.chunks(six)).for_each(|(to, x)| turn(to, x, k));
-        } else {
-            let parts = turned.par_chunks_mut(six).zip(x.par_chunks(six));
-            parts.with_min_len(4).for_each(|(to, x)| turn(to, x, k));
-        }
         let mut jobs = Vec::new();
-        for (x, y) in turned.chunks(block * k).zip(y.chunks_mut(block * n)) {
+        for (x, y) in x.chunks(block * k).zip(y.chunks_mut(block * n)) {
             let first = jobs.len();
             for panels in self.data[self.start..][..panels * k * WIDTH].chunks(wide * k * WIDTH) {
                 jobs.push(Job { x, panels, y: Vec::with_capacity(y.len() / n), k });
@@ -100,17 +94,9 @@ impl Packed {
     }
 }
 
-/// Up to six rows of X, `[height, k]`, as `[k, height]`.
-fn turn(to: &mut [f32], x: &[f32], k: usize) {
-    let height = x.len() / k;
-    for (r, row) in x.chunks_exact(k).enumerate() {
-        to.iter_mut().skip(r).step_by(height).zip(row).for_each(|(to, v)| *to = *v);
-    }
-}
-
 /// A block of rows through some panels.
 struct Job<'a> {
-    /// Sixes of rows, each turned, `[k, 6]`; the last may be of fewer.
+    /// `[rows, k]`
     x: &'a [f32],
     /// `[panels, k, 16]`
     panels: &'a [f32],
@@ -138,23 +124,35 @@ impl Job<'_> {
     #[inline(always)]
     fn run<S: Simd, const V: usize>(mut self, simd: S) {
         let (k, rows) = (self.k, self.y.len());
+        let tiles = rows.div_ceil(HEIGHT);
         for start in (0..k).step_by(DEPTH) {
             let depth = start..(start + DEPTH).min(k);
+            let (from, len) = (start * WIDTH, depth.len() * WIDTH);
             for (p, panel) in self.panels.chunks_exact(k * WIDTH).enumerate() {
-                let panel = &panel[depth.start * WIDTH..depth.end * WIDTH];
-                for i in (0..rows).step_by(HEIGHT) {
+                let panel = &panel[from..from + len];
+                let next = self.panels.get((p + 1) * k * WIDTH + from..).unwrap_or_default();
+                for (t, i) in (0..rows).step_by(HEIGHT).enumerate() {
                     let height = HEIGHT.min(rows - i);
-                    let x = &self.x[i * k..][depth.start * height..depth.end * height];
                     let y = &mut self.y[i..i + height];
                     let columns = p * WIDTH..((p + 1) * WIDTH).min(y[0].len());
-                    let add = start > 0;
+                    // The first tiles together fetch the next panel.
+                    let lines = STEPS.div_ceil(tiles.min(STEPS));
+                    let ahead = next.get(t * lines * (len / STEPS)..len.min(next.len()));
+                    let part = Part {
+                        x: &self.x[i * k..(i + height) * k],
+                        depth: &depth,
+                        panel,
+                        ahead: ahead.unwrap_or_default(),
+                        lines,
+                        add: start > 0,
+                    };
                     match height {
-                        6 => tile::<S, V, 6>(simd, x, panel, y, columns, add),
-                        5 => tile::<S, V, 5>(simd, x, panel, y, columns, add),
-                        4 => tile::<S, V, 4>(simd, x, panel, y, columns, add),
-                        3 => tile::<S, V, 3>(simd, x, panel, y, columns, add),
-                        2 => tile::<S, V, 2>(simd, x, panel, y, columns, add),
-                        _ => tile::<S, V, 1>(simd, x, panel, y, columns, add),
+                        6 => part.tile::<S, V, 6>(simd, y, columns),
+                        5 => part.tile::<S, V, 5>(simd, y, columns),
+                        4 => part.tile::<S, V, 4>(simd, y, columns),
+                        3 => part.tile::<S, V, 3>(simd, y, columns),
+                        2 => part.tile::<S, V, 2>(simd, y, columns),
+                        _ => part.tile::<S, V, 1>(simd, y, columns),
                     }
                 }
             }
@@ -162,37 +160,93 @@ impl Job<'_> {
     }
 }
 
-/// Columns of `H` rows of Y become, or gain, the product of `x`, `[depth, H]`, with a panel,
-/// `[depth, 16]`.
-#[inline(always)]
-fn tile<S: Simd, const V: usize, const H: usize>(
-    simd: S,
-    x: &[f32],
-    panel: &[f32],
-    y: &mut [&mut [f32]],
-    columns: Range<usize>,
+/// What a tile of Y is made of.
+struct Part<'a> {
+    /// Its rows of X, `[H, k]`.
+    x: &'a [f32],
+    /// Which of the k columns.
+    depth: &'a Range<usize>,
+    /// `[depth, 16]`
+    panel: &'a [f32],
+    /// What to fetch of the next panel meanwhile, so many cache lines every `STEPS` steps.
+    ahead: &'a [f32],
+    lines: usize,
+    /// Whether the tile gains the product, or becomes it.
     add: bool,
-) {
-    let mut sums = [[simd.splat_f32s(0.0); V]; H];
-    let panel = S::as_simd_f32s(panel).0;
-    for (x, w) in x.as_chunks::<H>().0.iter().zip(panel.as_chunks::<V>().0) {
-        for (sums, x) in sums.iter_mut().zip(x) {
-            let x = simd.splat_f32s(*x);
-            for (sum, w) in sums.iter_mut().zip(w) {
-                *sum = simd.mul_add_e_f32s(x, *w, *sum);
+}
+
+impl Part<'_> {
+    /// Columns of `H` rows of Y become, or gain, the product with the panel.
+    #[inline(always)]
+    fn tile<S: Simd, const V: usize, const H: usize>(
+        &self,
+        simd: S,
+        y: &mut [&mut [f32]],
+        columns: Range<usize>,
+    ) {
+        let mut sums = [[simd.splat_f32s(0.0); V]; H];
+        let panel = S::as_simd_f32s(self.panel).0.as_chunks::<V>().0;
+        let k = self.x.len() / H;
+        // As long as the panel: the compiler then knows that no index below is out of bounds.
+        let x: [&[f32]; H] =
+            std::array::from_fn(|r| &self.x[r * k + self.depth.start..][..panel.len()]);
+        let whole = panel.len() / STEPS * STEPS;
+        let mut line = 0;
+        for p in (0..whole).step_by(STEPS) {
+            for _ in 0..self.lines {
+                fetch(self.ahead, line);
+                line += WIDTH;
+            }
+            for p in p..p + STEPS {
+                add(simd, &mut sums, &x, p, &panel[p]);
+            }
+        }
+        for p in whole..panel.len() {
+            add(simd, &mut sums, &x, p, &panel[p]);
+        }
+        for (row, sums) in y.iter_mut().zip(sums) {
+            let mut found = [0.0; WIDTH];
+            S::as_mut_simd_f32s(&mut found).0.copy_from_slice(&sums);
+            let row = &mut row[columns.clone()];
+            if self.add {
+                row.iter_mut().zip(&found).for_each(|(y, v)| *y += v);
+            } else {
+                row.copy_from_slice(&found[..row.len()]);
             }
         }
     }
-    for (row, sums) in y.iter_mut().zip(sums) {
-        let mut found = [0.0; WIDTH];
-        S::as_mut_simd_f32s(&mut found).0.copy_from_slice(&sums);
-        let row = &mut row[columns.clone()];
-        if add {
-            row.iter_mut().zip(&found).for_each(|(y, v)| *y += v);
-        } else {
-            row.copy_from_slice(&found[..row.len()]);
+}
+
+/// Adds column `p` of the rows of X times a line of a panel.
+#[inline(always)]
+fn add<S: Simd, const V: usize, const H: usize>(
+    simd: S,
+    sums: &mut [[S::f32s; V]; H],
+    x: &[&[f32]; H],
+    p: usize,
+    line: &[S::f32s; V],
+) {
+    for (sums, x) in sums.iter_mut().zip(x) {
+        let x = simd.splat_f32s(x[p]);
+        for (sum, w) in sums.iter_mut().zip(line) {
+            *sum = simd.mul_add_e_f32s(x, *w, *sum);
         }
     }
+}
+
+/// Has the cache line of `data[at]`, if there is one, fetched without waiting for it.
+#[inline(always)]
+#[allow(unsafe_code)]
+fn fetch(data: &[f32], at: usize) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    if let Some(v) = data.get(at) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: every x86-64 CPU has the instruction (SSE); it reads and writes nothing that a
+        // program can see, and the address is that of a live reference.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(v).cast()) }
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = (data, at);
 }
 
 #[cfg(test)]

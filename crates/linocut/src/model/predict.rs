@@ -2,6 +2,7 @@
 
 use super::{Encoder, Head, Input, Tape, Weights};
 use crate::data::{Batch, Encoding, Problem};
+use crate::kernels::pool::awake;
 
 /// Tokens of one batch: enough rows for the matrix products to run at full speed, few enough for
 /// the activations to stay small.
@@ -26,8 +27,10 @@ pub fn logits(
             end += 1;
         }
         let batch = Batch::from_encodings(&texts[start..end]);
-        let pooled = encoder.forward(weights, Input::Tokens(&batch), None, false, &mut tape);
-        logits.extend(head.forward(pooled));
+        logits.extend(awake(|| {
+            let pooled = encoder.forward(weights, Input::Tokens(&batch), None, false, &mut tape);
+            head.forward(pooled)
+        }));
         start = end;
         progress(end);
     }

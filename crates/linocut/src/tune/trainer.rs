@@ -6,6 +6,7 @@ use super::schedule;
 use super::{Sampling, evaluate};
 use crate::data::{Dataset, Encoding, Metric};
 use crate::kernels::adamw::{AdamW, SharedAdam};
+use crate::kernels::pool::awake;
 use crate::kernels::sums::square_sum;
 use crate::model::{DropoutStep, Encoder, Grads, Head, Input, LossTargets, Tape, Weights, logits};
 use crate::{Error, ErrorKind, Result};
@@ -114,6 +115,10 @@ impl Trainer {
     /// # Errors
     /// A loss or gradient that is not a number: nothing was changed by the step then.
     pub fn step(&mut self, input: Input<'_>, targets: LossTargets<'_>) -> Result<f64> {
+        awake(|| self.step_in_pool(input, targets))
+    }
+
+    fn step_in_pool(&mut self, input: Input<'_>, targets: LossTargets<'_>) -> Result<f64> {
         let (step, seed) = (self.step as u64, self.rates.seed);
         let dropout = Some(DropoutStep::new(self.encoder.config(), seed, step));
         if let (Some(words), Input::Tokens(batch)) = (&mut self.words, input) {
