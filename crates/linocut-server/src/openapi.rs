@@ -77,8 +77,16 @@ pub(crate) fn tasks() -> Schema {
     any_of([all.into(), names.into()], "Names of tasks, each once, or \"all\"")
 }
 
+/// A metric's name, or for the F1 of one label an object that names it.
+pub(crate) fn metric() -> Schema {
+    let names = ObjectBuilder::new().schema_type(Type::String);
+    let of_label = ObjectBuilder::new().schema_type(Type::Object);
+    any_of([names.into(), of_label.into()], "The score that it is judged by")
+}
+
+/// Not blank.
 fn text() -> Schema {
-    ObjectBuilder::new().schema_type(Type::String).into()
+    ObjectBuilder::new().schema_type(Type::String).pattern(Some(r"\S")).into()
 }
 
 /// A list of so many texts.

@@ -18,6 +18,7 @@ use crate::body::RawBody;
 use crate::error::{Kind, Problem};
 use crate::input::{known, seen};
 use crate::keys::{Access, Right};
+use crate::openapi;
 use crate::state::State;
 use crate::store::check_name;
 
@@ -43,7 +44,7 @@ pub(crate) struct TaskInfo {
     /// Tokens that it reads of a text.
     max_length: usize,
     /// The score that it is judged by.
-    #[schema(value_type = Object)]
+    #[schema(schema_with = openapi::metric)]
     metric: Metric,
     /// Scores of its training, by metric.
     metrics: BTreeMap<String, f64>,
