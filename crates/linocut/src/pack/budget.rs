@@ -15,7 +15,7 @@ use super::build::{Packing, Score, Story};
 use super::candidates::{Candidate, Changed, How};
 use super::ingest::Tuned;
 use super::lossless::exact_edits;
-use super::survey::{Movement, Survey};
+use super::survey::Movement;
 use crate::cut::{Cut, Sizes, TensorEdit};
 use crate::model::Base;
 use crate::{Error, ErrorKind, Result};
@@ -34,10 +34,8 @@ pub fn to_budget(
     score: Option<Score<'_>>,
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<Cut> {
-    let mut packing = Packing::new(base, tuned)?;
-    let survey = Survey::of(packing.base, tuned)?;
-    tuned.check_related(packing.base, &survey)?;
-    let before = score.map(|score| packing.scores_before(score)).transpose()?;
+    let mut packing = Packing::new(base, tuned, score)?;
+    let (survey, before) = (std::mem::take(&mut packing.survey), packing.before.take());
     let changed: Vec<&Movement> = survey.changed().collect();
     let names: Vec<String> = {
         let specs = packing.base.weights.layout().tensors();

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::ingest::Tuned;
+use super::survey::Survey;
 use crate::Result;
 use crate::cut::{self, BaseId, Card, Cut, Probe, StoreType, TensorEdit};
 use crate::model::{Base, Encoder, Head, Weights};
@@ -28,20 +29,30 @@ pub(super) struct Packing<'a> {
     pub(super) tuned: &'a Tuned,
     pub(super) encoder: Encoder,
     pub(super) head: Head,
+    pub(super) survey: Survey,
+    /// Scores of the model as it came.
+    pub(super) before: Option<Scores>,
 }
 
 impl<'a> Packing<'a> {
-    pub(super) fn new(base: &'a mut Base, tuned: &'a Tuned) -> Result<Self> {
+    /// Compares `tuned` with `base`, which it must have come from, and scores it as it came where
+    /// `score` is given.
+    pub(super) fn new(
+        base: &'a mut Base,
+        tuned: &'a Tuned,
+        score: Option<Score<'_>>,
+    ) -> Result<Self> {
         tuned.check_fits(base)?;
         let pooler = base.encoder.layout().index("pooler.dense.weight").is_some();
         let encoder = Encoder::new(base.config().clone(), pooler, tuned.pooling)?;
         let head = tuned.head()?;
-        Ok(Self { base, tuned, encoder, head })
-    }
-
-    /// The scores of the model as it came.
-    pub(super) fn scores_before(&self, score: Score<'_>) -> Result<Scores> {
-        score(&self.encoder, &self.tuned.weights(self.base)?, &self.head)
+        let survey = Survey::of(base, tuned)?;
+        tuned.check_related(base, &survey)?;
+        let before = match score {
+            Some(score) => Some(score(&encoder, &tuned.weights(base)?, &head)?),
+            None => None,
+        };
+        Ok(Self { base, tuned, encoder, head, survey, before })
     }
 
     /// The cut of these edits, and its scores where `score` is given; the base is afterwards as before.

@@ -14,9 +14,8 @@ use crate::cut::{Cut, Delta, Edit, StoreType, TensorEdit, Zeros};
 use crate::model::Base;
 
 /// Packs `tuned` as a cut of `base` from which every tensor comes back bit for bit, in its own name
-/// and element type. With `score`, the card has the scores
-/// before and after. `progress` hears how many of the
-/// changed entries are done, and of how many.
+/// and element type. With `score`, the card has the scores before and after. `progress` hears how
+/// many of the changed entries are done, and of how many.
 ///
 /// # Errors
 /// If the model is not of the base's architecture, was not fine-tuned from it, or holds values that
@@ -27,17 +26,14 @@ pub fn lossless(
     score: Option<Score<'_>>,
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<Cut> {
-    let mut packing = Packing::new(base, tuned)?;
-    let survey = Survey::of(packing.base, tuned)?;
-    tuned.check_related(packing.base, &survey)?;
-    let before = score.map(|score| packing.scores_before(score)).transpose()?;
-    let edits = exact_edits(packing.base, tuned, &survey, progress)?;
+    let mut packing = Packing::new(base, tuned, score)?;
+    let edits = exact_edits(packing.base, tuned, &packing.survey, progress)?;
     let (source, others) = (tuned.source(packing.base)?, tuned.others());
     let mut training = json!({
-        "tensors": survey.0.len(),
-        "identical": survey.0.len() - edits.len(),
+        "tensors": packing.survey.0.len(),
+        "identical": packing.survey.0.len() - edits.len(),
     });
-    if let Some(before) = before {
+    if let Some(before) = &packing.before {
         training["metrics_before"] = json!(before);
     }
     let method = json!({"name": "pack", "fidelity": "lossless"});

@@ -20,6 +20,7 @@ pub(super) struct Movement {
 }
 
 /// The movements of all tensors that the model has, in the order of the base's layout.
+#[derive(Default)]
 pub(super) struct Survey(pub(super) Vec<Movement>);
 
 impl Survey {
