@@ -12,6 +12,7 @@ pub mod layernorm;
 pub mod loss;
 pub mod mask;
 pub mod random;
+pub mod select;
 mod simd;
 pub mod sparse;
 pub mod sums;
