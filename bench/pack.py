@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file
 
-BUDGETS = ["1MB", "500KB", "200KB"]
+BUDGETS = ["5MB", "1MB", "500KB", "200KB"]
 
 
 def main():

@@ -19,7 +19,8 @@ all cases. Each `<case>.safetensors` holds, with the metadata keys `config` and 
 
 Weights and targets are drawn as float32; everything is computed in float64, and gradients and
 parameters are rounded to float32 once, at the end. For the mask method `<name>` is the masked
-matrix, and `grad/` and `step10/` are those of its scores.
+matrix, and `grad/` and `step10/` are those of its scores. For low-rank factors (`lora`) it is the
+adapted matrix, and they are those of its factors, A transposed above B: `[in + out, rank]`.
 """
 
 import json
@@ -55,7 +56,8 @@ STEPS, WARMUP = 10, 1
 LR, HEAD_LR, SCORE_LR = 1e-3, 1e-2, 5e-2
 BETAS, EPS, SCORE_EPS, DECAY, CLIP = (0.9, 0.999), 1e-8, 1e-16, 0.01, 1.0
 INIT_SCALE, INIT_SPARSITY, SEED = 0.5, 0.1, 7
-MASK_SAMPLING = 1  # the generator's purpose number
+RANK = 4
+MASK_SAMPLING, LOW_RANK = 1, 5  # the generator's purpose numbers
 U64 = (1 << 64) - 1
 
 LAYER = """attention.self.query.weight attention.self.key.weight attention.self.value.weight
@@ -178,6 +180,20 @@ def initial_scores(weight):
     return torch.from_numpy(scores.reshape(weight.shape))
 
 
+def initial_factors(name, weight):
+    """A uniform in +-1/sqrt(in) and B zero, as peft draws them; A transposed above B."""
+    rows, columns = weight.shape
+    u = uniform(SEED, LOW_RANK, 0, LAYOUT.index(name), columns * RANK)
+    a = (np.float32(2) * u - np.float32(1)) * (np.float32(1) / np.sqrt(np.float32(columns)))
+    factors = np.concatenate([a, np.zeros(rows * RANK, np.float32)])
+    return torch.from_numpy(factors.reshape(columns + rows, RANK)).double()
+
+
+def low_rank(weight, factors):
+    a_transposed, b = factors[: weight.shape[1]], factors[weight.shape[1] :]
+    return weight + b @ a_transposed.T
+
+
 def trained_names(method, pooling):
     names = [n for n in LAYOUT if pooling == "cls" or not n.startswith("pooler.")]
     if method == "full":
@@ -185,6 +201,8 @@ def trained_names(method, pooling):
     if method == "layers":
         kept = ("layer.1.attention.self.query.", "layer.1.attention.self.value.", "layer.2.")
         return [n for n in names if any(k in n for k in kept)]
+    if method == "lora":
+        return [n for n in names if n.endswith(("self.query.weight", "self.value.weight"))]
     return [n for n in names if is_matrix(n) and not n.startswith("embeddings.")]
 
 
@@ -201,12 +219,16 @@ def run(pooling, problem, method, weighted=False, keep_step10=True):
         p.requires_grad_(False)
     if masked:
         params = {n: initial_scores(base[n]).requires_grad_() for n in trained}
+    elif method == "lora":
+        params = {n: initial_factors(n, base[n]).requires_grad_() for n in trained}
     else:
         params = {n: base[n].requires_grad_() for n in trained}
     masks, margin = {}, 1.0
 
     def effective(step):
         nonlocal margin
+        if method == "lora":
+            return {n: low_rank(base[n], params[n]) for n in trained}
         if not masked:
             return {}
         for n in trained:
@@ -303,6 +325,8 @@ def run(pooling, problem, method, weighted=False, keep_step10=True):
         clip=CLIP,
         clip_norms_step0=norms[0],
     )
+    if method == "lora":
+        case |= dict(rank=RANK, seed=SEED)
     if masked:
         case |= dict(
             score_lr=SCORE_LR, score_eps=SCORE_EPS, init_scale=INIT_SCALE,
@@ -327,6 +351,7 @@ def main():
             run(pooling, problem, "full", keep_step10=(pooling, problem) in with_step10)
     run("cls", "single", "full", weighted=True, keep_step10=False)
     run("mean", "single", "layers")
+    run("mean", "single", "lora")
     for pooling in ("cls", "mean"):
         for method in ("mask-threshold", "mask-stochastic"):
             run(pooling, "single", method, keep_step10=(pooling, method) != ("cls", "mask-threshold"))

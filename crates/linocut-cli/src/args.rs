@@ -13,6 +13,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use linocut::cut::StoreType;
 use linocut::data::{Problem, TaskSpec};
 use linocut::model::Pooling;
+use linocut::tune::Scope;
 use std::path::PathBuf;
 
 /// One pretrained language model, a thousand tasks: each stored as a small cut of the shared base.
@@ -91,6 +92,8 @@ pub(crate) enum MethodName {
     Layers,
     /// Train every bias
     Bias,
+    /// Add low-rank factors to query and value (LoRA): see --rank, --layers and --only
+    Lora,
     /// Train the head alone
     Head,
     /// Train everything
@@ -103,6 +106,23 @@ pub(crate) enum SamplingName {
     Stochastic,
     /// Keep entries whose score is at least 0
     Threshold,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum ScopeName {
+    /// Every matrix has that share
+    Matrix,
+    /// All matrices together have it
+    Global,
+}
+
+impl From<ScopeName> for Scope {
+    fn from(name: ScopeName) -> Self {
+        match name {
+            ScopeName::Matrix => Scope::Matrix,
+            ScopeName::Global => Scope::Global,
+        }
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -240,7 +260,7 @@ pub(crate) struct TrainArgs {
     pub layers: Option<String>,
 
     /// Kinds (query, key, value, attention-output, intermediate, output, layernorm, bias, pooler)
-    /// or name patterns with * to train or mask [default: all]
+    /// or name patterns with * to train or mask [default: all; lora: query,value]
     #[arg(long, value_delimiter = ',', value_name = "KINDS", help_heading = "Method")]
     pub only: Option<Vec<String>>,
 
@@ -256,6 +276,24 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "C", help_heading = "Method")]
     pub init_scale: Option<f64>,
 
+    /// Rank of the factors of --method lora [default: 8]
+    #[arg(long, value_name = "R", help_heading = "Method")]
+    pub rank: Option<usize>,
+
+    /// Share of zeros to reach exactly: entries of lowest score, more and more of them as training
+    /// goes on (movement pruning), instead of those whose score falls below 0
+    #[arg(
+        long,
+        value_name = "SHARE",
+        conflicts_with_all = ["init_sparsity", "init_scale", "sampling"],
+        help_heading = "Method"
+    )]
+    pub sparsity: Option<f64>,
+
+    /// Where entries compete for --sparsity [default: matrix]
+    #[arg(long, value_name = "SCOPE", requires = "sparsity", help_heading = "Method")]
+    pub sparsity_scope: Option<ScopeName>,
+
     /// How a text's hidden states become one vector [default: the base folder's own]
     #[arg(long, help_heading = "Method")]
     pub pooling: Option<PoolingName>,
@@ -268,7 +306,7 @@ pub(crate) struct TrainArgs {
     #[arg(long, help_heading = "Training")]
     pub batch: Option<usize>,
 
-    /// Peak learning rate of weights [default: 0.0001; bias: 0.001]
+    /// Peak learning rate of weights [default: 0.0001; bias and lora: 0.001]
     #[arg(long, help_heading = "Training")]
     pub lr: Option<f64>,
 

@@ -148,9 +148,9 @@ fn size_table(sizes: &Sizes) -> String {
         ("  card", sizes.card),
         ("  container", sizes.container),
     ];
-    // Only packed cuts have these two.
-    let packed = |name: &str| matches!(name.trim(), "differences" | "other tensors");
-    let parts = parts.iter().filter(|(name, n)| *n > 0 || !packed(name));
+    // Few cuts have these two.
+    let rare = |name: &str| matches!(name.trim(), "differences" | "other tensors");
+    let parts = parts.iter().filter(|(name, n)| *n > 0 || !rare(name));
     let rows = parts.map(|(name, n)| vec![name.to_string(), bytes(*n)]);
     aligned(&rows.collect::<Vec<_>>())
 }
@@ -234,12 +234,12 @@ fn replaced_table(card: &Card, sizes: &Sizes) -> String {
     if rows.len() == 1 { String::new() } else { aligned(&rows) }
 }
 
-/// Exact, sparse and one-bit differences, and the share of each tensor's movement that is not kept.
+/// Exact, sparse, one-bit and low-rank differences, and the share of each tensor's movement that is not kept.
 fn differences_table(card: &Card, sizes: &Sizes) -> String {
     let header = ["difference", "shape", "kind", "entries moved", "error left", "bytes"];
     let mut rows = vec![header.map(String::from).to_vec()];
     for (name, note) in &card.tensors {
-        if !matches!(note.edit, EditKind::Delta | EditKind::Sparse | EditKind::Sign) {
+        if matches!(note.edit, EditKind::Zeros | EditKind::Replace) {
             continue;
         }
         let moved = note.moved.map_or("all".into(), |n| n.to_string());

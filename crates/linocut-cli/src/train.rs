@@ -7,18 +7,23 @@ use crate::progress::Progress;
 use crate::task::Task;
 use linocut::model::{Layout, ModelConfig};
 use linocut::tune::{
-    self, ClassWeights, Event, Method, Outcome, Sampling, Selection, Storage, TrainOptions,
+    self, ClassWeights, Event, Method, Outcome, Sampling, Scope, Selection, Storage, Target,
+    TrainOptions,
 };
 use linocut::{Error, ErrorKind, Result};
 use serde_json::json;
 use std::path::Path;
+
+/// Rank of low-rank factors, PEFT's default.
+const RANK: usize = 8;
 
 pub(crate) fn run(args: TrainArgs) -> Result<()> {
     let state = tune::state_path(&args.out);
     check_output(&args, &state)?;
     let task = Task::read(&args)?;
     let base = args.base.open(args.pooling.map(Into::into))?;
-    let options = options(&args, task.train.rows(), base.config())?;
+    let method = method(&args, base.config())?;
+    let options = options(&args, method, task.train.rows(), base.config());
     options.check()?;
     base.check_max_length(options.max_length)?;
     let mut progress = Progress::new(args.base.quiet);
@@ -89,7 +94,7 @@ fn check_output(args: &TrainArgs, state: &Path) -> Result<()> {
     }
 }
 
-fn options(args: &TrainArgs, rows: usize, base: &ModelConfig) -> Result<TrainOptions> {
+fn method(args: &TrainArgs, base: &ModelConfig) -> Result<Method> {
     let parse = |text: &String| Selection::parse_layers(text, base.layers);
     let selection =
         Selection { layers: args.layers.as_ref().map(parse).transpose()?, only: args.only.clone() };
@@ -97,12 +102,14 @@ fn options(args: &TrainArgs, rows: usize, base: &ModelConfig) -> Result<TrainOpt
         ("--sampling", args.sampling.is_some()),
         ("--init-sparsity", args.init_sparsity.is_some()),
         ("--init-scale", args.init_scale.is_some()),
+        ("--sparsity", args.sparsity.is_some()),
         ("--mask-lr", args.mask_lr.is_some()),
     ];
     let (name, is_mask) = match args.method {
         MethodName::Mask => ("mask", true),
         MethodName::Layers => ("layers", false),
         MethodName::Bias => ("bias", false),
+        MethodName::Lora => ("lora", false),
         MethodName::Head => ("head", false),
         MethodName::Full => ("full", false),
     };
@@ -116,34 +123,29 @@ fn options(args: &TrainArgs, rows: usize, base: &ModelConfig) -> Result<TrainOpt
     if selection != Selection::default()
         && matches!(args.method, MethodName::Bias | MethodName::Head | MethodName::Full)
     {
-        return Err(unused("--layers or --only", "mask and layers"));
+        return Err(unused("--layers or --only", "mask, layers and lora"));
     }
     if args.lr.is_some() && matches!(args.method, MethodName::Mask | MethodName::Head) {
-        return Err(unused("--lr", "full, layers and bias").with_hint("use --mask-lr or --head-lr"));
+        return Err(
+            unused("--lr", "full, layers, bias and lora").with_hint("use --mask-lr or --head-lr")
+        );
     }
-    let method = match args.method {
+    if args.rank.is_some() && !matches!(args.method, MethodName::Lora) {
+        return Err(unused("--rank", "lora"));
+    }
+    Ok(match args.method {
         MethodName::Full => Method::Full,
         MethodName::Bias => Method::Bias,
         MethodName::Head => Method::Head,
         MethodName::Layers => Method::Layers(selection),
-        MethodName::Mask => {
-            let Method::Mask { sampling, init_scale, init_sparsity, .. } = Method::mask() else {
-                unreachable!("Method::mask makes masks")
-            };
-            Method::Mask {
-                sampling: match args.sampling {
-                    Some(SamplingName::Stochastic) => Sampling::Stochastic,
-                    Some(SamplingName::Threshold) => Sampling::Threshold,
-                    None => sampling,
-                },
-                init_scale: args.init_scale.unwrap_or(init_scale),
-                init_sparsity: args.init_sparsity.unwrap_or(init_sparsity),
-                selection,
-            }
-        }
-    };
+        MethodName::Lora => Method::low_rank(args.rank.unwrap_or(RANK), selection),
+        MethodName::Mask => mask(args, selection),
+    })
+}
+
+fn options(args: &TrainArgs, method: Method, rows: usize, base: &ModelConfig) -> TrainOptions {
     let default = TrainOptions::new(method, rows);
-    Ok(TrainOptions {
+    TrainOptions {
         epochs: args.epochs.unwrap_or(default.epochs),
         batch: args.batch.unwrap_or(default.batch),
         lr: args.lr.unwrap_or(default.lr),
@@ -160,7 +162,29 @@ fn options(args: &TrainArgs, rows: usize, base: &ModelConfig) -> Result<TrainOpt
         },
         store: args.store.into(),
         ..default
-    })
+    }
+}
+
+/// The mask that the options ask for.
+fn mask(args: &TrainArgs, selection: Selection) -> Method {
+    if let Some(sparsity) = args.sparsity {
+        let scope = args.sparsity_scope.map_or(Scope::Matrix, Into::into);
+        return Method::mask_to(Target { sparsity, scope }, selection);
+    }
+    let Method::Mask { sampling, init_scale, init_sparsity, target, .. } = Method::mask() else {
+        unreachable!("Method::mask makes masks")
+    };
+    Method::Mask {
+        sampling: match args.sampling {
+            Some(SamplingName::Stochastic) => Sampling::Stochastic,
+            Some(SamplingName::Threshold) => Sampling::Threshold,
+            None => sampling,
+        },
+        init_scale: args.init_scale.unwrap_or(init_scale),
+        init_sparsity: args.init_sparsity.unwrap_or(init_sparsity),
+        target,
+        selection,
+    }
 }
 
 fn describe(task: &Task, options: &TrainOptions, base: &str) -> String {
@@ -270,7 +294,11 @@ mod tests {
         let Method::Mask { init_scale, init_sparsity, .. } = default.method else { unreachable!() };
         for (option, value) in [
             ("batch", default.batch.to_string()),
-            ("lr", format!("{}; bias: {}", TrainOptions::new(Method::Full, 1000).lr, bias.lr)),
+            ("rank", super::RANK.to_string()),
+            (
+                "lr",
+                format!("{}; bias and lora: {}", TrainOptions::new(Method::Full, 1000).lr, bias.lr),
+            ),
             ("mask_lr", default.mask_lr.to_string()),
             ("head_lr", default.head_lr.to_string()),
             ("warmup", default.warmup.to_string()),

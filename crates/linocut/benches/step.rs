@@ -39,7 +39,8 @@ fn main() {
     let weights = Weights::new(encoder.layout().clone(), data);
     let (how, trained) = match method.as_str() {
         "mask" => {
-            let how = Trained::Masks { sampling: Sampling::Stochastic, scale: 4.0, sparsity: 0.0 };
+            let sampling = Sampling::Stochastic;
+            let how = Trained::Masks { sampling, scale: 4.0, sparsity: 0.0, target: None };
             (Method::mask(), how)
         }
         _ => (Method::Full, Trained::Weights),

@@ -175,6 +175,28 @@ fn differences_give_what_they_say_and_come_off_again() {
 }
 
 #[test]
+fn low_rank_factors_add_their_product() {
+    let mut weights = samples::weights();
+    let before = weights.clone();
+    let cut = samples::low_rank();
+    let applied = cut.apply(&mut weights).unwrap();
+    for (name, edit) in cut.edits() {
+        let Edit::LowRank(low_rank) = &edit.edit else { panic!() };
+        let (columns, rank) = (edit.shape[1], low_rank.rank());
+        let (a, b) = low_rank.factors().split_at(columns * rank);
+        let pairs = before.tensor(name).unwrap().iter().zip(weights.tensor(name).unwrap());
+        for (i, (&old, &new)) in pairs.enumerate() {
+            let product = |k| f64::from(b[i / columns * rank + k] * a[i % columns * rank + k]);
+            let want = f64::from(old) + (0..rank).map(product).sum::<f64>();
+            assert!((f64::from(new) - want).abs() < 1e-6, "{name}, entry {i}: {new} {want}");
+        }
+    }
+    assert_eq!(weights.tensor(samples::BIAS), before.tensor(samples::BIAS));
+    applied.undo(&mut weights);
+    assert_eq!(bits(&weights), bits(&before));
+}
+
+#[test]
 fn an_edit_that_gives_no_numbers_leaves_everything_as_it_was() {
     let sparse = Sparse::new(8, vec![3], StoreType::F32, vec![f32::MAX]).unwrap();
     let sign = Sign::nearest(&[f32::MAX / 2.0; 8], 8, vec![0]).unwrap();

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use cut_samples as samples;
-use linocut::cut::{Card, Cut, Delta, Edit, Head, Sign, Sparse, StoreType, TensorEdit, Zeros};
+use linocut::cut::{
+    Card, Cut, Delta, Edit, Head, LowRank, Sign, Sparse, StoreType, TensorEdit, Zeros,
+};
 use linocut::data::Problem;
 use proptest::prelude::*;
 use safetensors::{Dtype, SafeTensors};
@@ -113,6 +115,10 @@ fn sizes_add_up_to_the_file() {
     }
     assert_eq!(samples::replaced().sizes().tensors[samples::OUTPUT], 96 * 2);
     assert_eq!(samples::replaced().sizes().tensors[samples::BIAS], 8 * 4);
+    // Rank 1 of 8 × 8, rank 3 of 8 × 12, in bf16.
+    let sizes = samples::low_rank().sizes();
+    assert_eq!(sizes.tensors[samples::QUERY], 16 * 2);
+    assert_eq!(sizes.tensors[samples::OUTPUT], 20 * 3 * 2);
     let sizes = samples::differences().sizes();
     assert_eq!(sizes.others, 4 * 8);
     // Coded positions and their length, then two amounts in bf16.
@@ -160,7 +166,7 @@ fn parts_that_do_not_fit_are_refused() {
 fn any_edit() -> impl Strategy<Value = TensorEdit> {
     let shape = prop::collection::vec(1usize..24, 1..4);
     let store = prop::sample::select(vec![StoreType::F32, StoreType::Bf16, StoreType::F16]);
-    (shape, 0.0f64..=1.0, store, any::<u64>(), 0..5).prop_map(
+    (shape, 0.0f64..=1.0, store, any::<u64>(), 0..6).prop_map(
         |(shape, density, store, seed, kind)| {
             let len: usize = shape.iter().product();
             let mut state = seed | 1;
@@ -190,7 +196,14 @@ fn any_edit() -> impl Strategy<Value = TensorEdit> {
                     )
                     .unwrap(),
                 ),
-                3 => {
+                3 if shape.len() == 2 => {
+                    let (rows, columns) = (shape[0], shape[1]);
+                    let rank = 1 + (density * (rows.min(columns) - 1) as f64) as usize;
+                    let factors = values.iter().cycle().take(rank * (rows + columns)).copied();
+                    let factors = factors.collect();
+                    Edit::LowRank(LowRank::new((rows, columns), store, factors).unwrap())
+                }
+                3 | 4 => {
                     let positions = chosen(len);
                     values.truncate(positions.len());
                     Edit::Sparse(Sparse::new(len, positions, store, values).unwrap())

@@ -5,7 +5,9 @@
 use linocut::cut::{Cut, Edit};
 use linocut::data::{Batch, Dataset, Problem, Targets, epoch_order};
 use linocut::model::{Base, Head, Input, Tape};
-use linocut::tune::{self, Event, Method, Outcome, Selection, Storage, TrainOptions};
+use linocut::tune::{
+    self, Event, Method, Outcome, Scope, Selection, Storage, Target, TrainOptions,
+};
 use std::path::{Path, PathBuf};
 
 /// The fixtures' encoder with the tests' word-level tokenizer.
@@ -76,11 +78,20 @@ fn accuracy(outcome: &Outcome) -> f64 {
     outcome.evaluation.as_ref().unwrap().metrics.primary.value.unwrap()
 }
 
+/// Masks with a tenth of every matrix zero.
+fn tenth() -> Method {
+    let target = Target { sparsity: 0.1, scope: Scope::Matrix };
+    Method::mask_to(target, Selection::default())
+}
+
 #[test]
 fn every_method_learns() {
     let (_guard, folder) = place();
     let layers = Selection { layers: Some(vec![1, 2]), only: None };
-    for method in [Method::Full, Method::Layers(layers), Method::Bias, Method::mask()] {
+    let low_rank = Method::low_rank(4, Selection::default());
+    for method in
+        [Method::Full, Method::Layers(layers), Method::Bias, Method::mask(), tenth(), low_rank]
+    {
         let mut options = options(method);
         options.mask_lr = 0.3;
         let learned = accuracy(&run(&options, &storage(&folder), rows(400, 1), &folder));
@@ -162,6 +173,37 @@ fn check_probes(base: &Base, cut: &Cut) {
 }
 
 #[test]
+fn a_share_of_zeros_is_met_to_the_entry() {
+    let (_guard, folder) = place();
+    let base = base(&folder);
+    let layout = base.encoder.layout();
+    for (scope, sparsity) in [(Scope::Matrix, 0.1), (Scope::Global, 0.037), (Scope::Matrix, 0.9)] {
+        let selection = Selection { layers: Some(vec![0, 2]), only: None };
+        let method = Method::mask_to(Target { sparsity, scope }, selection);
+        let marks = method.marks(layout, base.encoder.pooling()).unwrap();
+        let mut options = options(method);
+        options.mask_lr = 0.3;
+        let cut = run(&options, &storage(&folder), rows(200, 1), &folder).cut;
+        let share = |entries: usize| (sparsity * entries as f64).round() as usize;
+        let (mut masked, mut zeros, mut uneven) = (0, 0, false);
+        for (spec, _) in layout.tensors().iter().zip(&marks).filter(|(_, mark)| **mark) {
+            let found = cut.edits().get(&spec.name).map_or(0, |edit| zeros_of(&edit.edit).len());
+            masked += spec.range.len();
+            zeros += found;
+            uneven |= found != share(spec.range.len());
+        }
+        match scope {
+            Scope::Matrix => assert!(!uneven),
+            Scope::Global => {
+                assert_eq!(zeros, share(masked));
+                assert!(uneven, "every matrix has the same share: nothing competed");
+            }
+        }
+        assert_eq!(cut.card().method["sparsity"], sparsity);
+    }
+}
+
+#[test]
 fn layers_leave_everything_else_alone_and_the_cut_holds_what_was_scored() {
     let (_guard, folder) = place();
     let selection = Selection { layers: Some(vec![2]), only: Some(vec!["value".into()]) };
@@ -175,10 +217,37 @@ fn layers_leave_everything_else_alone_and_the_cut_holds_what_was_scored() {
 }
 
 #[test]
+fn low_rank_factors_of_query_and_value_are_all_that_moves() {
+    let (_guard, folder) = place();
+    let selection = Selection { layers: Some(vec![1]), only: None };
+    let options = options(Method::low_rank(3, selection));
+    let outcome = run(&options, &storage(&folder), rows(200, 1), &folder);
+    let names: Vec<&str> = outcome.cut.edits().keys().map(String::as_str).collect();
+    let name = |kind| format!("encoder.layer.1.attention.self.{kind}.weight");
+    assert_eq!(names, [name("query"), name("value")]);
+    for edit in outcome.cut.edits().values() {
+        let Edit::LowRank(low_rank) = &edit.edit else { panic!("{edit:?}") };
+        assert_eq!((low_rank.rank(), low_rank.factors().len()), (3, 3 * (36 + 36)));
+        assert!(low_rank.factors().iter().all(|v| *v != 0.0), "a factor never moved");
+    }
+    let trained = &outcome.cut.card().training["trained_parameters"];
+    assert_eq!(*trained, 2 * 3 * 72 + 2 * 36 + 2);
+    let mut base = base(&folder);
+    let before = base.weights.clone();
+    let applied = outcome.cut.apply(&mut base.weights).unwrap();
+    assert_ne!(base.weights.data(), before.data());
+    check_probes(&base, &outcome.cut);
+    applied.undo(&mut base.weights);
+    assert_eq!(base.weights.data(), before.data());
+}
+
+#[test]
 fn threads_and_where_the_trunk_lies_change_nothing() {
     let (_guard, folder) = place();
     let selection = Selection { layers: Some(vec![2]), only: None };
-    for method in [Method::mask(), Method::Layers(selection), Method::Full, Method::Head] {
+    let low_rank = Method::low_rank(2, selection.clone());
+    let layers = Method::Layers(selection);
+    for method in [Method::mask(), tenth(), low_rank, layers, Method::Full, Method::Head] {
         let options = options(method);
         let with = |threads: usize, trunk_memory: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();

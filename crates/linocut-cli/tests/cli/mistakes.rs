@@ -339,6 +339,37 @@ fn options() {
     error: --lr has no meaning for --method mask
     hint: use --mask-lr or --head-lr
     ");
+    assert_snapshot!(place.run(&format!("{train} --sparsity 1")), @"
+    exit 2
+    --- stderr
+    error: --sparsity is 1, expected a share between 0 and 1
+    ");
+    assert_snapshot!(place.run(&format!("{train} --sparsity 0.1 --init-sparsity 0.1")), @"
+    exit 2
+    --- stderr
+    error: the argument '--sparsity <SHARE>' cannot be used with '--init-sparsity <SHARE>'
+
+    Usage: linocut train --base <DIR|NAME> --out <FILE> --sparsity <SHARE> <--task <DIR>|--train <FILE>>
+
+    For more information, try '--help'.
+    ");
+    assert_snapshot!(place.run(&format!("{train} --method head --sparsity 0.1")), @"
+    exit 2
+    --- stderr
+    error: --sparsity has no meaning for --method head
+    hint: it belongs to --method mask
+    ");
+    assert_snapshot!(place.run(&format!("{train} --method lora --rank 37 -q")), @"
+    exit 2
+    --- stderr
+    error: --rank is 37, expected 1 to 36, the narrowest matrix
+    ");
+    assert_snapshot!(place.run(&format!("{train} --rank 4")), @"
+    exit 2
+    --- stderr
+    error: --rank has no meaning for --method mask
+    hint: it belongs to --method lora
+    ");
     assert_snapshot!(place.run(&format!("{train} --max-length 41")), @"
     exit 2
     --- stderr

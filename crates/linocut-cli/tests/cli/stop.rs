@@ -56,6 +56,11 @@ fn killed_and_resumed_gives_the_same_cut() {
     hint: --resume continues it, --force starts over
     ");
     killed_and_resumed(&format!("{RUN} --early-stop 0.2 --eval-every 7"));
+    let share =
+        "train --base base --task topics --sparsity 0.2 --sparsity-scope global --out t.cut";
+    killed_and_resumed(&format!("{share} -q --epochs 40 --batch 4"));
+    let lora = "train --base base --task topics --method lora --layers 1-2 --out t.cut -q";
+    killed_and_resumed(&format!("{lora} --epochs 60 --batch 4 --early-stop 0.2"));
     let layers = "train --base base --task topics --method layers --layers 1-2 --out t.cut -q";
     killed_and_resumed(&format!("{layers} --epochs 60 --batch 4"));
 }

@@ -20,6 +20,15 @@ fn a_mask() {
 }
 
 #[test]
+fn a_share_of_zeros() {
+    let place = Place::new();
+    let shown = place.train("--sparsity 0.25 --epochs 2 --batch 8", "t.cut");
+    assert_snapshot!(shown.stdout.split(", ").nth(1).unwrap(), @"25.00% zeros; the base is 135.8 KB");
+    let method = place.run("inspect t.cut --json").json()["card"]["method"].clone();
+    assert_snapshot!(method, @r#"{"name":"mask","sampling":"threshold","init_scale":0.0,"init_sparsity":0.0,"sparsity":0.25,"scope":"matrix"}"#);
+}
+
+#[test]
 fn layers() {
     let place = Place::new();
     let options = "--method layers --layers 1-2 --only query,output --epochs 2";
@@ -39,6 +48,41 @@ fn layers() {
         "encoder.layer.2.output.dense.weight",
     ]
     "#);
+}
+
+#[test]
+fn low_rank_factors() {
+    let place = Place::new();
+    let options =
+        "--method lora --rank 4 --layers 2 --lr 1e-2 --head-lr 1e-2 --epochs 20 --batch 8";
+    let trained = place.train(&format!("{options} --json"), "t.cut").json();
+    let shown = place.run("inspect t.cut").stdout;
+    let table =
+        shown.lines().skip_while(|line| !line.starts_with("difference ")).collect::<Vec<_>>();
+    assert_snapshot!(table.join("\n"), @"
+    difference                                     shape     kind  entries moved  error left  bytes
+    encoder.layer.2.attention.self.query.weight  36 × 36  lowrank            all        none    576
+    encoder.layer.2.attention.self.value.weight  36 × 36  lowrank            all        none    576
+    ");
+    // Every command that takes a cut takes this one, and they agree.
+    let scored = place.run("eval t.cut --base base --task topics --json").json();
+    assert_eq!(scored["primary"], trained["evaluation"]["primary"]);
+    assert!(scored["primary"]["value"].as_f64().unwrap() > 0.6, "{scored}");
+    assert_snapshot!(place.run("verify t.cut --base base --quiet").rough(), @"
+    exit 0
+    --- stdout
+    ok t.cut: topics, # probes equal, base restored
+    ");
+    let measured = place.run("measure base t.cut --quiet --json").json();
+    let moved = |i: usize| {
+        let layer = &measured["models"][0]["layers"][i];
+        (layer["name"].as_str().unwrap().to_string(), layer["l2"].as_f64().unwrap() > 0.0)
+    };
+    let layers: Vec<_> = (0..4).map(moved).filter(|(_, moved)| *moved).collect();
+    assert_eq!(layers, [("2".to_string(), true)]);
+    assert!(place.run("export t.cut --base base --out hf -q").to_string().starts_with("exit 0"));
+    let predict = |of: &str| place.run_with(of, &["rain and snow"], b"").to_string();
+    assert!(predict("predict t.cut --base base --quiet").starts_with("exit 0"));
 }
 
 #[test]
@@ -179,6 +223,7 @@ fn threads_do_not_change_the_cut() {
     for (method, options) in [
         ("mask", "--method mask --init-scale 0.2 --epochs 3"),
         ("full", "--method full --epochs 3"),
+        ("lora", "--method lora --epochs 3 --rank 2 --only query,output"),
         ("layers", "--method layers --layers 2 --epochs 3 --class-weights balanced"),
     ] {
         let cuts: Vec<Vec<u8>> = [1, 2, 2]

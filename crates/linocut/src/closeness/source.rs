@@ -79,7 +79,7 @@ impl<'a> Tuned<'a> {
         match &edit.edit {
             Edit::Zeros(zeros) => Ok(Tuned::Zeroed(zeros.positions())),
             Edit::Replace { values, .. } => Ok(Tuned::Replaced(values.into())),
-            Edit::Delta(_) | Edit::Sparse(_) | Edit::Sign(_) => {
+            Edit::Delta(_) | Edit::Sparse(_) | Edit::Sign(_) | Edit::LowRank(_) => {
                 let mut bytes = Vec::new();
                 base.widen(&mut bytes);
                 let mut values: Vec<f32> = bytes.into_iter().map(f32::from_le_bytes).collect();

@@ -78,7 +78,7 @@ pub struct TensorNote {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved: Option<u64>,
     /// How its values are stored; only for [`EditKind::Replace`], [`EditKind::Delta`] (the tuned
-    /// tensor's own format) and [`EditKind::Sparse`] (the amounts' format).
+    /// tensor's own format), [`EditKind::Sparse`] (the amounts' format) and [`EditKind::LowRank`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store: Option<StoreType>,
 }
@@ -97,6 +97,8 @@ pub enum EditKind {
     Sparse,
     /// Some rows move, their entries up or down by one amount a row.
     Sign,
+    /// A matrix moves by a product of two narrow ones.
+    LowRank,
 }
 
 impl EditKind {
@@ -108,6 +110,7 @@ impl EditKind {
             EditKind::Delta => "delta",
             EditKind::Sparse => "sparse",
             EditKind::Sign => "sign",
+            EditKind::LowRank => "lowrank",
         }
     }
 }
@@ -125,6 +128,7 @@ impl TensorNote {
             Edit::Sign(sign) => {
                 (EditKind::Sign, None, Some(sign.rows().len() * sign.columns()), None)
             }
+            Edit::LowRank(low_rank) => (EditKind::LowRank, None, None, Some(low_rank.store())),
         };
         let [zeros, moved] = [zeros, moved].map(|n| n.map(|n| n as u64));
         Self { shape: edit.shape.clone(), edit: kind, zeros, moved, store }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::codec;
 use super::delta::Delta;
+use super::lowrank::LowRank;
 use super::sign::Sign;
 use super::sparse::Sparse;
 use crate::{Error, ErrorKind, Result};
@@ -268,6 +269,8 @@ pub enum Edit {
     Sparse(Sparse),
     /// Some rows move, their entries up or down by one amount a row.
     Sign(Sign),
+    /// A matrix moves by a product of two narrow ones.
+    LowRank(LowRank),
 }
 
 /// One edited tensor.
@@ -291,6 +294,7 @@ impl TensorEdit {
             Edit::Delta(delta) => delta.len(),
             Edit::Sparse(sparse) => sparse.len(),
             Edit::Sign(sign) => sign.len(),
+            Edit::LowRank(low_rank) => low_rank.len(),
         };
         if found != expected {
             return Err(Error::new(
@@ -303,6 +307,7 @@ impl TensorEdit {
             // The rest was checked as it was made.
             Edit::Delta(delta) => self.check_columns(name, delta.columns()),
             Edit::Sign(sign) => self.check_columns(name, sign.columns()),
+            Edit::LowRank(low_rank) => self.check_columns(name, low_rank.columns()),
             Edit::Zeros(_) | Edit::Sparse(_) => Ok(()),
         }
     }
@@ -323,6 +328,7 @@ impl TensorEdit {
             Edit::Delta(delta) => delta.size(),
             Edit::Sparse(sparse) => sparse.stream().len(),
             Edit::Sign(sign) => sign.stream().len(),
+            Edit::LowRank(low_rank) => low_rank.factors().len() * low_rank.store().size(),
         }
     }
 
@@ -343,6 +349,7 @@ impl TensorEdit {
             Edit::Delta(delta) => (None, delta.values(base)?),
             Edit::Sparse(sparse) => (Some(sparse.positions().to_vec()), sparse.moved(base)?),
             Edit::Sign(sign) => (None, sign.moved(base)?),
+            Edit::LowRank(low_rank) => (None, low_rank.moved(base)?),
         })
     }
 }

@@ -12,6 +12,7 @@ use super::codec;
 use super::content::{Cut, Probe};
 use super::delta::Delta;
 use super::edit::{Edit, Head, StoreType, TensorEdit, Zeros, entries};
+use super::lowrank::LowRank;
 use super::sign::Sign;
 use super::source::Other;
 use super::sparse::Sparse;
@@ -130,6 +131,12 @@ impl Cut {
                 Edit::Delta(delta) => Stored::bytes(stored, delta.frame()),
                 Edit::Sparse(sparse) => Stored::bytes(stored, sparse.stream()),
                 Edit::Sign(sign) => Stored::bytes(stored, sign.stream()),
+                Edit::LowRank(low_rank) => Stored::floats(
+                    stored,
+                    vec![edit.shape.iter().sum(), low_rank.rank()],
+                    low_rank.store(),
+                    low_rank.factors(),
+                ),
             });
         }
         for (name, Other { dtype, shape, bytes }) in self.others() {
@@ -359,6 +366,10 @@ impl<'a> Parsed<'a> {
             let edit = Edit::Replace { store, values: store.take(bytes) };
             return Ok(TensorEdit { shape, edit });
         }
+        if note.edit == EditKind::LowRank {
+            let edit = self.low_rank(&stored, &shape, store()?)?;
+            return Ok(TensorEdit { shape, edit });
+        }
         let (found, found_shape, stream) = self.take_any(&stored)?;
         if found != Dtype::U8 || found_shape.len() != 1 {
             return Err(malformed(format!(
@@ -370,12 +381,30 @@ impl<'a> Parsed<'a> {
             EditKind::Delta => Delta::from_frame(store()?, len, columns, stream).map(Edit::Delta),
             EditKind::Sparse => Sparse::from_stream(len, store()?, stream).map(Edit::Sparse),
             EditKind::Sign => Sign::from_stream(len, columns, stream).map(Edit::Sign),
-            EditKind::Zeros | EditKind::Replace => {
+            EditKind::Zeros | EditKind::Replace | EditKind::LowRank => {
                 codec::decode(len, stream).and_then(|p| Zeros::new(len, p)).map(Edit::Zeros)
             }
         };
         let edit = edit.map_err(|e| malformed(format!("{stored}: {e}")).with_source(e))?;
         Ok(TensorEdit { shape, edit })
+    }
+
+    /// Takes the factors `stored` of a matrix of `shape`.
+    fn low_rank(&mut self, stored: &str, shape: &[usize], store: StoreType) -> Result<Edit> {
+        let (found, found_shape, bytes) = self.take_any(stored)?;
+        let (&[rows, columns], &[sides, _]) = (shape, &found_shape[..]) else {
+            return Err(malformed(format!(
+                "{stored} is {found_shape:?} for a tensor of {shape:?}"
+            )));
+        };
+        if found != store.dtype() || Some(sides) != rows.checked_add(columns) {
+            return Err(malformed(format!(
+                "{stored} is {found} {found_shape:?}, expected {} [{rows} + {columns}, rank]",
+                store.dtype()
+            )));
+        }
+        let edit = LowRank::new((rows, columns), store, store.take(bytes));
+        edit.map(Edit::LowRank).map_err(|e| malformed(format!("{stored}: {e}")).with_source(e))
     }
 
     /// Takes the tensors that the packed model had beside encoder and head.

@@ -20,7 +20,7 @@ pub struct Sizes {
     pub zeros: u64,
     /// All replaced tensors.
     pub replaced: u64,
-    /// All exact, sparse and one-bit differences.
+    /// All exact, sparse, one-bit and low-rank differences.
     pub differences: u64,
     /// Tensors kept as they are beside the encoder's and the head's.
     pub others: u64,

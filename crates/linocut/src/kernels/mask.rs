@@ -24,8 +24,8 @@ pub fn sample(effective: &mut [f32], weight: &[f32], scores: &[f32], key: u64) {
     });
 }
 
-/// effective = weight where score ≥ 0, else 0.
-pub fn threshold(effective: &mut [f32], weight: &[f32], scores: &[f32]) {
+/// effective = weight where score ≥ `least`, else 0.
+pub fn threshold(effective: &mut [f32], weight: &[f32], scores: &[f32], least: f32) {
     for_chunks(effective, weight, scores, |_, effective, weight, scores| {
         dispatch(
             #[inline(always)]
@@ -33,7 +33,7 @@ pub fn threshold(effective: &mut [f32], weight: &[f32], scores: &[f32]) {
                 let n = effective.len();
                 let (weight, scores) = (&weight[..n], &scores[..n]);
                 for i in 0..n {
-                    effective[i] = if scores[i] >= 0.0 { weight[i] } else { 0.0 };
+                    effective[i] = if scores[i] >= least { weight[i] } else { 0.0 };
                 }
             },
         );
@@ -96,8 +96,10 @@ mod tests {
     fn threshold_and_gradient() {
         let (weight, scores) = ([1.0, -2.0, 3.0], [0.0, -0.5, 2.0]);
         let mut effective = [9.0; 3];
-        threshold(&mut effective, &weight, &scores);
+        threshold(&mut effective, &weight, &scores, 0.0);
         assert_eq!(effective, [1.0, 0.0, 3.0]);
+        threshold(&mut effective, &weight, &scores, -0.5);
+        assert_eq!(effective, weight);
         let mut grad = [1.0, 1.0, 2.0];
         score_grad(&mut grad, &weight, &scores);
         for (i, want) in [0.25, -2.0 * 0.235_003_7, 6.0 * 0.104_993_59].iter().enumerate() {

@@ -14,6 +14,7 @@ pub mod mask;
 pub mod packed;
 pub(crate) mod pool;
 pub mod random;
+pub mod select;
 mod simd;
 pub mod sparse;
 pub mod sums;

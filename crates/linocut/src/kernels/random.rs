@@ -13,6 +13,8 @@ pub enum Purpose {
     Head = 3,
     /// Random baselines of `measure`; `step` numbers the chunk, `tensor` the tensor and the draw.
     Baseline = 4,
+    /// Initial values of low-rank factors; `tensor` is the matrix's index in the layout.
+    LowRank = 5,
 }
 
 /// The SplitMix64 output function (Steele, Lea & Flood 2014).

@@ -1,6 +1,7 @@
 //! From a finished run to a cut: rounding, scoring as stored, probes, card.
 
 use super::evaluate::{Evaluation, evaluate};
+use super::trainer::Parameters;
 use super::{ClassWeights, Method, TrainOptions, Trainer};
 use crate::Result;
 use crate::cut::{self, BaseId, Card, Cut, Edit, Probe, TensorEdit, Zeros};
@@ -33,22 +34,34 @@ pub(super) fn cut(
     let store = options.store;
     let layout = trainer.encoder().layout().clone();
     let mut edits = BTreeMap::new();
-    if let Some(masks) = trainer.masks() {
-        for (i, scores) in masks.per_tensor(&layout) {
-            let spec = &layout.tensors()[i];
-            let zeros = Zeros::from_keep(scores.iter().map(|&s| s >= 0.0))?;
-            if !zeros.is_empty() {
-                let edit = TensorEdit { shape: spec.shape.clone(), edit: Edit::Zeros(zeros) };
-                edits.insert(spec.name.clone(), edit);
+    match &mut trainer.parameters {
+        Parameters::Masks(masks) => {
+            for (i, kept) in masks.kept() {
+                let spec = &layout.tensors()[i];
+                let zeros = Zeros::from_keep(kept.into_iter())?;
+                if !zeros.is_empty() {
+                    let edit = TensorEdit { shape: spec.shape.clone(), edit: Edit::Zeros(zeros) };
+                    edits.insert(spec.name.clone(), edit);
+                }
             }
         }
-    } else {
-        let marks = trainer.marks.clone();
-        for (i, spec) in layout.tensors().iter().enumerate().filter(|(i, _)| marks[*i]) {
-            let values = trainer.weights.at_mut(i);
-            store.round(&spec.name, values)?;
-            let edit = Edit::Replace { store, values: values.to_vec() };
-            edits.insert(spec.name.clone(), TensorEdit { shape: spec.shape.clone(), edit });
+        Parameters::LowRank(low_rank) => {
+            for (name, (rows, columns), factors) in low_rank.per_tensor_mut(&layout) {
+                store.round(name, factors)?;
+                let edit = cut::LowRank::new((rows, columns), store, factors.to_vec())?;
+                let edit = TensorEdit { shape: vec![rows, columns], edit: Edit::LowRank(edit) };
+                edits.insert(name.to_string(), edit);
+            }
+            low_rank.write(&mut trainer.weights);
+        }
+        Parameters::Weights => {
+            let marks = &trainer.marks;
+            for (i, spec) in layout.tensors().iter().enumerate().filter(|(i, _)| marks[*i]) {
+                let values = trainer.weights.at_mut(i);
+                store.round(&spec.name, values)?;
+                let edit = Edit::Replace { store, values: values.to_vec() };
+                edits.insert(spec.name.clone(), TensorEdit { shape: spec.shape.clone(), edit });
+            }
         }
     }
     store.round("head.weight", &mut trainer.head.weight)?;

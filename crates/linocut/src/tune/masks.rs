@@ -2,6 +2,7 @@
 
 use crate::kernels::mask;
 use crate::kernels::random::{Purpose, key};
+use crate::kernels::select::{first_by, kth_smallest};
 use crate::model::{Layout, Weights};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -17,30 +18,67 @@ pub enum Sampling {
     Threshold,
 }
 
+/// A share of zeros that the finished masks have exactly: the entries of lowest score. Before that
+/// the share grows from 0 as a cubic (Zhu & Gupta 2017, eq. 1), the way movement pruning trains
+/// (Sanh et al. 2020).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Target {
+    /// The share of zeros, between 0 and 1, both excluded.
+    pub sparsity: f64,
+    /// Where entries compete.
+    pub scope: Scope,
+}
+
+/// Which entries a share of zeros is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// Of every matrix alike.
+    Matrix,
+    /// Of all masked matrices together: some may have many zeros, some none.
+    Global,
+}
+
+/// Which entries of one matrix are zero: those with a score below `least`, and of those equal to
+/// it the first `ties`.
+#[derive(Debug, Clone, Copy)]
+struct Cutoff {
+    least: f32,
+    ties: usize,
+}
+
+/// Where no share is asked for: an entry is kept where score ≥ 0.
+const AT_ZERO: Cutoff = Cutoff { least: 0.0, ties: 0 };
+
 /// Scores of the masked matrices, and the base's entries behind them. All of them lie back to
 /// back in the order of the layout, as their gradients in [`crate::model::Grads::dense`].
 #[derive(Debug)]
 pub struct Masks {
     /// Index in the layout of every masked matrix, ascending.
     tensors: Vec<usize>,
+    /// Their entries.
+    lengths: Vec<usize>,
     base: Vec<f32>,
-    /// Real scores; an entry is kept where score ≥ 0.
+    /// Real scores; an entry is kept where score ≥ 0, or by rank where there is a target.
     pub scores: Vec<f32>,
     sampling: Sampling,
+    target: Option<Target>,
     seed: u64,
 }
 
 impl Masks {
     /// Scores ±`scale` for the matrices that `marks` flags: − for the `sparsity` share of each
     /// that is smallest in magnitude (ties by index), the paper's soft magnitude initialisation.
+    /// With a `target`, masks go by the scores' ranks and not by `sampling`.
     pub fn new(
         weights: &Weights,
         marks: &[bool],
-        sampling: Sampling,
+        (sampling, target): (Sampling, Option<Target>),
         (scale, sparsity): (f32, f64),
         seed: u64,
     ) -> Self {
         let tensors: Vec<usize> = (0..marks.len()).filter(|&i| marks[i]).collect();
+        let lengths = tensors.iter().map(|&i| weights.at(i).len()).collect();
         let mut base = Vec::new();
         for &i in &tensors {
             base.extend_from_slice(weights.at(i));
@@ -49,23 +87,16 @@ impl Masks {
             .par_iter()
             .map(|&i| {
                 let weight = weights.at(i);
-                let mut order: Vec<u32> = (0..weight.len() as u32).collect();
                 let pruned = (sparsity * weight.len() as f64).floor() as usize;
-                let by_magnitude = |a: &u32, b: &u32| {
-                    let magnitude = |i: u32| weight[i as usize].abs();
-                    magnitude(*a).total_cmp(&magnitude(*b)).then(a.cmp(b))
-                };
+                // The bits of numbers without sign are in the numbers' order.
+                let smallest =
+                    first_by(weight.len(), pruned, |i| weight[i as usize].abs().to_bits());
                 let mut scores = vec![scale; weight.len()];
-                if pruned > 0 {
-                    order.select_nth_unstable_by(pruned - 1, by_magnitude);
-                    for &i in &order[..pruned] {
-                        scores[i as usize] = -scale;
-                    }
-                }
+                smallest.into_iter().for_each(|i| scores[i as usize] = -scale);
                 scores
             })
             .collect();
-        Self { tensors, base, scores: initial.concat(), sampling, seed }
+        Self { tensors, lengths, base, scores: initial.concat(), sampling, target, seed }
     }
 
     /// The masked matrices' indices in the layout.
@@ -73,22 +104,89 @@ impl Masks {
         &self.tensors
     }
 
-    /// Effective weights of training step `step` into `weights`.
-    pub fn write_sample(&self, weights: &mut Weights, step: u64) {
-        let (sampling, seed) = (self.sampling, self.seed);
-        self.write(weights, |i, effective, base, scores| match sampling {
-            Sampling::Stochastic => {
+    /// Effective weights of training step `step` into `weights`. `progress`, 0 to 1, is how much of
+    /// a target's share is zero by now.
+    pub fn write_sample(&self, weights: &mut Weights, step: u64, progress: f64) {
+        let seed = self.seed;
+        match (self.sampling, self.target) {
+            (Sampling::Stochastic, None) => self.write(weights, |i, effective, base, scores| {
                 mask::sample(effective, base, scores, key(seed, Purpose::Mask, step, i as u64));
-            }
-            Sampling::Threshold => mask::threshold(effective, base, scores),
+            }),
+            _ => self.write_by(&self.cutoffs(progress), weights),
+        }
+    }
+
+    /// Effective weights of the finished mask into `weights`.
+    pub fn write_final(&self, weights: &mut Weights) {
+        self.write_by(&self.cutoffs(1.0), weights);
+    }
+
+    fn write_by(&self, cutoffs: &[Cutoff], weights: &mut Weights) {
+        let mut cutoffs = cutoffs.iter();
+        self.write(weights, |_, effective, base, scores| {
+            let Some(&Cutoff { least, ties }) = cutoffs.next() else { return };
+            mask::threshold(effective, base, scores, least);
+            let equal = (0..scores.len()).filter(|&i| scores[i] == least);
+            equal.take(ties).for_each(|i| effective[i] = 0.0);
         });
     }
 
-    /// Effective weights of the finished mask, score ≥ 0, into `weights`.
-    pub fn write_final(&self, weights: &mut Weights) {
-        self.write(weights, |_, effective, base, scores| {
-            mask::threshold(effective, base, scores);
+    /// Which entries of every matrix are kept in the finished mask, with its index in the layout.
+    pub(super) fn kept(&self) -> Vec<(usize, Vec<bool>)> {
+        let cutoffs = self.cutoffs(1.0);
+        let parts = self.tensors.iter().zip(self.parts()).zip(cutoffs);
+        let kept = parts.map(|((&i, scores), Cutoff { least, mut ties })| {
+            let keep = |&score: &f32| {
+                let tied = score == least && ties > 0;
+                ties -= usize::from(tied);
+                score >= least && !tied
+            };
+            (i, scores.iter().map(keep).collect())
         });
+        kept.collect()
+    }
+
+    /// The scores of every matrix.
+    fn parts(&self) -> Vec<&[f32]> {
+        let mut rest = &self.scores[..];
+        let part = |len: &usize| {
+            let (part, others) = rest.split_at(*len);
+            rest = others;
+            part
+        };
+        self.lengths.iter().map(part).collect()
+    }
+
+    /// Where every matrix is cut when `progress`, 0 to 1, of a target's share is zero.
+    fn cutoffs(&self, progress: f64) -> Vec<Cutoff> {
+        let parts = self.parts();
+        let Some(Target { sparsity, scope }) = self.target else {
+            return vec![AT_ZERO; parts.len()];
+        };
+        let zeros = |entries: usize| (progress * sparsity * entries as f64).round() as usize;
+        match scope {
+            Scope::Matrix => parts
+                .par_iter()
+                .map(|part| {
+                    let zeros = zeros(part.len()).min(part.len() - 1);
+                    let (least, below) = kth_smallest(&[*part], zeros);
+                    Cutoff { least, ties: zeros - below }
+                })
+                .collect(),
+            Scope::Global => {
+                let zeros = zeros(self.scores.len()).min(self.scores.len() - 1);
+                let (least, below) = kth_smallest(&parts, zeros);
+                let mut ties = zeros - below;
+                // Ties fall in the order of the layout.
+                let here = |part: &&[f32]| {
+                    let equal = if ties == 0 { 0 } else { count(part, |score| score == least) };
+                    let cutoff = Cutoff { least, ties: equal.min(ties) };
+                    ties -= cutoff.ties;
+                    cutoff
+                };
+                parts.iter().map(here).collect()
+            }
+        }
     }
 
     /// The base's own entries back into `weights`.
@@ -96,7 +194,7 @@ impl Masks {
         self.write(weights, |_, effective, base, _| effective.copy_from_slice(base));
     }
 
-    fn write(&self, weights: &mut Weights, f: impl Fn(usize, &mut [f32], &[f32], &[f32])) {
+    fn write(&self, weights: &mut Weights, mut f: impl FnMut(usize, &mut [f32], &[f32], &[f32])) {
         let mut start = 0;
         for &i in &self.tensors {
             let effective = weights.at_mut(i);
@@ -132,10 +230,17 @@ impl Masks {
         })
     }
 
-    /// Share of entries now below 0.
-    pub fn sparsity(&self) -> f64 {
-        let zeros: usize =
-            self.scores.par_chunks(1 << 16).map(|s| s.iter().filter(|&&s| s < 0.0).count()).sum();
-        zeros as f64 / self.scores.len().max(1) as f64
+    /// Share of entries that are zero when `progress`, 0 to 1, of a target's share is.
+    pub fn sparsity(&self, progress: f64) -> f64 {
+        match self.target {
+            Some(target) => progress * target.sparsity,
+            None => {
+                count(&self.scores, |score| score < 0.0) as f64 / self.scores.len().max(1) as f64
+            }
+        }
     }
+}
+
+fn count(scores: &[f32], is: impl Fn(f32) -> bool + Sync) -> usize {
+    scores.par_chunks(1 << 16).map(|s| s.iter().filter(|&&s| is(s)).count()).sum()
 }

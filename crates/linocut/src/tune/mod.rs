@@ -2,6 +2,7 @@
 
 mod evaluate;
 mod finish;
+mod lowrank;
 mod masks;
 pub mod metrics;
 mod optimizer;
@@ -14,7 +15,8 @@ mod trainer;
 mod trunk;
 
 pub use evaluate::{Evaluation, argmax, evaluate};
-pub use masks::{Masks, Sampling};
+pub use lowrank::LowRank;
+pub use masks::{Masks, Sampling, Scope, Target};
 pub use options::{ClassWeights, Method, TrainOptions};
 pub use run::{Event, Outcome, Storage, state_path, train};
 pub use select::Selection;

@@ -1,6 +1,6 @@
 //! What a training run is asked to do.
 
-use super::{Sampling, Selection};
+use super::{Sampling, Selection, Target};
 use crate::cut::StoreType;
 use crate::model::{Kind, Layout, Pooling};
 use crate::{Error, ErrorKind, Result};
@@ -26,6 +26,19 @@ pub enum Method {
         init_scale: f64,
         /// Share of each matrix whose scores start below 0: the smallest in magnitude.
         init_sparsity: f64,
+        /// A share of zeros to reach exactly; scores then start at 0 and masks go by their ranks.
+        #[serde(flatten, skip_serializing_if = "Option::is_none")]
+        target: Option<Target>,
+        /// Which matrices.
+        #[serde(flatten)]
+        selection: Selection,
+    },
+    /// A product of two narrow matrices added to each chosen matrix of the encoder layers (LoRA,
+    /// Hu et al. 2021), with α equal to the rank.
+    #[serde(rename = "lora")]
+    LowRank {
+        /// Columns of one and rows of the other.
+        rank: usize,
         /// Which matrices.
         #[serde(flatten)]
         selection: Selection,
@@ -39,8 +52,29 @@ impl Method {
             sampling: Sampling::Stochastic,
             init_scale: 6.0,
             init_sparsity: 0.0,
+            target: None,
             selection: Selection::default(),
         }
+    }
+
+    /// Masks of the chosen matrices with exactly the `target`'s share of zeros, by movement pruning:
+    /// all scores start at 0, and every step keeps the highest.
+    pub fn mask_to(target: Target, selection: Selection) -> Self {
+        Method::Mask {
+            sampling: Sampling::Threshold,
+            init_scale: 0.0,
+            init_sparsity: 0.0,
+            target: Some(target),
+            selection,
+        }
+    }
+
+    /// Low-rank factors of the chosen matrices; where nothing is said of kinds, of query and value
+    /// as in the paper and in PEFT.
+    pub fn low_rank(rank: usize, selection: Selection) -> Self {
+        let usual = || ["query", "value"].map(String::from).to_vec();
+        let only = Some(selection.only.unwrap_or_else(usual));
+        Method::LowRank { rank, selection: Selection { only, ..selection } }
     }
 
     /// The name used on the command line.
@@ -51,6 +85,7 @@ impl Method {
             Method::Bias => "bias",
             Method::Head => "head",
             Method::Mask { .. } => "mask",
+            Method::LowRank { .. } => "lora",
         }
     }
 
@@ -70,7 +105,7 @@ impl Method {
                 selection.check(layout)?;
                 selection.marks(layout, pooling, |name, _| !name.starts_with("embeddings."))
             }
-            Method::Mask { selection, .. } => {
+            Method::Mask { selection, .. } | Method::LowRank { selection, .. } => {
                 selection.check(layout)?;
                 selection.marks(layout, pooling, matrix)
             }
@@ -81,6 +116,15 @@ impl Method {
                 format!("method {} with these choices trains no tensor", self.name()),
             )
             .with_hint("widen --layers or --only, or use --method head"));
+        }
+        if let Method::LowRank { rank, .. } = self {
+            let chosen = layout.tensors().iter().zip(&marks).filter(|(_, mark)| **mark);
+            let narrowest = chosen.flat_map(|(t, _)| &t.shape).copied().min().unwrap_or(0);
+            if !(1..=narrowest).contains(rank) {
+                let message =
+                    format!("--rank is {rank}, expected 1 to {narrowest}, the narrowest matrix");
+                return Err(Error::new(ErrorKind::Config, message));
+            }
         }
         Ok(marks)
     }
@@ -138,7 +182,10 @@ impl TrainOptions {
     /// The defaults for `method` on `rows` training rows; see `bench/LOG.md` for how they were
     /// found.
     pub fn new(method: Method, rows: usize) -> Self {
-        let lr = if method == Method::Bias { 1e-3 } else { 1e-4 };
+        let lr = match method {
+            Method::Bias | Method::LowRank { .. } => 1e-3,
+            _ => 1e-4,
+        };
         Self {
             method,
             epochs: default_epochs(rows),
@@ -189,8 +236,13 @@ impl TrainOptions {
         if self.eval_every == Some(0) {
             return fail("--eval-every", "0".into(), "at least 1 step");
         }
-        if let Method::Mask { init_scale, init_sparsity, .. } = &self.method {
-            if !(*init_scale > 0.0 && *init_scale <= 30.0) {
+        if let Method::Mask { init_scale, init_sparsity, target, .. } = &self.method {
+            if let Some(Target { sparsity, .. }) = target
+                && !(*sparsity > 0.0 && *sparsity < 1.0)
+            {
+                return fail("--sparsity", sparsity.to_string(), "a share between 0 and 1");
+            }
+            if target.is_none() && !(*init_scale > 0.0 && *init_scale <= 30.0) {
                 return fail("--init-scale", init_scale.to_string(), "a number in (0, 30]");
             }
             if !(0.0..1.0).contains(init_sparsity) {

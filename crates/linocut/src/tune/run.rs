@@ -146,9 +146,11 @@ pub fn train(
         seed: options.seed,
     };
     let trained = match options.method {
-        Method::Mask { sampling, init_scale, init_sparsity, .. } => {
-            Trained::Masks { sampling, scale: init_scale as f32, sparsity: init_sparsity }
+        Method::Mask { sampling, init_scale, init_sparsity, target, .. } => {
+            let scale = init_scale as f32;
+            Trained::Masks { sampling, scale, sparsity: init_sparsity, target }
         }
+        Method::LowRank { rank, .. } => Trained::LowRank(rank),
         _ => Trained::Weights,
     };
     let source = if depth == 0 {
@@ -213,9 +215,9 @@ pub fn train(
             progress.epoch_loss = Some(progress.loss_sum / steps_per_epoch as f64);
             progress.loss_sum = 0.0;
         }
-        let sparsity = match trainer.masks() {
-            Some(masks) if progress.step.is_multiple_of(50) => Some(masks.sparsity()),
-            _ => None,
+        let sparsity = match progress.step.is_multiple_of(50) {
+            true => trainer.sparsity(),
+            false => None,
         };
         let step = progress.step;
         let mut go_on = observe(Event::Step { step, loss, tokens, sparsity });

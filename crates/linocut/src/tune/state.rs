@@ -1,6 +1,7 @@
 //! The resumable state of a run: everything that the next step depends on.
 
 use super::Trainer;
+use super::trainer::Parameters;
 use crate::checkpoint::write_with_metadata;
 use crate::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
@@ -42,9 +43,10 @@ fn parts(trainer: &mut Trainer) -> Vec<(String, &mut [f32])> {
         parts.push(("words.mean".into(), &mut words.moments.mean));
         parts.push(("words.square".into(), &mut words.moments.square));
     }
-    match &mut trainer.masks {
-        Some(masks) => parts.push(("scores".into(), &mut masks.scores)),
-        None => {
+    match &mut trainer.parameters {
+        Parameters::Masks(masks) => parts.push(("scores".into(), &mut masks.scores)),
+        Parameters::LowRank(low_rank) => parts.push(("factors".into(), &mut low_rank.factors)),
+        Parameters::Weights => {
             let mut rest = trainer.weights.data_mut();
             for (spec, trained) in layout.tensors().iter().zip(&trainer.marks) {
                 let (tensor, others) = rest.split_at_mut(spec.range.len());
@@ -63,7 +65,8 @@ fn parts(trainer: &mut Trainer) -> Vec<(String, &mut [f32])> {
 pub(super) struct Snapshot(pub(super) Vec<(String, Vec<f32>)>);
 
 fn is_parameter(name: &str) -> bool {
-    name == "scores" || name == "head.weight" || name == "head.bias" || name.starts_with("weights/")
+    matches!(name, "scores" | "factors" | "head.weight" | "head.bias")
+        || name.starts_with("weights/")
 }
 
 impl Snapshot {

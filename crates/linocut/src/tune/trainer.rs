@@ -1,9 +1,10 @@
 //! One training step: forward, backward, clipping, AdamW.
 
+use super::lowrank::LowRank;
 use super::masks::Masks;
 use super::optimizer::{BETA1, BETA2, EPS, Moments, SCORE_EPS, WordMoments, update_dense};
 use super::schedule;
-use super::{Sampling, evaluate};
+use super::{Sampling, Target, evaluate};
 use crate::data::{Dataset, Encoding, Metric};
 use crate::kernels::adamw::{AdamW, SharedAdam};
 use crate::kernels::pool::awake;
@@ -24,7 +25,18 @@ pub enum Trained {
         scale: f32,
         /// Share of each matrix whose scores start below 0.
         sparsity: f64,
+        /// A share of zeros to reach exactly.
+        target: Option<Target>,
     },
+    /// Low-rank factors added to each marked matrix, of this rank.
+    LowRank(usize),
+}
+
+/// What stands behind the marked tensors.
+pub(super) enum Parameters {
+    Weights,
+    Masks(Masks),
+    LowRank(LowRank),
 }
 
 /// Learning rates and the constants of a run.
@@ -55,7 +67,7 @@ pub struct Trainer {
     pub(super) weights: Weights,
     pub(super) head: Head,
     pub(super) marks: Vec<bool>,
-    pub(super) masks: Option<Masks>,
+    pub(super) parameters: Parameters,
     grads: Grads,
     pub(super) moments: Moments,
     pub(super) words: Option<WordMoments>,
@@ -78,19 +90,24 @@ impl Trainer {
         rates: Rates,
     ) -> Self {
         let grads = Grads::new(encoder.layout(), &marks);
-        let masks = match trained {
-            Trained::Weights => None,
-            Trained::Masks { sampling, scale, sparsity } => {
-                Some(Masks::new(&weights, &marks, sampling, (scale, sparsity), rates.seed))
+        let parameters = match trained {
+            Trained::Weights => Parameters::Weights,
+            Trained::LowRank(rank) => {
+                Parameters::LowRank(LowRank::new(&weights, &marks, rank, rates.seed))
+            }
+            Trained::Masks { sampling, scale, sparsity, target } => {
+                let (how, start) = ((sampling, target), (scale, sparsity));
+                Parameters::Masks(Masks::new(&weights, &marks, how, start, rates.seed))
             }
         };
         let words = marks[0].then(|| {
             let config = encoder.config();
             WordMoments::new(config.vocab, config.hidden)
         });
-        let moments = match &masks {
-            Some(masks) => Moments::shared(grads.dense().len(), masks.tensors().len()),
-            None => Moments::new(grads.dense().len()),
+        let moments = match &parameters {
+            Parameters::Weights => Moments::new(grads.dense().len()),
+            Parameters::Masks(masks) => Moments::shared(grads.dense().len(), masks.tensors().len()),
+            Parameters::LowRank(low_rank) => Moments::new(low_rank.factors.len()),
         };
         let head_moments = Moments::new(head.weight.len() + head.bias.len());
         let tape = Tape::default();
@@ -99,7 +116,7 @@ impl Trainer {
             weights,
             head,
             marks,
-            masks,
+            parameters,
             grads,
             moments,
             words,
@@ -124,8 +141,11 @@ impl Trainer {
         if let (Some(words), Input::Tokens(batch)) = (&mut self.words, input) {
             words.touch(self.weights.at_mut(0), &batch.ids);
         }
-        if let Some(masks) = &self.masks {
-            masks.write_sample(&mut self.weights, step);
+        let zeros = self.zeros();
+        match &self.parameters {
+            Parameters::Weights => {}
+            Parameters::Masks(masks) => masks.write_sample(&mut self.weights, step, zeros),
+            Parameters::LowRank(low_rank) => low_rank.write(&mut self.weights),
         }
         let pooled = self.encoder.forward(&self.weights, input, dropout, true, &mut self.tape);
         let loss = self.head.loss(pooled, targets, dropout);
@@ -135,15 +155,22 @@ impl Trainer {
         let mut squares = square_sum(&loss.weight_grad) + square_sum(&loss.bias_grad);
         // Per masked matrix.
         let mut score_squares = Vec::new();
-        if let Some(masks) = &self.masks {
-            masks.score_grads(self.grads.dense_mut());
-            score_squares = masks
-                .ranges(self.encoder.layout())
-                .map(|(_, range)| square_sum(&self.grads.dense()[range]))
-                .collect();
-        } else {
-            squares += square_sum(self.grads.dense());
-            squares += self.grads.words().map_or(0.0, |(_, values)| square_sum(values));
+        match &mut self.parameters {
+            Parameters::Weights => {
+                squares += square_sum(self.grads.dense());
+                squares += self.grads.words().map_or(0.0, |(_, values)| square_sum(values));
+            }
+            Parameters::Masks(masks) => {
+                masks.score_grads(self.grads.dense_mut());
+                score_squares = masks
+                    .ranges(self.encoder.layout())
+                    .map(|(_, range)| square_sum(&self.grads.dense()[range]))
+                    .collect();
+            }
+            Parameters::LowRank(low_rank) => {
+                low_rank.backward(self.grads.dense());
+                squares += square_sum(&low_rank.grads);
+            }
         }
         let score_square: f64 = score_squares.iter().sum();
         if !(loss.value.is_finite() && squares.is_finite() && score_square.is_finite()) {
@@ -180,7 +207,7 @@ impl Trainer {
         self.head_moments.update(&head, &mut self.head.weight, head_weight, 0);
         let (bias, start) = (AdamW { decay: 0.0, ..head }, self.head.weight.len());
         self.head_moments.update(&bias, &mut self.head.bias, head_bias, start);
-        if let Some(masks) = &mut self.masks {
+        if let Parameters::Masks(masks) = &mut self.parameters {
             let norm = score_squares.iter().sum::<f64>().sqrt();
             let adamw = adamw(rates.mask_lr, SCORE_EPS, 0.0, scale(norm));
             let Moments { mean, square } = &mut self.moments;
@@ -197,6 +224,10 @@ impl Trainer {
             return;
         }
         let adamw = adamw(rates.lr, EPS, rates.decay, scale(norm));
+        if let Parameters::LowRank(low_rank) = &mut self.parameters {
+            self.moments.update(&adamw, &mut low_rank.factors, &low_rank.grads, 0);
+            return;
+        }
         let layout = self.encoder.layout();
         let (marks, weights) = (&self.marks, &mut self.weights);
         update_dense(adamw, layout, marks, weights, self.grads.dense(), &mut self.moments);
@@ -207,8 +238,10 @@ impl Trainer {
 
     /// Brings the weights to what the cut will hold: finished masks, all decay applied.
     pub fn settle(&mut self) {
-        if let Some(masks) = &self.masks {
-            masks.write_final(&mut self.weights);
+        match &self.parameters {
+            Parameters::Weights => {}
+            Parameters::Masks(masks) => masks.write_final(&mut self.weights),
+            Parameters::LowRank(low_rank) => low_rank.write(&mut self.weights),
         }
         if let Some(words) = &mut self.words {
             words.settle(self.weights.at_mut(0));
@@ -227,10 +260,21 @@ impl Trainer {
         Ok(evaluate(data, &logits, metric)?.metrics.primary.value)
     }
 
-    /// How many numbers are trained: weights or scores, and the head.
+    /// The share, 0 to 1, of a target's zeros that the next step has.
+    fn zeros(&self) -> f64 {
+        schedule::zeros(self.step, self.rates.warmup, self.rates.steps)
+    }
+
+    /// Share of zeros in the masks at the next step, if masks are trained.
+    pub fn sparsity(&self) -> Option<f64> {
+        self.masks().map(|masks| masks.sparsity(self.zeros()))
+    }
+
+    /// How many numbers are trained: weights, scores or factors, and the head.
     pub fn trained_parameters(&self) -> usize {
         let tensors = self.encoder.layout().tensors().iter().zip(&self.marks);
-        let trained: usize = tensors.filter(|(_, m)| **m).map(|(t, _)| t.range.len()).sum();
+        let marked = || tensors.filter(|(_, m)| **m).map(|(t, _)| t.range.len()).sum();
+        let trained: usize = self.low_rank().map_or_else(marked, |low_rank| low_rank.factors.len());
         trained + self.head.weight.len() + self.head.bias.len()
     }
 
@@ -251,10 +295,22 @@ impl Trainer {
 
     /// The scores, if masks are trained.
     pub fn masks(&self) -> Option<&Masks> {
-        self.masks.as_ref()
+        match &self.parameters {
+            Parameters::Masks(masks) => Some(masks),
+            _ => None,
+        }
     }
 
-    /// Gradients of the last step: of scores where masks are trained.
+    /// The low-rank factors, if they are trained.
+    pub fn low_rank(&self) -> Option<&LowRank> {
+        match &self.parameters {
+            Parameters::LowRank(low_rank) => Some(low_rank),
+            _ => None,
+        }
+    }
+
+    /// Gradients of the last step: of scores where masks are trained, of effective weights where
+    /// low-rank factors are.
     pub fn grads(&self) -> &Grads {
         &self.grads
     }

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use linocut::cut::{
-    BaseId, Card, Cut, Delta, Edit, EditKind, Head, Other, Probe, Sign, Source, Sparse, StoreType,
-    TensorEdit, TensorNote, Zeros,
+    BaseId, Card, Cut, Delta, Edit, EditKind, Head, LowRank, Other, Probe, Sign, Source, Sparse,
+    StoreType, TensorEdit, TensorNote, Zeros,
 };
 use linocut::data::{Metric, Problem};
 use linocut::model::{Kind, Layout, Pooling, Weights};
@@ -113,6 +113,28 @@ pub(crate) fn differences() -> Cut {
     cut.with_source(source, others).unwrap()
 }
 
+/// Low-rank factors of two matrices.
+pub(crate) fn low_rank() -> Cut {
+    let factors = |shape: (usize, usize), rank, store: StoreType| {
+        let mut factors = numbers((shape.0 + shape.1) * rank, 0.25);
+        store.round("factors", &mut factors).unwrap();
+        let edit = Edit::LowRank(LowRank::new(shape, store, factors).unwrap());
+        TensorEdit { shape: vec![shape.0, shape.1], edit }
+    };
+    let edits = BTreeMap::from([
+        (QUERY.into(), factors((8, 8), 1, StoreType::Bf16)),
+        (OUTPUT.into(), factors((8, 12), 3, StoreType::Bf16)),
+    ]);
+    let card = Card {
+        task: "intent".into(),
+        labels: vec!["no".into(), "yes".into()],
+        method: json!({"name": "lora", "rank": 3}),
+        ..card(2)
+    };
+    let probes = vec![probe(&[101, 5, 102], &[0, 0, 0], &[2.0, -2.0])];
+    Cut::new(card, head(StoreType::Bf16, 2, 8), edits, probes).unwrap()
+}
+
 /// Weights that the samples fit, of numbers that [`differences`] starts from.
 pub(crate) fn weights() -> Weights {
     let layout = Arc::new(Layout::new([
@@ -130,12 +152,13 @@ pub(crate) fn numbers(len: usize, scale: f32) -> Vec<f32> {
     (0..len).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0 * scale).collect()
 }
 
-pub(crate) fn all() -> [(&'static str, Cut); 4] {
+pub(crate) fn all() -> [(&'static str, Cut); 5] {
     [
         ("zeros", zeros()),
         ("replaced-bf16", replaced()),
         ("regression", regression()),
         ("differences", differences()),
+        ("low-rank", low_rank()),
     ]
 }
 
@@ -235,6 +258,14 @@ pub(crate) fn assert_sound(cut: &Cut) {
                 assert!(sign.rows().windows(2).all(|w| w[0] < w[1]));
                 assert!(sign.rows().iter().all(|&r| (r as usize) < entries / columns));
                 assert!(sign.scales().iter().all(|s| s.is_finite() && *s >= 0.0));
+            }
+            Edit::LowRank(low_rank) => {
+                assert_eq!((note.edit, note.store), (EditKind::LowRank, Some(low_rank.store())));
+                let &[rows, columns] = &edit.shape[..] else { panic!("{:?}", edit.shape) };
+                assert_eq!((low_rank.len(), low_rank.columns()), (entries, columns));
+                assert!((1..=rows.min(columns)).contains(&low_rank.rank()));
+                assert_eq!(low_rank.factors().len(), low_rank.rank() * (rows + columns));
+                assert!(low_rank.factors().iter().all(|v| v.is_finite()));
             }
         }
     }

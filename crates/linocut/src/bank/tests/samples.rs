@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::bank::Costs;
 use crate::checkpoint::{Fingerprint, Kind};
-use crate::cut::{self, BaseId, Card, Cut, Edit, StoreType, TensorEdit, Zeros};
+use crate::cut::{self, BaseId, Card, Cut, Edit, LowRank, StoreType, TensorEdit, Zeros};
 use crate::data::{Encoding, Metric, Problem, Tokenizer};
 use crate::kernels::random::{bits, normal, uniform};
 use crate::model::{self, Base, Encoder, Head, ModelConfig, Pooling, TensorSpec, Weights};
@@ -51,6 +51,7 @@ pub(super) enum To {
     Nothing,
     Zeros(f32),
     Replaced,
+    LowRank(usize),
 }
 
 /// A cut that does to each tensor what `to` says; `version` draws its head and all else random.
@@ -74,6 +75,12 @@ pub(super) fn cut(
                 let mut values = vec![0.0; spec.range.len()];
                 draw(&mut values, spec, key);
                 Edit::Replace { store: StoreType::F32, values }
+            }
+            To::LowRank(rank) => {
+                let (rows, columns) = (spec.shape[0], spec.shape[1]);
+                let draw = |j| 0.2 * normal(key, j as u32);
+                let factors = (0..(rows + columns) * rank).map(draw).collect();
+                Edit::LowRank(LowRank::new((rows, columns), StoreType::F32, factors).unwrap())
             }
         };
         edits.insert(spec.name.clone(), TensorEdit { shape: spec.shape.clone(), edit });
@@ -120,9 +127,9 @@ fn matrix(t: &TensorSpec) -> bool {
 
 /// Cuts of every kind, with unequal numbers of labels, by the name of what they do.
 pub(super) fn cuts(base: &Base) -> Vec<(String, Cut)> {
-    use To::{Nothing, Replaced, Zeros};
+    use To::{LowRank, Nothing, Replaced, Zeros};
     type Rule = fn(&TensorSpec) -> To;
-    let rules: [(&str, Rule); 15] = [
+    let rules: [(&str, Rule); 16] = [
         ("head", |_| Nothing),
         ("another head", |_| Nothing),
         ("mask 1%", |t| if matrix(t) { Zeros(0.01) } else { Nothing }),
@@ -145,6 +152,10 @@ pub(super) fn cuts(base: &Base) -> Vec<(String, Cut)> {
         ("all replaced", |_| Replaced),
         ("embeddings and vectors zeroed", |t| match (t.kind, t.shape.len()) {
             (Kind::Embeddings, _) | (_, 1) => Zeros(0.1),
+            _ => Nothing,
+        }),
+        ("low rank of queries and values", |t| match t.kind {
+            Kind::Query | Kind::Value => LowRank(3),
             _ => Nothing,
         }),
         ("pooler", |t| match (t.kind, t.layer) {
