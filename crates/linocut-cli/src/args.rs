@@ -4,10 +4,11 @@ use crate::eval::EvalArgs;
 use crate::export::ExportArgs;
 use crate::inspect::InspectArgs;
 use crate::measure::MeasureArgs;
-use crate::pack::PackArgs;
+use crate::pack::{Budget, PackArgs};
 use crate::plan::PlanArgs;
 use crate::predict::PredictArgs;
 use crate::serve::ServeArgs;
+use crate::study::StudyArgs;
 use crate::verify::VerifyArgs;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use linocut::cut::StoreType;
@@ -34,6 +35,7 @@ pub(crate) enum Command {
     Export(ExportArgs),
     Measure(Box<MeasureArgs>),
     Pack(PackArgs),
+    Study(StudyArgs),
     Plan(PlanArgs),
     Serve(ServeArgs),
 }
@@ -293,6 +295,22 @@ pub(crate) struct TrainArgs {
     /// Where entries compete for --sparsity [default: matrix]
     #[arg(long, value_name = "SCOPE", requires = "sparsity", help_heading = "Method")]
     pub sparsity_scope: Option<ScopeName>,
+
+    /// Most bytes of the cut (200KB), or its share of the base's (0.2%): chooses the method. Masks
+    /// with up to 5% zeros in all layers; if 0.2% does not fit, in the last layers; else the head
+    #[arg(
+        long,
+        value_name = "SIZE",
+        conflicts_with_all = [
+            "method", "layers", "only", "sampling", "init_sparsity", "init_scale", "sparsity", "rank"
+        ],
+        help_heading = "Method"
+    )]
+    pub budget: Option<Budget>,
+
+    /// With --budget: the best of this study that fits, instead of the rule
+    #[arg(long, value_name = "DIR", requires = "budget", help_heading = "Method")]
+    pub study: Option<PathBuf>,
 
     /// How a text's hidden states become one vector [default: the base folder's own]
     #[arg(long, help_heading = "Method")]

@@ -17,6 +17,7 @@ mod predict;
 mod progress;
 mod scores;
 mod serve;
+mod study;
 mod task;
 mod train;
 mod verify;
@@ -55,6 +56,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Measure(args) => measure::run(*args),
         Command::Pack(args) => pack::run(args),
         Command::Plan(args) => plan::run(args),
+        Command::Study(args) => study::run(args),
         Command::Serve(args) => serve::run(args),
     }
 }

@@ -113,7 +113,7 @@ impl std::str::FromStr for Budget {
 
 impl Budget {
     /// In bytes, rounded down, of a model of `whole` bytes.
-    fn of(self, whole: u64) -> u64 {
+    pub(crate) fn of(self, whole: u64) -> u64 {
         match self {
             Budget::Bytes(n) => n as u64,
             Budget::Share(share) => (share * whole as f64) as u64,

@@ -3,6 +3,7 @@
 use crate::args::TrainArgs;
 use linocut::Result;
 use linocut::data::{Dataset, Metric, Table, TaskFolder, TaskSpec, split_holdout};
+use std::path::Path;
 
 /// Rows to learn from and to report on.
 pub(crate) struct Task {
@@ -39,14 +40,25 @@ impl Task {
         if let Some(problem) = args.problem {
             spec.problem = Some(problem.into());
         }
-        let train = Dataset::train(&Table::read(&train, args.limit)?, &spec)?;
+        Self::of(&spec, &train, dev.as_deref(), args.limit, args.seed)
+    }
+
+    /// Reads at most `limit` rows of each file; without dev rows, holds some out by `seed`.
+    pub(crate) fn of(
+        spec: &TaskSpec,
+        train: &Path,
+        dev: Option<&Path>,
+        limit: Option<usize>,
+        seed: u64,
+    ) -> Result<Self> {
+        let train = Dataset::train(&Table::read(train, limit)?, spec)?;
         let metric = spec.metric.clone();
         let Some(dev) = dev else {
-            let (train, dev) = split_holdout(&train, HELD_OUT, args.seed)?;
+            let (train, dev) = split_holdout(&train, HELD_OUT, seed)?;
             return Ok(Self { train, dev, metric, held_out: true });
         };
-        let dev = Table::read(&dev, args.limit)?;
-        let dev = Dataset::evaluation(&dev, &spec, train.problem, &train.labels)?;
+        let dev = Table::read(dev, limit)?;
+        let dev = Dataset::evaluation(&dev, spec, train.problem, &train.labels)?;
         Ok(Self { train, dev, metric, held_out: false })
     }
 }

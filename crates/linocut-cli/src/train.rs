@@ -5,7 +5,9 @@ use crate::interrupt;
 use crate::output::print;
 use crate::progress::Progress;
 use crate::task::Task;
-use linocut::model::{Layout, ModelConfig};
+use linocut::cut::StoreType;
+use linocut::model::{Base, Layout, ModelConfig};
+use linocut::study;
 use linocut::tune::{
     self, ClassWeights, Event, Method, Outcome, Sampling, Scope, Selection, Storage, Target,
     TrainOptions,
@@ -22,12 +24,19 @@ pub(crate) fn run(args: TrainArgs) -> Result<()> {
     check_output(&args, &state)?;
     let task = Task::read(&args)?;
     let base = args.base.open(args.pooling.map(Into::into))?;
-    let method = method(&args, base.config())?;
+    let budget = args.budget.map(|budget| budget.of(base.encoder.layout().len() as u64 * 4));
+    let method = match budget {
+        Some(budget) => fitting(&args, &task, &base, budget)?,
+        None => method(&args, base.config())?,
+    };
     let options = options(&args, method, task.train.rows(), base.config());
     options.check()?;
     base.check_max_length(options.max_length)?;
     let mut progress = Progress::new(args.base.quiet);
     progress.say(&describe(&task, &options, &base.name));
+    if let Some(budget) = budget {
+        progress.say(&format!("for {} at most: {}", bytes(budget), study::flags(&options.method)));
+    }
 
     let folder = args.out.parent().filter(|p| !p.as_os_str().is_empty());
     let storage = Storage {
@@ -64,7 +73,16 @@ pub(crate) fn run(args: TrainArgs) -> Result<()> {
         }
         _ => {}
     }
-    report(&args, &outcome, &layout, (trained, dense_bytes), (task.held_out, &progress))
+    report(&args, &outcome, &layout, (trained, dense_bytes), (task.held_out, &progress))?;
+    let size = outcome.cut.sizes().file;
+    match budget {
+        Some(budget) if size > budget => Err(Error::new(
+            ErrorKind::Data,
+            format!("{} has {size} bytes, more than the {budget} of --budget", args.out.display()),
+        )
+        .with_hint("it is written and whole; a smaller --budget gives a smaller cut")),
+        _ => Ok(()),
+    }
 }
 
 /// Refuses what would be lost or cannot work before anything is computed.
@@ -92,6 +110,17 @@ fn check_output(args: &TrainArgs, state: &Path) -> Result<()> {
         .with_hint("--resume continues it, --force starts over")),
         _ => Ok(()),
     }
+}
+
+/// The method whose cut fits `budget`: the best of a study, or by the library's rule.
+fn fitting(args: &TrainArgs, task: &Task, base: &Base, budget: u64) -> Result<Method> {
+    let Some(study) = &args.study else {
+        return tune::method_within(budget, &base.encoder, &task.train);
+    };
+    let outputs = task.train.labels.len().max(1);
+    let head = (outputs * (base.config().hidden + 1) * StoreType::from(args.store).size()) as u64;
+    let fingerprint = base.fingerprint.to_string();
+    study::best_within(study, &fingerprint, &task.train.name, (budget, head))
 }
 
 fn method(args: &TrainArgs, base: &ModelConfig) -> Result<Method> {

@@ -13,6 +13,7 @@ mod error;
 pub mod kernels;
 pub mod model;
 pub mod pack;
+pub mod study;
 pub mod tune;
 
 pub use error::{Error, ErrorKind, Result};

@@ -7,18 +7,18 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::table::{number, percent, sort};
 
-const INK: RGBColor = RGBColor(31, 41, 55);
-const FAINT: RGBColor = RGBColor(229, 231, 235);
-const BLUE: RGBColor = RGBColor(29, 78, 137);
-const RED: RGBColor = RGBColor(185, 28, 28);
-const FONT: &str = "sans-serif";
+pub(crate) const INK: RGBColor = RGBColor(31, 41, 55);
+pub(crate) const FAINT: RGBColor = RGBColor(229, 231, 235);
+pub(crate) const BLUE: RGBColor = RGBColor(29, 78, 137);
+pub(crate) const RED: RGBColor = RGBColor(185, 28, 28);
+pub(crate) const FONT: &str = "sans-serif";
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-type Drawn = Result<(), Box<dyn std::error::Error>>;
+pub(crate) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+pub(crate) type Drawn = Result<(), Box<dyn std::error::Error>>;
 
 /// A chart of `size` pixels. Drawing into a string fails only for impossible ranges, which leave
 /// an empty chart.
-fn svg(size: (u32, u32), draw: impl FnOnce(&Area<'_>) -> Drawn) -> String {
+pub(crate) fn svg(size: (u32, u32), draw: impl FnOnce(&Area<'_>) -> Drawn) -> String {
     let mut text = String::new();
     {
         let area = SVGBackend::with_string(&mut text, size).into_drawing_area();
@@ -50,7 +50,7 @@ fn shade(value: f64, (least, most): (f64, f64)) -> (RGBColor, RGBColor) {
 }
 
 /// Layers downwards, kinds across; each cell with its value.
-pub(super) fn heat_map(model: &ModelReport, distance: Distance) -> String {
+pub(crate) fn heat_map(model: &ModelReport, distance: Distance) -> String {
     const LEFT: i32 = 130;
     const TOP: i32 = 26;
     const CELL: (i32, i32) = (104, 26);

@@ -1,8 +1,8 @@
 //! `linocut measure`
 
-mod charts;
+pub(crate) mod charts;
 mod csv;
-mod page;
+pub(crate) mod page;
 mod table;
 
 use crate::args::BaseArgs;

@@ -9,7 +9,7 @@ use super::table::{number, percent, sort};
 /// The page stays below 2 MB: models that would go beyond are named at its end instead.
 const MOST_BYTES: usize = 1_900_000;
 
-const STYLE: &str = "\
+pub(crate) const STYLE: &str = "\
 :root{color-scheme:light}\
 body{font:15px/1.5 system-ui,sans-serif;color:#1f2937;background:#fff;max-width:78rem;margin:2rem auto;padding:0 1.5rem}\
 h1{font-size:1.6rem;margin:0 0 .3rem}h2{font-size:1.3rem;margin:2.5rem 0 .5rem;border-top:1px solid #e5e7eb;padding-top:1.5rem}\
@@ -250,6 +250,6 @@ fn pairs(report: &Report) -> String {
     text
 }
 
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

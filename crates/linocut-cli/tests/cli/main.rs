@@ -17,5 +17,6 @@ mod plan;
 mod problems;
 mod serve;
 mod stop;
+mod study;
 mod train;
 mod using;

@@ -413,8 +413,8 @@ fn options() {
 fn help() {
     let place = Place::new();
     for command in [
-        "train", "eval", "predict", "inspect", "verify", "export", "measure", "pack", "plan",
-        "serve",
+        "train", "eval", "predict", "inspect", "verify", "export", "measure", "pack", "study",
+        "plan", "serve",
     ] {
         let shown = place.run(&format!("{command} --help"));
         assert!(shown.stdout.contains(&format!("linocut {command} ")), "{shown}");
@@ -436,6 +436,7 @@ fn help() {
       export   Write base and cut together as a Hugging Face model folder
       measure  Measure how far fine-tuned models lie from their base, layer by layer
       pack     Store an existing fine-tuned model as a cut of its base. Needs no training
+      study    Compare many ways to train tasks: which layers, how many zeros, how many bytes
       plan     Say how a folder of cuts would be served from one base, and what each costs
       serve    Answer many tasks from one base over HTTP
       help     Print this message or the help of the given subcommand(s)

@@ -24,7 +24,7 @@ pub struct Overlap {
 }
 
 /// Compares the zeros of two cuts over all matrices that one of them has a mask for.
-pub(super) fn overlap(first: &Cut, second: &Cut) -> Overlap {
+pub fn overlap(first: &Cut, second: &Cut) -> Overlap {
     let mut sums = Overlap::default();
     let (mut expected_both, mut expected_either) = (0.0, 0.0);
     let names = first.edits().keys().chain(second.edits().keys());

@@ -15,6 +15,8 @@ pub enum Purpose {
     Baseline = 4,
     /// Initial values of low-rank factors; `tensor` is the matrix's index in the layout.
     LowRank = 5,
+    /// Masks that are not learned; `tensor` is the matrix's index in the layout.
+    RandomMask = 6,
 }
 
 /// The SplitMix64 output function (Steele, Lea & Flood 2014).

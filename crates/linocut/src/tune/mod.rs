@@ -1,5 +1,6 @@
 //! What is trained, and how.
 
+mod budget;
 mod evaluate;
 mod finish;
 mod lowrank;
@@ -14,10 +15,12 @@ mod state;
 mod trainer;
 mod trunk;
 
+pub use budget::method_within;
 pub use evaluate::{Evaluation, argmax, evaluate};
 pub use lowrank::LowRank;
 pub use masks::{Masks, Sampling, Scope, Target};
 pub use options::{ClassWeights, Method, TrainOptions};
 pub use run::{Event, Outcome, Storage, state_path, train};
 pub use select::Selection;
+pub(crate) use select::matches;
 pub use trainer::{Rates, Trained, Trainer};

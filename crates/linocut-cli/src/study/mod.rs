@@ -1,0 +1,207 @@
+//! `linocut study`
+
+mod charts;
+mod report;
+mod session;
+mod time;
+
+use crate::args::{BaseArgs, PoolingName};
+use crate::output::print;
+use crate::task::Task;
+use clap::Args;
+use linocut::checkpoint::write_atomically;
+use linocut::data::TaskFolder;
+use linocut::model::Base;
+use linocut::study::{
+    Advice, Arm, Folder, Grid, Setting, StudyTask, Summary, TaskFiles, advise, choose, summarise,
+};
+use linocut::tune::{Method, TrainOptions};
+use linocut::{Error, ErrorKind, Result};
+use session::Ended;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Compare many ways to train tasks: which layers, how many zeros, how many bytes.
+///
+/// Every run is a cut with its card in OUT/cuts. The same command again does only what is missing,
+/// and may add tasks, arms and seeds. OUT/study.md and OUT/study.html say what was found.
+#[derive(Args)]
+#[command(after_help = "\
+Arms (--arms takes names, patterns such as 'layer-*', core, all):
+  core             head, full, mask, random-mask, magnitude, mask-0.05, top-K (the last half of the layers), lora-8
+  bias             every bias
+  layer-N          one layer alone; without-layer-N: all but one; layers: all, embeddings frozen
+  top-K, bottom-K  the last or first K layers
+  only-KIND        one kind of tensor in all layers, such as only-query; without-KIND: all others
+  paper-exclusions neither embeddings, nor keys, nor the last two layers
+  mask-S           masks with a share S of zeros: 0.005 to 0.6; mask-global-S: over all matrices
+  soft-S           masks that start with the smallest share S below 0
+  mask-threshold, mask-top-K, mask-critical (the half of the layers that moved most in full)
+  mask-of-another-task  head over the zeros learned for the next task
+  lora-R           low-rank factors of rank 1 to 32
+Example:
+  linocut study --base models/all-minilm-l6-v2 --task tasks/trec6 --task tasks/cola --out study --time-budget 2h")]
+pub(crate) struct StudyArgs {
+    #[command(flatten)]
+    pub base: BaseArgs,
+
+    /// Folder with task.json, train.tsv and dev.tsv; may be repeated
+    #[arg(long, value_name = "DIR", required = true)]
+    pub task: Vec<PathBuf>,
+
+    /// Folder of the study
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+
+    /// Arms to run, see below
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "core")]
+    pub arms: Vec<String>,
+
+    /// Runs of every arm on every task
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub seeds: u64,
+
+    /// Start no run that would end later, e.g. 90m or 2h [default: no limit]
+    #[arg(long, value_name = "TIME", value_parser = time::parse)]
+    pub time_budget: Option<Duration>,
+
+    /// Read at most this many rows of each file
+    #[arg(long, value_name = "ROWS")]
+    pub limit: Option<usize>,
+
+    /// Passes over the training rows [default: as train: 3 to 10, for about 1,500 steps]
+    #[arg(long)]
+    pub epochs: Option<usize>,
+
+    /// How a text's hidden states become one vector [default: the base folder's own]
+    #[arg(long)]
+    pub pooling: Option<PoolingName>,
+
+    /// Points below full that are accepted where the smallest is advised
+    #[arg(long, value_name = "POINTS", default_value_t = 0.5)]
+    pub within: f64,
+
+    /// Print the results as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+pub(crate) fn run(args: StudyArgs) -> Result<()> {
+    check(&args)?;
+    let (tasks, files) = tasks(&args)?;
+    let base = args.base.open(args.pooling.map(Into::into))?;
+    let arms = arms(&args, &base)?;
+    let setting = Setting {
+        format: 1,
+        base: base.name.clone(),
+        fingerprint: base.fingerprint.to_string(),
+        pooling: base.encoder.pooling().name().into(),
+        epochs: args.epochs,
+        limit: args.limit,
+        tasks: files,
+    };
+    let tasks = tasks.into_iter().map(|task| counted(task, &base)).collect::<Result<Vec<_>>>()?;
+    let mut folder = Folder::open(&args.out, &setting)?;
+    let grid = Grid { tasks: &tasks, arms: &arms, seeds: args.seeds, epochs: args.epochs };
+    let ended = session::run_missing(&args, &grid, &base, &mut folder)?;
+
+    let names: Vec<String> = tasks.iter().map(|task| task.train.name.clone()).collect();
+    let (layers, place) = (base.config().layers, &base.folder);
+    let summary = summarise(&folder, &names, &arms, place, layers)?;
+    let advice = advise(&summary, &arms, args.within / 100.0);
+    write(&args, &setting, &summary, &advice)?;
+    if let Ended::Interrupted = ended {
+        return Err(Error::new(ErrorKind::Interrupted, "interrupted")
+            .with_hint("what is done is kept: the same command goes on"));
+    }
+    if args.json {
+        return print(&format!(
+            "{}\n",
+            serde_json::json!({ "summary": summary, "advice": advice })
+        ));
+    }
+    print(&report::text(&summary, &advice, &args))
+}
+
+fn check(args: &StudyArgs) -> Result<()> {
+    let fail = |option: &str, value: String, expected: &str| {
+        let message = format!("{option} is {value}, expected {expected}");
+        Err(Error::new(ErrorKind::Config, message))
+    };
+    if !(1..=1000).contains(&args.seeds) {
+        return fail("--seeds", args.seeds.to_string(), "1 to 1000");
+    }
+    if let Some(epochs) = args.epochs {
+        TrainOptions { epochs, ..TrainOptions::new(Method::Head, 1) }.check()?;
+    }
+    if !(0.0..=100.0).contains(&args.within) {
+        return fail("--within", args.within.to_string(), "0 to 100 points");
+    }
+    if args.out.exists() && !args.out.is_dir() {
+        let message = format!("--out {}: a file, expected a folder", args.out.display());
+        return Err(Error::new(ErrorKind::Io, message));
+    }
+    Ok(())
+}
+
+/// The tasks' rows, and the digests of their files by name of the task.
+fn tasks(args: &StudyArgs) -> Result<(Vec<Task>, BTreeMap<String, TaskFiles>)> {
+    let (mut tasks, mut all) = (Vec::new(), BTreeMap::<String, TaskFiles>::new());
+    for path in &args.task {
+        let folder = TaskFolder::open(path)?;
+        let dev = folder.dev.as_deref();
+        // The rows held out, where a task has no dev file, are the same for every seed.
+        let task = Task::of(&folder.spec, &folder.train, dev, args.limit, 0)?;
+        let mut files = BTreeMap::new();
+        let task_file = path.join("task.json");
+        for file in [&task_file, &folder.train].into_iter().chain(&folder.dev) {
+            let bytes = std::fs::read(file).map_err(|e| Error::io(file, "read", e))?;
+            let name = file.file_name().map_or_else(String::new, |n| n.to_string_lossy().into());
+            files.insert(name, blake3::hash(&bytes).to_string());
+        }
+        let name = task.train.name.clone();
+        let other = all.insert(name.clone(), TaskFiles { folder: path.clone(), files });
+        if let Some(other) = other {
+            let message = format!(
+                "{} and {} are both named {name:?}",
+                other.folder.display(),
+                path.display()
+            );
+            return Err(Error::new(ErrorKind::Data, message)
+                .with_hint("give each task a name of its own in its task.json"));
+        }
+        tasks.push(task);
+    }
+    Ok((tasks, all))
+}
+
+fn counted(task: Task, base: &Base) -> Result<StudyTask> {
+    let limit = TrainOptions::new(Method::Head, 1).max_length.min(base.config().positions);
+    let tokens = |data: &linocut::data::Dataset| -> Result<usize> {
+        let (rows, _) = base.tokenizer.encode_all(&data.texts, data.pairs.as_deref(), limit)?;
+        Ok(rows.iter().map(|row| row.ids.len()).sum())
+    };
+    let (tokens, dev_tokens) = (tokens(&task.train)?, tokens(&task.dev)?);
+    let Task { train, dev, metric, .. } = task;
+    Ok(StudyTask { train, dev, metric, tokens, dev_tokens })
+}
+
+fn arms(args: &StudyArgs, base: &Base) -> Result<Vec<Arm>> {
+    let mut all = Arm::all(base.config());
+    if args.task.len() == 1 {
+        // There is no other task whose mask could be taken.
+        all.retain(|arm| arm.name != "mask-of-another-task");
+    }
+    choose(&all, &args.arms)
+}
+
+fn write(args: &StudyArgs, setting: &Setting, summary: &Summary, advice: &[Advice]) -> Result<()> {
+    let sections = report::sections(args, setting, summary, advice);
+    for (name, text) in
+        [("study.md", report::markdown(&sections)), ("study.html", report::page(&sections))]
+    {
+        write_atomically(&args.out.join(name), |out| out.write_all(text.as_bytes()))?;
+    }
+    Ok(())
+}

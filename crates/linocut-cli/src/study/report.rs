@@ -1,0 +1,309 @@
+//! What a study found, as a page and as text.
+
+use super::StudyArgs;
+use super::charts;
+use crate::measure::charts::heat_map;
+use crate::measure::page::{STYLE, escaped};
+use crate::output::aligned;
+use crate::train::bytes;
+use linocut::closeness::Distance;
+use linocut::study::{Advice, Layers, Paired, Row, Setting, Summary};
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// A heading with what stands under it.
+pub(super) struct Section {
+    title: String,
+    /// Paragraphs, each with a command to type where there is one.
+    text: Vec<(String, Option<String>)>,
+    /// Header and rows of cells.
+    tables: Vec<Vec<Vec<String>>>,
+    /// Title and SVG; on the page only.
+    charts: Vec<(String, String)>,
+}
+
+impl Section {
+    fn new(title: impl Into<String>) -> Self {
+        let title = title.into();
+        Self { title, text: Vec::new(), tables: Vec::new(), charts: Vec::new() }
+    }
+}
+
+/// Everything, in reading order.
+pub(super) fn sections(
+    args: &StudyArgs,
+    setting: &Setting,
+    summary: &Summary,
+    advice: &[Advice],
+) -> Vec<Section> {
+    let mut first = Section::new(format!("Study of {}", setting.base));
+    let epochs = setting.epochs.map_or("epochs as train chooses".into(), |n| format!("{n} epochs"));
+    let limit = setting.limit.map_or(String::new(), |n| format!(", at most {n} rows of each file"));
+    first.text.push((
+        format!(
+            "Scores in points on the tasks' dev rows, by which nothing was selected; {} pooling, {epochs}{limit}. \
+             Mean ± deviation over seeds; differences to arm full are paired by seed, with a 95% interval \
+             (Student's t). One seed has neither.",
+            setting.pooling
+        ),
+        None,
+    ));
+    let mut advised = Section::new("Advice");
+    advised.text =
+        advice.iter().map(|one| (sentence(&one.text), command(one, args, setting))).collect();
+    let mut sections = vec![first, advised];
+    for task in &summary.tasks {
+        let mut section =
+            Section::new(format!("{} ({})", task.name, task.metric.replace('_', " ")));
+        section.tables.push(table(&task.rows));
+        section.charts = plots(&task.rows);
+        if task.layers.movement.iter().any(Option::is_some) {
+            section.tables.push(layers(&task.layers));
+            section.text.push((correlations(&task.layers), None));
+        }
+        if let Some(closeness) = &task.closeness {
+            let title =
+                "Angular distance of the first full fine-tune by layer and kind, as stored".into();
+            section.charts.push((title, heat_map(closeness, Distance::Angular)));
+        }
+        sections.push(section);
+    }
+    if summary.tasks.len() > 1 {
+        let mut section = Section::new("Mean of the tasks");
+        section.tables.push(table(&summary.all));
+        section.charts = plots(&summary.all);
+        sections.push(section);
+    }
+    if !summary.overlaps.is_empty() {
+        sections.push(overlaps(summary));
+    }
+    sections
+}
+
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
+    format!("{first}{}.", letters.as_str())
+}
+
+/// The whole command that the advice comes down to.
+fn command(advice: &Advice, args: &StudyArgs, setting: &Setting) -> Option<String> {
+    let (task, flags) = (advice.task.as_ref()?, advice.train.as_ref()?);
+    let quoted = |path: &Path| {
+        let text = path.display().to_string();
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./~=+@:,".contains(c);
+        if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    };
+    let folder = quoted(&setting.tasks.get(task)?.folder);
+    let out = quoted(Path::new(&format!("{task}.cut")));
+    let mut more = setting.epochs.map_or(String::new(), |n| format!(" --epochs {n}"));
+    if args.pooling.is_some() {
+        more += &format!(" --pooling {}", setting.pooling);
+    }
+    let base = quoted(Path::new(&args.base.base));
+    Some(format!("linocut train --base {base} --task {folder} {flags}{more} --out {out}"))
+}
+
+fn points(share: f64) -> String {
+    format!("{:.1}", (1000.0 * share).round() / 10.0 + 0.0) // no zero is negative
+}
+
+/// `-0.8 (-1.6 to 0.0)`
+fn interval(paired: &Paired) -> String {
+    let mean = paired.mean;
+    match paired.half {
+        None => points(mean),
+        Some(half) => {
+            format!("{} ({} to {})", points(mean), points(mean - half), points(mean + half))
+        }
+    }
+}
+
+fn table(rows: &[Row]) -> Vec<Vec<String>> {
+    let header = ["arm", "trains", "score", "to full", "seeds", "zeros", "trained", "cut"];
+    let mut table = vec![header.map(String::from).to_vec()];
+    for row in rows {
+        let deviation = row.deviation.map_or(String::new(), |d| format!(" ± {}", points(d)));
+        let failed =
+            if row.failed > 0 { format!(" ({} failed)", row.failed) } else { String::new() };
+        table.push(vec![
+            row.arm.clone(),
+            row.about.clone(),
+            format!("{}{deviation}", points(row.mean)),
+            row.to_full.as_ref().filter(|_| row.arm != "full").map_or("·".into(), interval),
+            format!("{}{failed}", row.seeds),
+            row.sparsity.map_or("·".into(), |s| format!("{:.2}%", 100.0 * s)),
+            row.trained.to_string(),
+            bytes(row.bytes as u64),
+        ]);
+    }
+    table
+}
+
+fn layers(layers: &Layers) -> Vec<Vec<String>> {
+    let header = ["layer", "moved in full (angular)", "gain alone", "loss left out"];
+    let mut table = vec![header.map(String::from).to_vec()];
+    let cell = |values: &[Option<f64>], i: usize| {
+        values.get(i).copied().flatten().map_or("·".into(), points)
+    };
+    for (i, moved) in layers.movement.iter().enumerate() {
+        let moved = moved.map_or("·".into(), |x| format!("{x:.5}"));
+        table.push(vec![i.to_string(), moved, cell(&layers.alone, i), cell(&layers.left_out, i)]);
+    }
+    table
+}
+
+fn correlations(layers: &Layers) -> String {
+    let shown = |r: Option<f64>| r.map_or("unknown".into(), |r| format!("{r:.2}"));
+    let [a, b, c] = layers.correlations.map(shown);
+    format!(
+        "Rank correlation (Spearman) of the layers' movement with the gain of a layer trained alone: {a}; \
+         with the loss when it is left out: {b}; of these two: {c}."
+    )
+}
+
+fn plots(rows: &[Row]) -> Vec<(String, String)> {
+    let mut plots = vec![
+        ("Score of each arm".to_string(), charts::bars(rows)),
+        ("Score by bytes of a cut".to_string(), charts::by_bytes(rows)),
+    ];
+    if rows.iter().any(|row| row.sparsity.is_some()) {
+        plots.push(("Score by share of zeros".into(), charts::by_sparsity(rows)));
+    }
+    plots
+}
+
+fn overlaps(summary: &Summary) -> Section {
+    let mut section = Section::new("Overlap of masks");
+    section.text.push((
+        "Zeros that two masks of arm mask share, over those that either has (Jaccard), beside what random masks \
+         of the same density in each matrix would share."
+            .into(),
+        None,
+    ));
+    let header = ["one", "other", "Jaccard", "by chance", "times chance"];
+    let mut table = vec![header.map(String::from).to_vec()];
+    let number = |x: Option<f64>| x.map_or("·".into(), |x| format!("{x:.4}"));
+    let name = |(task, seed): &(String, u64)| format!("{task}, seed {seed}");
+    for pair in &summary.overlaps {
+        let (jaccard, chance) = (pair.overlap.jaccard, pair.overlap.chance);
+        let times = jaccard.zip(chance).filter(|(_, c)| *c > 0.0).map(|(j, c)| j / c);
+        table.push(vec![
+            name(&pair.first),
+            name(&pair.second),
+            number(jaccard),
+            number(chance),
+            times.map_or("·".into(), |x| format!("{x:.1}")),
+        ]);
+    }
+    section.tables.push(table);
+    section.charts.push((
+        "Jaccard of every two masks, against chance".into(),
+        charts::overlap(&summary.overlaps),
+    ));
+    section
+}
+
+/// `study.md`
+pub(super) fn markdown(sections: &[Section]) -> String {
+    let mut text = String::new();
+    for (i, section) in sections.iter().enumerate() {
+        let _ = writeln!(text, "{} {}\n", if i == 0 { "#" } else { "##" }, section.title);
+        for (paragraph, command) in &section.text {
+            let _ = writeln!(text, "{paragraph}\n");
+            if let Some(command) = command {
+                let _ = writeln!(text, "```sh\n{command}\n```\n");
+            }
+        }
+        for table in &section.tables {
+            for (i, row) in table.iter().enumerate() {
+                let cells: Vec<String> = row.iter().map(|c| c.replace('|', "\\|")).collect();
+                let _ = writeln!(text, "| {} |", cells.join(" | "));
+                if i == 0 {
+                    let _ = writeln!(text, "|---{}|", "|--:".repeat(row.len() - 1));
+                }
+            }
+            text.push('\n');
+        }
+    }
+    text.truncate(text.trim_end().len());
+    text + "\n"
+}
+
+/// `study.html`: needs no network and no script.
+pub(super) fn page(sections: &[Section]) -> String {
+    let title = sections.first().map_or("", |s| &s.title);
+    let mut page = format!(
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width\"><title>{0}</title>\
+         <link rel=\"icon\" href=\"data:,\"><style>{STYLE}td:nth-child(2){{text-align:left}}</style></head><body>\n<main>",
+        escaped(title)
+    );
+    for (i, section) in sections.iter().enumerate() {
+        let level = if i == 0 { "h1" } else { "h2" };
+        let _ = writeln!(page, "<{level}>{}</{level}>", escaped(&section.title));
+        for (paragraph, command) in &section.text {
+            let _ = writeln!(page, "<p>{}</p>", escaped(paragraph));
+            if let Some(command) = command {
+                let _ = writeln!(page, "<pre>{}</pre>", escaped(command));
+            }
+        }
+        for table in &section.tables {
+            page += &html_table(table);
+        }
+        for (title, chart) in section.charts.iter().filter(|(_, chart)| !chart.is_empty()) {
+            let _ = writeln!(
+                page,
+                "<h3>{0}</h3><figure role=\"img\" aria-label=\"{0}\">{chart}</figure>",
+                escaped(title)
+            );
+        }
+    }
+    page + "</main></body></html>\n"
+}
+
+fn html_table(table: &[Vec<String>]) -> String {
+    let mut text = String::from("<table>");
+    for (i, row) in table.iter().enumerate() {
+        text += if i == 0 { "<thead><tr>" } else { "<tr>" };
+        for (c, cell) in row.iter().enumerate() {
+            let _ = match (i, c) {
+                (0, _) => write!(text, "<th scope=\"col\">{}</th>", escaped(cell)),
+                (_, 0) => write!(text, "<th scope=\"row\">{}</th>", escaped(cell)),
+                _ => write!(text, "<td>{}</td>", escaped(cell)),
+            };
+        }
+        text += if i == 0 { "</tr></thead><tbody>\n" } else { "</tr>\n" };
+    }
+    text + "</tbody></table>\n"
+}
+
+/// Advice and tables for the terminal.
+pub(super) fn text(summary: &Summary, advice: &[Advice], args: &StudyArgs) -> String {
+    let mut text = String::new();
+    let short = |rows: &[Row]| -> String {
+        // What an arm trains stands in study.md.
+        let table = table(rows).into_iter().map(|mut row| {
+            row.remove(1);
+            row
+        });
+        aligned(&table.collect::<Vec<_>>())
+    };
+    for task in &summary.tasks {
+        text +=
+            &format!("{} ({})\n{}\n", task.name, task.metric.replace('_', " "), short(&task.rows));
+    }
+    if summary.tasks.len() > 1 {
+        text += &format!("mean of the tasks\n{}\n", short(&summary.all));
+    }
+    for one in advice {
+        text += &format!("{}\n", sentence(&one.text));
+        if let Some(flags) = &one.train {
+            text += &format!("  linocut train {flags}\n");
+        }
+    }
+    text + &format!(
+        "\n{}, study.md and study.jsonl beside it\n",
+        args.out.join("study.html").display()
+    )
+}

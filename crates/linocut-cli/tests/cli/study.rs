@@ -1,0 +1,321 @@
+//! Studies: what they leave, and that they go on where they stopped.
+
+use super::measure::opens_quietly;
+use super::place::{Place, start};
+use insta::assert_snapshot;
+use serde_json::Value;
+use std::fs;
+use std::time::{Duration, Instant};
+
+const STUDY: &str = "study --base base --task topics --out s --quiet";
+
+fn lines(place: &Place) -> Vec<Value> {
+    place.text("s/study.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Every file of cuts by name.
+fn cuts(place: &Place) -> Vec<(String, Vec<u8>)> {
+    let entries = fs::read_dir(place.path("s/cuts")).unwrap();
+    let mut cuts: Vec<(String, Vec<u8>)> = entries
+        .map(|entry| {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            let bytes = place.read(&format!("s/cuts/{name}"));
+            (name, bytes)
+        })
+        .collect();
+    // A kill may leave a file that was being written aside.
+    cuts.retain(|(name, _)| name.ends_with(".cut"));
+    cuts.sort();
+    cuts
+}
+
+/// `snacks`, another task for studies of two.
+fn with_two_tasks() -> Place {
+    let place = Place::new();
+    for name in ["task.json", "train.tsv", "dev.tsv"] {
+        place.write(&format!("snacks/{name}"), place.read(&format!("topics/{name}")));
+    }
+    place.edit("snacks/task.json", "\"topics\"", "\"snacks\"");
+    place
+}
+
+#[test]
+fn runs_are_cuts_as_train_makes_them() {
+    let place = Place::new();
+    let arms = "head,full,random-mask,layer-*,mask-0.05,lora-8";
+    let shown = place.run(&format!("{STUDY} --arms {arms} --seeds 2 --epochs 3"));
+    assert!(shown.to_string().starts_with("exit 0"), "{shown}");
+    let runs = lines(&place);
+    let of = |run: &Value| format!("{} {}", run["arm"].as_str().unwrap(), run["seed"]);
+    let names: Vec<String> = runs.iter().map(of).collect();
+    let arms = [
+        "head",
+        "full",
+        "mask",
+        "random-mask",
+        "mask-0.05",
+        "lora-8",
+        "layer-0",
+        "layer-1",
+        "layer-2",
+    ];
+    let expected = |seed| arms.iter().map(move |arm| format!("{arm} {seed}"));
+    assert_eq!(names, expected(0).chain(expected(1)).collect::<Vec<_>>());
+
+    for (arm, options) in [
+        ("full", "--method full"),
+        ("mask-0.05", "--sparsity 0.05"),
+        ("layer-2", "--method layers --layers 2"),
+        ("lora-8", "--method lora"),
+    ] {
+        let out = format!("{arm}.cut");
+        place.train(&format!("{options} --epochs 3 --seed 1"), &out);
+        assert!(place.read(&out) == place.read(&format!("s/cuts/topics~{arm}~1.cut")), "{arm}");
+    }
+    // As many zeros, and the logits that the file promises.
+    let zeros = |arm: &str| {
+        let run = runs.iter().find(|run| run["arm"] == arm && run["seed"] == 0).unwrap();
+        run["zeros"].as_u64().unwrap()
+    };
+    assert_eq!(zeros("random-mask"), zeros("mask"));
+    let verified = place.run("verify s/cuts/topics~random-mask~0.cut --base base --quiet");
+    assert!(verified.to_string().starts_with("exit 0"), "{verified}");
+
+    // Nothing is missing: nothing is run. One cut is: it alone is.
+    let before = (place.read("s/study.jsonl"), cuts(&place));
+    let again = format!("{STUDY} --arms {} --seeds 2 --epochs 3", arms.join(","));
+    place.run(&again);
+    assert!((place.read("s/study.jsonl"), cuts(&place)) == before);
+    fs::remove_file(place.path("s/cuts/topics~layer-1~0.cut")).unwrap();
+    place.run(&again);
+    assert_eq!(of(lines(&place).last().unwrap()), "layer-1 0");
+    assert!(cuts(&place) == before.1);
+}
+
+#[test]
+fn what_it_says() {
+    let place = with_two_tasks();
+    let study = "study --base base --task topics --task snacks --out s --quiet --seeds 3 --epochs 6 --within 100";
+    let shown = place.run(&format!(
+        "{study} --arms core,layer-*,without-layer-*,layers,mask-of-*,mask-critical"
+    ));
+    assert!(shown.to_string().starts_with("exit 0"), "{shown}");
+    let page = place.text("s/study.html");
+    assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>\n"));
+    opens_quietly(&place, "s/study.html");
+    for title in [
+        "Score of each arm",
+        "Score by bytes of a cut",
+        "Score by share of zeros",
+        "Angular distance of the first full fine-tune",
+        "Jaccard of every two masks",
+    ] {
+        // Before a chart its title stands as a heading and as its label.
+        let chart = page.split(title).nth(2).unwrap_or_else(|| panic!("no {title}"));
+        assert!(chart.contains("<svg"), "{title}");
+    }
+    let report = place.text("s/study.md");
+    for part in [
+        "# Study of base\n",
+        "## Advice\n",
+        "## topics (accuracy)\n",
+        "## snacks (accuracy)\n",
+        "## Mean of the tasks\n",
+        "## Overlap of masks\n",
+        "| topics, seed 0 | topics, seed 1 |",
+        "| topics, seed 2 | snacks, seed 2 |",
+        "Rank correlation (Spearman)",
+    ] {
+        assert!(report.contains(part), "{part}: {report}");
+    }
+    // The figures are those of the runs.
+    let runs = lines(&place);
+    let scores = |arm: &str| -> Vec<f64> {
+        let of = runs.iter().filter(|run| run["task"] == "topics" && run["arm"] == arm);
+        of.map(|run| run["score"].as_f64().unwrap()).collect()
+    };
+    let (head, full) = (scores("head"), scores("full"));
+    assert_eq!(head.len(), 3);
+    let mean = head.iter().zip(&full).map(|(a, b)| a - b).sum::<f64>() / 3.0;
+    let json = place.run(&format!("{study} --arms core --json")).json();
+    let row = &json["summary"]["tasks"][0]["rows"][0];
+    assert_eq!(row["arm"], "head");
+    assert_eq!(row["seeds"], 3);
+    assert!((row["to_full"]["mean"].as_f64().unwrap() - mean).abs() < 1e-12, "{row}");
+    // Advice is a command that works.
+    let command = report.lines().find(|line| line.starts_with("linocut train ")).unwrap();
+    let shown = place.run(&format!("{} -q", command.strip_prefix("linocut ").unwrap()));
+    assert!(shown.to_string().starts_with("exit 0"), "{command}: {shown}");
+}
+
+#[test]
+fn killed_and_run_again_gives_the_same_cuts() {
+    let study = format!("{STUDY} --arms core --seeds 2 --epochs 20");
+    let alone = Place::new();
+    assert!(alone.run(&study).to_string().starts_with("exit 0"));
+    let place = Place::new();
+    let mut command = place.command();
+    command.args(study.split_whitespace());
+    let mut child = start(&mut command);
+    let began = Instant::now();
+    while !place.path("s/study.jsonl").exists() {
+        assert!(began.elapsed() < Duration::from_secs(60), "no run was done");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().unwrap(); // SIGKILL
+    child.wait().unwrap();
+    let done = lines(&place);
+    assert!(!done.is_empty() && done.len() < 16, "{} runs were done", done.len());
+    assert!(place.run(&study).to_string().starts_with("exit 0"));
+    // What was done before the kill was not done again.
+    assert_eq!(lines(&place)[..done.len()], done[..]);
+    assert!(cuts(&place) == cuts(&alone), "other cuts after the kill");
+}
+
+#[test]
+fn a_time_budget() {
+    let place = Place::new();
+    let study = "study --base base --task topics --out s --arms head,full --seeds 1 --epochs 5000";
+    let shown = place.run(&format!("{study} --time-budget 1s"));
+    assert!(shown.to_string().starts_with("exit 0"), "{shown}");
+    assert!(
+        shown.stderr.contains("about 1 of them fit 1 s; those that tell most come first"),
+        "{shown}"
+    );
+    assert!(shown.stderr.contains("note: 1 of 2 runs did not fit the time budget"), "{shown}");
+    assert_eq!(lines(&place).len(), 1);
+    assert_eq!(lines(&place)[0]["arm"], "head");
+    assert!(shown.stdout.contains("arm full has not run"), "{shown}");
+}
+
+#[test]
+fn a_run_that_diverges_is_recorded_and_the_study_goes_on() {
+    let place = Place::new();
+    place.write("wild/task.json", r#"{"name": "wild", "type": "regression"}"#);
+    // The last batch has one row, whose gradient 2·3e38 is beyond f32.
+    let rows = "rain\t3e38\nsnow\t-3e38\nsun\t3e38\n".repeat(11);
+    place.write("wild/train.tsv", format!("sentence1\tlabel\n{rows}"));
+    place.write("wild/dev.tsv", format!("sentence1\tlabel\n{rows}"));
+    let study =
+        "study --base base --task wild --task topics --out s --arms head --epochs 2 --seeds 1";
+    let shown = place.run(&format!("{study} --quiet"));
+    assert!(shown.to_string().starts_with("exit 0"), "{shown}");
+    let runs = lines(&place);
+    assert_eq!(runs.len(), 2);
+    assert_eq!(runs[0]["cut"], Value::Null);
+    assert!(runs[0]["failed"].as_str().unwrap().contains("training diverged"), "{}", runs[0]);
+    assert_eq!(runs[1]["cut"], "cuts/topics~head~0.cut");
+}
+
+#[test]
+fn what_does_not_fit_together() {
+    let place = with_two_tasks();
+    let study = "study --base base --task topics --out s --arms head --seeds 1 --epochs 1 --quiet";
+    assert!(place.run(study).to_string().starts_with("exit 0"));
+
+    place.edit("snacks/task.json", "\"snacks\"", "\"topics\"");
+    assert_snapshot!(place.run(&format!("{study} --task snacks")), @r#"
+    exit 1
+    --- stderr
+    error: topics and snacks are both named "topics"
+    hint: give each task a name of its own in its task.json
+    "#);
+    assert_snapshot!(place.run("study --base base --task topics --out topics"), @"
+    exit 1
+    --- stderr
+    error: topics: a folder that is neither empty nor a study
+    hint: give another --out
+    ");
+    assert_snapshot!(place.run("study --base base --task topics --out s --arms head"), @"
+    exit 2
+    --- stderr
+    error: s is a study with --epochs 1, found none
+    hint: give what it was started with, or another --out
+    ");
+    assert_snapshot!(place.run(&format!("{study} --arms layer-7")).stderr.lines().next().unwrap(), @"error: --arms layer-7: no arm of this name");
+    assert_snapshot!(place.run("study --base base --task topics --out t --seeds 0"), @"
+    exit 2
+    --- stderr
+    error: --seeds is 0, expected 1 to 1000
+    ");
+    assert_snapshot!(place.run("study --base base --task topics --out t --time-budget 2d"), @r#"
+    exit 2
+    --- stderr
+    error: invalid value '2d' for '--time-budget <TIME>': expected a time such as 45s, 90m, 2h or 1h30m, found "2d"
+
+    For more information, try '--help'.
+    "#);
+    place.edit("topics/dev.tsv", "\tfood", "\tweather");
+    assert_snapshot!(place.run(study), @"
+    exit 1
+    --- stderr
+    error: topics/dev.tsv changed since s was started
+    hint: restore the file, or start another study with another --out
+    ");
+    place.edit("base/config.json", "\"num_attention_heads\": 3", "\"num_attention_heads\": 4");
+    assert_snapshot!(place.run(study), @r#"
+    exit 1
+    --- stderr
+    error: s is a study of the base "base" with fingerprint 2adcafe9486c5bbdf712a8f711f67136bb9a6a905c1f6566bad56e88c718bce9, found "base" with b35df3da5a6ee9467cd533c812ea156c7bd1c2ca10b5e977f96aecb1b86c9102
+    hint: give the base it was started with, or another --out
+    "#);
+    assert!(!place.path("t").exists());
+}
+
+#[test]
+fn a_budget_of_bytes() {
+    let place = Place::new();
+    let train = "train --base base --task topics --epochs 2";
+    assert_snapshot!(place.run(&format!("{train} --out t.cut --budget 20KB")).rough(), @"
+    exit 0
+    --- stdout
+    accuracy # on # dev rows
+    t.cut: # KB (# KB without the head), #% zeros; the base is # KB
+    --- stderr
+    topics: # rows, # dev rows, # labels; mask on base, # epochs
+    for # KB at most: --method mask --sparsity #
+    ");
+    assert!(place.read("t.cut").len() <= 20_000);
+    assert_snapshot!(place.run(&format!("{train} --out u.cut --budget 1KB")).rough(), @"
+    exit 2
+    --- stderr
+    error: --budget is # bytes, expected at least #
+    hint: a head of # outputs and the card take as much
+    ");
+    assert!(!place.path("u.cut").exists());
+    assert_snapshot!(place.run(&format!("{train} --out u.cut --budget 1MB --layers 2")), @"
+    exit 2
+    --- stderr
+    error: the argument '--budget <SIZE>' cannot be used with '--layers <LAYERS>'
+
+    Usage: linocut train --base <DIR|NAME> --out <FILE> --epochs <EPOCHS> --budget <SIZE> <--task <DIR>|--train <FILE>>
+
+    For more information, try '--help'.
+    ");
+    assert_snapshot!(place.run(&format!("{train} --out u.cut --budget 1MB --study s")), @"
+    exit 1
+    --- stderr
+    error: s: no study is there
+    hint: give the --out of a `linocut study`
+    ");
+
+    // The best of a study that fits: full does not.
+    let study = "study --base base --task topics --out s --seeds 2 --epochs 30 --quiet";
+    assert!(
+        place.run(&format!("{study} --arms head,full,layer-2")).to_string().starts_with("exit 0")
+    );
+    let method = |budget: &str| {
+        let out = format!("{budget}.cut");
+        let shown = place.run(&format!("{train} --out {out} --budget {budget} --study s -q"));
+        assert!(shown.to_string().starts_with("exit 0"), "{shown}");
+        place.run(&format!("inspect {out} --json")).json()["card"]["method"]["name"].clone()
+    };
+    assert_eq!(method("10KB"), "head");
+    assert_ne!(method("1MB"), "head");
+    assert_snapshot!(place.run(&format!("{train} --out u.cut --budget 2KB --study s")).rough(), @"
+    exit 2
+    --- stderr
+    error: no arm of the study s fits # bytes
+    hint: the smallest takes #; without --study a rule decides
+    ");
+}

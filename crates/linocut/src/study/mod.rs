@@ -1,0 +1,20 @@
+//! Many training runs of one base, compared: which layers a task needs, how many zeros it bears,
+//! how small it can be, and what that costs.
+
+mod advice;
+mod arms;
+mod folder;
+mod grid;
+mod run;
+mod stats;
+mod summary;
+mod within;
+
+pub use advice::{Advice, advise};
+pub use arms::{Arm, Borrowed, Trains, choose, flags};
+pub use folder::{Folder, Record, Setting, TaskFiles};
+pub use grid::{Grid, Run, StudyTask, trained};
+pub use run::train_arm;
+pub use stats::{Paired, mean_and_deviation, paired, student_t};
+pub use summary::{Layers, Pair, Row, Summary, TaskSummary, summarise};
+pub use within::best_within;

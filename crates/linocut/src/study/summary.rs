@@ -1,0 +1,272 @@
+//! What the runs of a study say together.
+
+use super::arms::Arm;
+use super::folder::{Folder, Record};
+use super::stats::{Paired, mean_and_deviation, paired};
+use crate::Result;
+use crate::closeness::{Model, ModelReport, Options, Overlap, measure, overlap};
+use crate::tune::metrics::spearman;
+use serde::Serialize;
+use std::path::Path;
+
+/// Everything that is said of a study.
+#[derive(Debug, Clone, Serialize)]
+pub struct Summary {
+    /// Each task, in the order given.
+    pub tasks: Vec<TaskSummary>,
+    /// The mean over the tasks, seed by seed; an arm counts the seeds that all tasks have.
+    pub all: Vec<Row>,
+    /// Arm `mask` over `random-mask` on that mean, seed by seed.
+    pub mask_over_random: Option<Paired>,
+    /// Masks of arm `mask` compared two by two.
+    pub overlaps: Vec<Pair>,
+}
+
+/// The arms on one task.
+#[derive(Debug, Clone, Serialize)]
+pub struct TaskSummary {
+    /// Its name.
+    pub name: String,
+    /// Name of its score.
+    pub metric: String,
+    /// The arms that have run, in the study's order.
+    pub rows: Vec<Row>,
+    /// Arm `mask` over `random-mask`, seed by seed.
+    pub mask_over_random: Option<Paired>,
+    /// Which layers matter, by three signals.
+    pub layers: Layers,
+    /// How far the first full fine-tune moved, as stored; none before there is one.
+    pub closeness: Option<ModelReport>,
+}
+
+/// One arm's runs.
+#[derive(Debug, Clone, Serialize)]
+pub struct Row {
+    /// Its name.
+    pub arm: String,
+    /// What it trains.
+    pub about: String,
+    /// Seeds that count.
+    pub seeds: usize,
+    /// Runs that diverged or could not start.
+    pub failed: usize,
+    /// Mean score; 0 to 1 for most metrics.
+    pub mean: f64,
+    /// Its sample deviation over seeds; none below two.
+    pub deviation: Option<f64>,
+    /// Differences to arm `full`, seed by seed; none without it.
+    pub to_full: Option<Paired>,
+    /// Mean bytes of a cut.
+    pub bytes: f64,
+    /// Mean share of zeros in the masked matrices; none without masks.
+    pub sparsity: Option<f64>,
+    /// Trained numbers beside head and embeddings.
+    pub trained: u64,
+}
+
+/// Three signals for each layer; none where an arm that it needs has not run.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Layers {
+    /// Angular distance from the base in the full fine-tunes, mean over seeds.
+    pub movement: Vec<Option<f64>>,
+    /// Score of the layer trained alone over that of the head alone.
+    pub alone: Vec<Option<f64>>,
+    /// Score of all layers over that of all but this one.
+    pub left_out: Vec<Option<f64>>,
+    /// Spearman's rank correlations: movement with alone, movement with left out, alone with left
+    /// out.
+    pub correlations: [Option<f64>; 3],
+}
+
+/// The masks of two runs.
+#[derive(Debug, Clone, Serialize)]
+pub struct Pair {
+    /// Task and seed of one.
+    pub first: (String, u64),
+    /// Task and seed of the other.
+    pub second: (String, u64),
+    /// What they have in common.
+    pub overlap: Overlap,
+}
+
+/// Summarises the runs in `folder`, whose base lies in `base` and has `layers` layers.
+///
+/// # Errors
+/// A cut that cannot be read.
+pub fn summarise(
+    folder: &Folder,
+    tasks: &[String],
+    arms: &[Arm],
+    base: &Path,
+    layers: usize,
+) -> Result<Summary> {
+    let records = folder.records();
+    let mut summaries = Vec::new();
+    for name in tasks {
+        let of: Vec<&Record> = records.iter().filter(|r| r.task == *name).collect();
+        let rows: Vec<Row> = arms.iter().filter_map(|arm| row(arm, &of)).collect();
+        let metric = of.first().map_or(String::new(), |r| r.metric.clone());
+        let (movements, closeness) = full(folder, &of, base)?;
+        let layers = signals(&rows, &movements, layers);
+        summaries.push(TaskSummary {
+            name: name.clone(),
+            metric,
+            rows,
+            mask_over_random: over(&of, "mask", "random-mask"),
+            layers,
+            closeness,
+        });
+    }
+    let means = means(records, tasks, arms);
+    let means: Vec<&Record> = means.iter().collect();
+    let mask_over_random = over(&means, "mask", "random-mask");
+    let all = arms.iter().filter_map(|arm| row(arm, &means)).collect();
+    Ok(Summary { tasks: summaries, all, mask_over_random, overlaps: overlaps(folder, tasks)? })
+}
+
+/// The mean over the tasks of every arm and seed that all tasks have, as runs of one task.
+fn means(records: &[Record], tasks: &[String], arms: &[Arm]) -> Vec<Record> {
+    let mut means = Vec::new();
+    let seeds = records.iter().map(|r| r.seed + 1).max().unwrap_or(0);
+    for arm in arms {
+        for seed in 0..seeds {
+            let of = |task: &String| {
+                let same = |r: &&Record| r.task == *task && r.arm == arm.name && r.seed == seed;
+                records.iter().find(same).filter(|r| r.score.is_some())
+            };
+            let Some(runs) = tasks.iter().map(of).collect::<Option<Vec<&Record>>>() else {
+                continue;
+            };
+            let Some(first) = runs.first() else { continue };
+            let n = runs.len() as u64;
+            let sum = |f: fn(&Record) -> u64| runs.iter().map(|r| f(r)).sum::<u64>();
+            means.push(Record {
+                score: Some(runs.iter().filter_map(|r| r.score).sum::<f64>() / n as f64),
+                bytes: sum(|r| r.bytes) / n,
+                zeros: sum(|r| r.zeros),
+                masked: sum(|r| r.masked),
+                trained: sum(|r| r.trained) / n,
+                ..(*first).clone()
+            });
+        }
+    }
+    means
+}
+
+fn scores(records: &[&Record], arm: &str) -> Vec<(u64, f64)> {
+    let of = records.iter().filter(|r| r.arm == arm);
+    of.filter_map(|r| Some((r.seed, r.score?))).collect()
+}
+
+/// Scores of `arm` minus those of `other`, seed by seed.
+fn over(records: &[&Record], arm: &str, other: &str) -> Option<Paired> {
+    let others = scores(records, other);
+    let pair = |(seed, score)| {
+        let (_, other) = others.iter().find(|(s, _)| *s == seed)?;
+        Some((score, *other))
+    };
+    paired(&scores(records, arm).into_iter().filter_map(pair).collect::<Vec<_>>())
+}
+
+/// The runs of `arm` among `records`; none if no run of it has a score.
+fn row(arm: &Arm, records: &[&Record]) -> Option<Row> {
+    let runs: Vec<&Record> = records.iter().copied().filter(|r| r.arm == arm.name).collect();
+    let values: Vec<f64> = scores(records, &arm.name).iter().map(|(_, score)| *score).collect();
+    let (mean, deviation) = mean_and_deviation(&values)?;
+    let done: Vec<&&Record> = runs.iter().filter(|r| r.failed.is_none()).collect();
+    let masked: u64 = done.iter().map(|r| r.masked).sum();
+    let zeros: u64 = done.iter().map(|r| r.zeros).sum();
+    Some(Row {
+        arm: arm.name.clone(),
+        about: arm.about.clone(),
+        seeds: values.len(),
+        failed: runs.len() - done.len(),
+        mean,
+        deviation,
+        to_full: over(records, &arm.name, "full"),
+        bytes: done.iter().map(|r| r.bytes as f64).sum::<f64>() / done.len().max(1) as f64,
+        sparsity: (masked > 0).then(|| zeros as f64 / masked as f64),
+        trained: done.first().map_or(0, |r| r.trained),
+    })
+}
+
+/// Movements by layer in every full fine-tune of a task, and the whole report of the first.
+fn full(
+    folder: &Folder,
+    records: &[&Record],
+    base: &Path,
+) -> Result<(Vec<Vec<f64>>, Option<ModelReport>)> {
+    let (mut movements, mut first) = (Vec::new(), None);
+    for record in records.iter().filter(|r| r.arm == "full") {
+        let Some(path) = record.cut.as_ref().map(|cut| folder.path().join(cut)) else { continue };
+        if path.exists() {
+            let report = report(base, &path)?;
+            movements.push(by_layer(&report));
+            first.get_or_insert(report);
+        }
+    }
+    Ok((movements, first))
+}
+
+fn report(base: &Path, cut: &Path) -> Result<ModelReport> {
+    let mut report = measure(base, &[Model::open(cut)?], &Options::default(), |_, _| {})?;
+    Ok(report.models.remove(0))
+}
+
+/// Angular distance of every layer's tensors, in order; 0 where undefined.
+fn by_layer(report: &ModelReport) -> Vec<f64> {
+    let numbered = report.layers.iter().filter(|l| l.name.parse::<usize>().is_ok());
+    numbered.map(|l| l.group.figures.angular.unwrap_or(0.0)).collect()
+}
+
+/// The same of the cut in a file, against the base in a folder.
+pub(super) fn movement(base: &Path, cut: &Path) -> Result<Vec<f64>> {
+    Ok(by_layer(&report(base, cut)?))
+}
+
+fn signals(rows: &[Row], movements: &[Vec<f64>], layers: usize) -> Layers {
+    let mean = |arm: &str| rows.iter().find(|row| row.arm == arm).map(|row| row.mean);
+    let minus = |a: Option<f64>, b: Option<f64>| Some(a? - b?);
+    let each = |f: &dyn Fn(usize) -> Option<f64>| (0..layers).map(f).collect::<Vec<_>>();
+    let movement = each(&|layer| {
+        let moved: Vec<f64> = movements.iter().filter_map(|m| m.get(layer).copied()).collect();
+        mean_and_deviation(&moved).map(|(mean, _)| mean)
+    });
+    let alone = each(&|layer| minus(mean(&format!("layer-{layer}")), mean("head")));
+    let left_out = each(&|layer| minus(mean("layers"), mean(&format!("without-layer-{layer}"))));
+    let correlation = |a: &[Option<f64>], b: &[Option<f64>]| {
+        let both = a.iter().zip(b).filter_map(|(a, b)| Some(((*a)?, (*b)?)));
+        let (a, b): (Vec<f64>, Vec<f64>) = both.unzip();
+        // Ranks of two layers say nothing.
+        if a.len() < 3 { None } else { spearman(&a, &b) }
+    };
+    let correlations = [
+        correlation(&movement, &alone),
+        correlation(&movement, &left_out),
+        correlation(&alone, &left_out),
+    ];
+    Layers { movement, alone, left_out, correlations }
+}
+
+/// Every two masks of arm `mask`: of one task with different seeds, or of two with the same.
+fn overlaps(folder: &Folder, tasks: &[String]) -> Result<Vec<Pair>> {
+    let mut masks = Vec::new();
+    for task in tasks {
+        let of = folder.records().iter().filter(|r| r.task == *task && r.arm == "mask");
+        for record in of.filter(|r| folder.find(&r.task, &r.arm, r.seed).is_some()) {
+            if record.cut.is_some() {
+                masks.push(((record.task.clone(), record.seed), folder.cut(record)?));
+            }
+        }
+    }
+    let mut pairs = Vec::new();
+    for (i, (first, a)) in masks.iter().enumerate() {
+        for (second, b) in &masks[i + 1..] {
+            if first.0 == second.0 || first.1 == second.1 {
+                let (first, second, overlap) = (first.clone(), second.clone(), overlap(a, b));
+                pairs.push(Pair { first, second, overlap });
+            }
+        }
+    }
+    Ok(pairs)
+}
