@@ -2,6 +2,10 @@
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::Release};
+use std::time::{Duration, Instant};
+
+/// How long a thread watches in vain before it may fall asleep.
+const PATIENCE: Duration = Duration::from_millis(10);
 
 thread_local! {
     /// Whether this thread is within [`awake`], and must not wait for another's end.
@@ -17,9 +21,13 @@ pub(crate) fn awake<R: Send>(f: impl FnOnce() -> R + Send) -> R {
         let led = LEADS.replace(true);
         if !led {
             scope.spawn_broadcast(|_, _| {
-                // Two that wait for each other's end would wait for ever.
-                while !LEADS.get() && !done.load(Relaxed) {
-                    if rayon::yield_now() != Some(rayon::Yield::Executed) {
+                // Two that wait for each other's end would wait for ever; and this may run on top
+                // of a loop's part that `f` waits for, which then goes on when patience ends.
+                let mut worked = Instant::now();
+                while !LEADS.get() && !done.load(Relaxed) && worked.elapsed() < PATIENCE {
+                    if rayon::yield_now() == Some(rayon::Yield::Executed) {
+                        worked = Instant::now();
+                    } else {
                         std::hint::spin_loop();
                     }
                 }
