@@ -17,6 +17,7 @@ import json
 import os
 import platform
 import random
+import shutil
 import statistics
 import subprocess
 import sys
@@ -137,10 +138,22 @@ def sample(base, tasks):
     return texts[:64], [one]
 
 
+def bert_base(folder, base):
+    """A model folder with random weights."""
+    from transformers import BertConfig, BertModel
+
+    BertModel(BertConfig()).save_pretrained(folder)
+    for file in ["tokenizer.json", "tokenizer_config.json", "vocab.txt"]:
+        if (Path(base) / file).exists():
+            shutil.copy(Path(base) / file, folder)
+    return str(folder)
+
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("--base", default="models/all-minilm-l6-v2")
     p.add_argument("--runs", type=int, default=5)
+    p.add_argument("--bert-base", action="store_true", help="the dense rows on random weights of this shape; the tokenizer is the base's")
     p.add_argument("--peer", choices=["onnx", "peft"], help=argparse.SUPPRESS)
     p.add_argument("--texts", help=argparse.SUPPRESS)
     args = p.parse_args()
@@ -155,6 +168,8 @@ def main():
     for path, texts in zip([many, one], sample(args.base, tasks)):
         path.write_text("\n".join(" ".join(t.split()) for t in texts) + "\n")
     base = str(Path(args.base).resolve())
+    if args.bert_base:
+        base = bert_base(Path(folder.name) / "bert-base", base)
 
     def output(argv):
         done = subprocess.run(argv, capture_output=True, text=True)
@@ -173,7 +188,10 @@ def main():
         ("dense, 32 mixed texts (of 64)", "onnx", "≥ 1.2", lambda: own("dense", many)["ms"], lambda: peer("onnx", many)),
         (f"{ADAPTERS} tasks, 32 mixed texts (of 64)", "peft", "≥ 2", lambda: own("tasks", many)["ms"], lambda: peer("peft", many)),
     ]
-    print(f"# The bank beside others, {datetime.date.today()}\n")
+    if args.bert_base:
+        rows = [(name, peer_name, "", mine, theirs) for name, peer_name, _, mine, theirs in rows[:2]]
+    shape = ", BERT-base shape with random weights" if args.bert_base else ""
+    print(f"# The bank beside others{shape}, {datetime.date.today()}\n")
     print(f"{platform.machine()}, 2 threads. Medians of {args.runs} runs; the range is of the paired ratios.\n")
     print("| work | linocut ms | peer ms | ratio | range | target | peer |")
     print("|---|--:|--:|--:|--:|--:|---|")

@@ -4,9 +4,12 @@
 //! every request under way in turn, so that a large one does not hold up the small ones behind it.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use axum::http::HeaderValue;
+use axum::response::{IntoResponseParts, ResponseParts};
 use linocut::bank::{Answer, Bank, Query, Request};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -19,11 +22,35 @@ use crate::state::Limits;
 const TURN_TOKENS: usize = 2048;
 
 /// Answers of every input, or the first input that cannot be answered and why.
-type Outcome = Result<Vec<Vec<Answer>>, (usize, linocut::Error)>;
+type Outcome = Result<(Vec<Vec<Answer>>, Timing), (usize, linocut::Error)>;
+
+/// Where the time of a request went between the clients' end and its answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Timing {
+    /// Until its first batch was put together.
+    waited: Duration,
+    /// From then on: tokenising and computing, other requests of the same batches among them.
+    computed: Duration,
+}
+
+/// As the header `server-timing` (W3C Server Timing) says it, in milliseconds.
+impl IntoResponseParts for Timing {
+    type Error = Infallible;
+
+    fn into_response_parts(self, mut parts: ResponseParts) -> Result<ResponseParts, Infallible> {
+        let [waited, computed] = [self.waited, self.computed].map(|t| 1e3 * t.as_secs_f64());
+        let text = format!("queue;dur={waited:.3}, compute;dur={computed:.3}");
+        if let Ok(value) = HeaderValue::try_from(text) {
+            parts.headers_mut().insert("server-timing", value);
+        }
+        Ok(parts)
+    }
+}
 
 /// A request on its way to the compute thread. Its place in the queue ends with it.
 struct Job {
     requests: Vec<Request>,
+    sent: Instant,
     reply: oneshot::Sender<Outcome>,
     place: OwnedSemaphorePermit,
 }
@@ -51,6 +78,8 @@ struct UnderWay {
     /// What is still to be computed, and of which input.
     parts: VecDeque<(usize, Query)>,
     answers: Vec<Vec<Answer>>,
+    sent: Instant,
+    started: Instant,
     reply: oneshot::Sender<Outcome>,
     _place: OwnedSemaphorePermit,
 }
@@ -70,7 +99,8 @@ impl Queue {
         (Self { jobs: sender, places, size: limits.requests }, worker)
     }
 
-    /// Answers of every request, all from the same versions of their tasks. A caller that no longer
+    /// Answers of every request, all from the same versions of their tasks, and where the time went.
+    /// A caller that no longer
     /// waits costs no computing beyond the batch under way.
     ///
     /// # Errors
@@ -78,7 +108,7 @@ impl Queue {
     pub(crate) async fn predict(
         &self,
         requests: Vec<Request>,
-    ) -> Result<Vec<Vec<Answer>>, Problem> {
+    ) -> Result<(Vec<Vec<Answer>>, Timing), Problem> {
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
             let message = format!("{} requests are waiting, which is the most", self.size);
             Problem::new(Kind::Overloaded, message).with_hint("try again later, or elsewhere")
@@ -86,7 +116,8 @@ impl Queue {
         let single = requests.len() == 1;
         let (reply, answer) = oneshot::channel();
         let gone = || Problem::new(Kind::Internal, "the compute thread has ended; see the logs");
-        self.jobs.send(Job { requests, reply, place }).map_err(|_| gone())?;
+        let sent = Instant::now();
+        self.jobs.send(Job { requests, sent, reply, place }).map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?.map_err(|(input, error)| {
             let place = if single { String::new() } else { format!("inputs[{input}]: ") };
             Problem::of_input(&place, &error)
@@ -140,7 +171,11 @@ impl Worker {
         for job in jobs {
             if job.parts.is_empty() {
                 // Whoever asked may have gone; then nobody is left to tell.
-                let _ = job.reply.send(Ok(job.answers));
+                let timing = Timing {
+                    waited: job.started.duration_since(job.sent),
+                    computed: job.started.elapsed(),
+                };
+                let _ = job.reply.send(Ok((job.answers, timing)));
             } else {
                 self.under_way.push_back(job);
             }
@@ -164,6 +199,7 @@ impl Worker {
         if job.reply.is_closed() {
             return;
         }
+        let started = Instant::now();
         let inputs = job.requests.len();
         let mut parts = VecDeque::new();
         for (input, query) in self.bank.encode_all(&job.requests).into_iter().enumerate() {
@@ -178,8 +214,14 @@ impl Worker {
                 }
             }
         }
-        let answers = vec![vec![]; inputs];
-        self.under_way.push_back(UnderWay { parts, answers, reply: job.reply, _place: job.place });
+        self.under_way.push_back(UnderWay {
+            parts,
+            answers: vec![vec![]; inputs],
+            sent: job.sent,
+            started,
+            reply: job.reply,
+            _place: job.place,
+        });
     }
 
     /// Parts of requests for one batch, with the request and the input they are of: one of every

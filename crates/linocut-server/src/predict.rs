@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::batch::Timing;
 use crate::body::JsonBody;
 use crate::error::{Kind, Problem};
 use crate::input::{Input, Tasks, check_count};
@@ -108,13 +109,19 @@ pub(crate) struct LabelScore {
     path = "/v1/predict",
     tag = "predict",
     request_body = PredictBody,
-    responses((status = 200, description = "Answers", body = PredictAnswer), Problem)
+    responses(
+        (
+            status = 200, description = "Answers", body = PredictAnswer,
+            headers(("server-timing" = String, description = "Milliseconds in the queue and in compute")),
+        ),
+        Problem
+    )
 )]
 pub(crate) async fn predict(
     Shared(state): Shared<Arc<State>>,
     Extension(access): Extension<Arc<Access>>,
     JsonBody(body): JsonBody<PredictBody>,
-) -> Result<Json<PredictAnswer>, Problem> {
+) -> Result<(Timing, Json<PredictAnswer>), Problem> {
     if body.top_k == Some(0) {
         return Err(Problem::new(Kind::Validation, "top_k is 0, expected at least 1"));
     }
@@ -135,7 +142,7 @@ pub(crate) async fn predict(
         return Err(Problem::new(Kind::TooManyInputs, message));
     }
     let requests = inputs.into_iter().map(|input| input.ask(&tasks)).collect();
-    let answers = state.queue.predict(requests).await?;
+    let (answers, timing) = state.queue.predict(requests).await?;
     state.metrics.answers(&answers);
     check_cut(&answers, body.truncate.unwrap_or(limits.truncate))?;
     let task = |answer: &Answer| -> Result<TaskAnswer, Problem> {
@@ -150,7 +157,7 @@ pub(crate) async fn predict(
         Ok(InputAnswer { answers: answers.iter().map(task).collect::<Result<_, _>>()? })
     };
     let results = answers.into_iter().map(input).collect::<Result<_, _>>()?;
-    Ok(Json(PredictAnswer { results }))
+    Ok((timing, Json(PredictAnswer { results })))
 }
 
 fn parse_inputs(

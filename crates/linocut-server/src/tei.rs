@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
+use crate::batch::Timing;
 use crate::body::JsonBody;
 use crate::error::{Kind, Problem};
 use crate::input::{Input, check_count, known, seen};
@@ -64,7 +65,13 @@ pub(crate) enum TeiAnswer {
         ("x-linocut-task" = Option<String>, Header, description = "The task, where the query does not say"),
     ),
     request_body = TeiBody,
-    responses((status = 200, description = "Labels with scores", body = TeiAnswer), Problem)
+    responses(
+        (
+            status = 200, description = "Labels with scores", body = TeiAnswer,
+            headers(("server-timing" = String, description = "Milliseconds in the queue and in compute")),
+        ),
+        Problem
+    )
 )]
 pub(crate) async fn predict(
     Shared(state): Shared<Arc<State>>,
@@ -72,7 +79,7 @@ pub(crate) async fn predict(
     query: Result<Query<TaskQuery>, QueryRejection>,
     headers: HeaderMap,
     JsonBody(body): JsonBody<TeiBody>,
-) -> Result<Json<TeiAnswer>, Problem> {
+) -> Result<(Timing, Json<TeiAnswer>), Problem> {
     let Query(query) = query?;
     let task = [task(&state, &access, query.task, &headers)?];
     let limits = &state.limits;
@@ -85,7 +92,7 @@ pub(crate) async fn predict(
         single => (vec![Input::parse("inputs", single, 1, limits)?], false),
     };
     let requests = inputs.into_iter().map(|input| input.ask(&task)).collect();
-    let answers = state.queue.predict(requests).await?;
+    let (answers, timing) = state.queue.predict(requests).await?;
     state.metrics.answers(&answers);
     check_cut(&answers, body.truncate.unwrap_or(limits.truncate))?;
     let answer = |answer: &Answer| -> Result<Vec<LabelScore>, Problem> {
@@ -93,10 +100,11 @@ pub(crate) async fn predict(
         Ok(ranked(answer, if body.raw_scores { &answer.logits } else { &scores }, None))
     };
     let answers = answers.iter().flatten().map(answer).collect::<Result<Vec<_>, _>>()?;
-    Ok(Json(match many {
+    let answer = match many {
         true => TeiAnswer::Many(answers),
         false => TeiAnswer::One(answers.into_iter().flatten().collect()),
-    }))
+    };
+    Ok((timing, Json(answer)))
 }
 
 /// The task asked: by query, by header, or the only one.

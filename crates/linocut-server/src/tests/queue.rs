@@ -47,6 +47,22 @@ async fn requests_that_wait_share_a_batch() {
 }
 
 #[tokio::test]
+async fn an_answer_says_where_its_time_went() {
+    let (state, worker) = Place::new().idle(Limits::default());
+    let asked = ask(&state, "rain", json!(["topics"]));
+    waiting(&state, 1).await;
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let _worker = step(worker).await;
+    let answer = asked.await.unwrap();
+    let text = answer.headers["server-timing"].to_str().unwrap();
+    let (queue, compute) = text.split_once(", ").unwrap();
+    let ms = |part: &str, name: &str| -> f64 {
+        part.strip_prefix(name).unwrap().strip_prefix(";dur=").unwrap().parse().unwrap()
+    };
+    assert!(ms(queue, "queue") >= 20.0 && ms(compute, "compute") > 0.0, "{text}");
+}
+
+#[tokio::test]
 async fn a_full_queue_refuses_and_recovers() {
     let (state, worker) = Place::new().idle(Limits { requests: 2, ..Limits::default() });
     let asked = [ask(&state, "rain", json!("all")), ask(&state, "sun", json!("all"))];

@@ -223,8 +223,9 @@ impl Reader<'_> {
 fn turn<const L: usize>(x: &[f32], turned: &mut [[f32; L]], n: usize) {
     let cols = turned.len();
     let whole = cols / TILE * TILE;
-    for first in (0..L).step_by(TILE) {
-        for c in (0..whole).step_by(TILE) {
+    // Column by column: a line of `turned` is then written whole.
+    for c in (0..whole).step_by(TILE) {
+        for first in (0..L).step_by(TILE) {
             let block: Block = std::array::from_fn(
                 #[inline(always)]
                 |i| match x.get((first + i) * cols + c..) {
@@ -237,10 +238,10 @@ fn turn<const L: usize>(x: &[f32], turned: &mut [[f32; L]], n: usize) {
                 turned[first..first + TILE].copy_from_slice(column);
             }
         }
-        for c in whole..cols {
-            for l in first..first + TILE {
-                turned[c][l] = if l < n { x[l * cols + c] } else { 0.0 };
-            }
+    }
+    for c in whole..cols {
+        for l in 0..L {
+            turned[c][l] = if l < n { x[l * cols + c] } else { 0.0 };
         }
     }
 }
