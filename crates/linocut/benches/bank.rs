@@ -2,7 +2,8 @@
 //! Arguments: folder of the base, then optionally which of `dense`, `tasks`, `mixed`, `fan-out` and
 //! `memory`, threads, and a file of texts, one a line, for `dense` and `tasks` (`bench/bank.py` runs
 //! these beside others). Cuts are made here: each its own zeros at random, about 1% of every matrix,
-//! and its own head. Texts are random common words where none are given.
+//! and its own head; trained ones in the folder `LINOCUT_CUTS`, where it is set, take the places of the
+//! first. Texts are random common words where none are given.
 
 use linocut::bank::{Bank, Costs, Options, Request};
 use linocut::cut::{self, BaseId, Card, Cut, Edit, StoreType, TensorEdit, Zeros};
@@ -103,6 +104,15 @@ fn cut(base: &Base, number: u64, pooling: Pooling, lowest: usize, density: f32) 
     Cut::new(card, head, edits, vec![]).expect("a sound cut")
 }
 
+/// The trained cut that takes the place of this one, if there is one.
+fn trained(number: u64) -> Option<Cut> {
+    let folder = std::env::var_os("LINOCUT_CUTS")?;
+    let files = std::fs::read_dir(folder).expect("a folder of cuts");
+    let mut files: Vec<_> = files.map(|file| file.expect("a file").path()).collect();
+    files.sort();
+    files.get(number as usize).map(|file| Cut::read(file).expect("a cut"))
+}
+
 /// A text of `words` short words.
 fn text(key: u64, words: usize) -> String {
     let common = "time people way water day part sound work place year back thing name line right \
@@ -141,7 +151,8 @@ fn report(name: &str, pooling: Pooling, more: Value) {
 /// All `texts` in batches of 32, each text for one of `tasks` tasks.
 fn batches(name: &str, bank: &Bank, texts: &[String], tasks: u64, density: f32) {
     for number in 0..tasks {
-        let cut = cut(bank.base(), number, Pooling::Mean, 0, density);
+        let trained = if density > 0.0 { trained(number) } else { None };
+        let cut = trained.unwrap_or_else(|| cut(bank.base(), number, Pooling::Mean, 0, density));
         bank.add(&number.to_string(), &cut).expect("a new task");
     }
     let query = |(i, text): (usize, &String)| {
@@ -160,7 +171,8 @@ fn batches(name: &str, bank: &Bank, texts: &[String], tasks: u64, density: f32) 
 fn mixed(bank: &Bank, pooling: Pooling) {
     let base = bank.base();
     for number in 0..100 {
-        bank.add(&number.to_string(), &cut(base, number, pooling, 0, DENSITY)).expect("a new task");
+        let cut = trained(number).unwrap_or_else(|| cut(base, number, pooling, 0, DENSITY));
+        bank.add(&number.to_string(), &cut).expect("a new task");
     }
     let encoder = encoder(base, pooling);
     for words in [12, 32, 64] {
@@ -243,7 +255,7 @@ fn memory(bank: &Bank) {
     let before = resident();
     let (mut adds, mut firsts) = (Vec::new(), Vec::new());
     for number in 0..1000 {
-        let cut = cut(base, number, Pooling::Mean, 0, DENSITY);
+        let cut = trained(number).unwrap_or_else(|| cut(base, number, Pooling::Mean, 0, DENSITY));
         let name = number.to_string();
         let start = Instant::now();
         bank.add(&name, &cut).expect("a new task");
@@ -269,7 +281,9 @@ fn memory(bank: &Bank) {
             "resident_before_mb": before.map(|r| r / 1e6),
             "tasks_mb": bank.bytes().0 as f64 / 1e6,
             "bytes_a_zero": bank.bytes().0 as f64 / zeros as f64,
+            // The first fill memory that loading the base left behind: no pages to ask for.
             "first_20_adds_ms": median(&adds[..20]),
+            "adds_51_to_100_ms": median(&adds[50..100]),
             "last_20_adds_ms": median(&adds[980..]),
             "add_and_first_answer_ms": median(&firsts),
         })
