@@ -28,7 +28,8 @@ pub(crate) fn awake<R: Send>(f: impl FnOnce() -> R + Send) -> R {
                     if rayon::yield_now() == Some(rayon::Yield::Executed) {
                         worked = Instant::now();
                     } else {
-                        std::hint::spin_loop();
+                        // To other processes, if there are any: what they take is idle time.
+                        std::thread::yield_now();
                     }
                 }
             });
