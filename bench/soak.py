@@ -1,5 +1,5 @@
 """Long runs against a real server: that every answer is right while tasks change, and what too much
-work, a killed server and idle clients do.
+work and a killed server do.
 
     make build base
     python3 bench/soak.py mixed overload killed > bench/results/soak-<date>.md

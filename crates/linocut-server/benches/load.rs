@@ -6,9 +6,9 @@
 //! Requests arrive as a Poisson process, and an answer's time counts from the moment its request was
 //! due, whether or not a client was free to ask then. The library's side is the server's without
 //! HTTP: one thread answers all that wait in one batch. Near the most that a machine can do, how long
-//! requests wait differs more between two runs than the server could add; `outside` is therefore
-//! also what of an answer's time, as its client sees it, went neither on waiting for the compute
-//! thread nor on computing (header `server-timing`).
+//! requests wait differs more between two runs than the server could add: `outside` is what of an
+//! answer's time, as its client sees it, went neither on waiting for the compute thread nor on
+//! computing (header `server-timing`).
 
 use linocut::bank::{Answer, Bank, Options, Request};
 use linocut::cut::Cut;
