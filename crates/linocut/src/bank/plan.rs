@@ -83,7 +83,9 @@ impl Costs {
             (time - turn * (rows * (part.rows + part.cols)) as f64).max(0.0) / zeros
         };
         let (wide, narrow) = (per_pass(wide, LANES), per_pass(narrow, 8));
-        let zero_row = ((wide - narrow) / (LANES - 8) as f64).max(wide / LANES as f64 / 8.0);
+        // A zero's multiply-add is never cheaper than one of a product, whatever a noisy moment says.
+        let zero_row =
+            ((wide - narrow) / (LANES - 8) as f64).max(wide / LANES as f64 / 8.0).max(multiply);
         let mut copy = Vec::new();
         let make = quickest(|| {
             copy.clear();
