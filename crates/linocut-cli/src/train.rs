@@ -9,8 +9,8 @@ use linocut::cut::StoreType;
 use linocut::model::{Base, Layout, ModelConfig};
 use linocut::study;
 use linocut::tune::{
-    self, ClassWeights, Event, Method, Outcome, Sampling, Scope, Selection, Storage, Target,
-    TrainOptions,
+    self, ClassWeights, Event, Method, Outcome, Sampling, Scope, Selection, Shared, Storage,
+    Target, TrainOptions,
 };
 use linocut::{Error, ErrorKind, Result};
 use serde_json::json;
@@ -45,6 +45,7 @@ pub(crate) fn run(args: TrainArgs) -> Result<()> {
         save_every: args.save_every,
         trunk_memory: args.trunk_memory << 20,
         scratch: folder.unwrap_or(Path::new(".")).to_path_buf(),
+        shared: Shared::default(),
     };
     interrupt::listen();
     let (layout, dense_bytes) = (base.encoder.layout().clone(), base.encoder.layout().len() * 4);

@@ -6,7 +6,7 @@ use linocut::cut::{Cut, Edit};
 use linocut::data::{Batch, Dataset, Problem, Targets, epoch_order};
 use linocut::model::{Base, Head, Input, Tape};
 use linocut::tune::{
-    self, Event, Method, Outcome, Scope, Selection, Storage, Target, TrainOptions,
+    self, Event, Method, Outcome, Scope, Selection, Shared, Storage, Target, TrainOptions,
 };
 use std::path::{Path, PathBuf};
 
@@ -56,6 +56,7 @@ fn storage(folder: &Path) -> Storage {
         save_every: None,
         trunk_memory: 1 << 30,
         scratch: folder.to_path_buf(),
+        shared: Shared::default(),
     }
 }
 
@@ -258,6 +259,52 @@ fn threads_and_where_the_trunk_lies_change_nothing() {
         let one = with(1, 1 << 30);
         assert_eq!(one, with(2, 1 << 30), "{}", options.method.name());
         assert_eq!(one, with(3, 0), "{}", options.method.name());
+    }
+}
+
+#[test]
+fn what_runs_share_changes_nothing() {
+    let (_guard, folder) = place();
+    // Whether the run computed its frozen layers, and its cut.
+    let run = |method: &Method, base: Base, storage: &Storage| {
+        let mut computed = false;
+        let observe = &mut |event| {
+            computed |= matches!(event, Event::Trunk { .. });
+            true
+        };
+        let dev = rows(50, 9);
+        let options = options(method.clone());
+        let (train, dev) = (rows(100, 1), Some(&dev));
+        let outcome = tune::train(base, train, dev, None, &options, storage, observe).unwrap();
+        (computed, outcome.cut.to_bytes())
+    };
+    let shared = storage(&folder);
+    let method = |layer: usize| Method::Layers(Selection { layers: Some(vec![layer]), only: None });
+    for (method, computed) in
+        [(method(2), true), (Method::Head, true), (method(2), false), (method(1), true)]
+    {
+        let alone = run(&method, base(&folder), &storage(&folder));
+        assert_eq!((computed, alone.1), run(&method, base(&folder), &shared), "{method:?}");
+    }
+    // Other weights below are another trunk; above they are not.
+    for (name, computed) in [
+        ("encoder.layer.0.output.dense.weight", true),
+        ("encoder.layer.2.output.dense.weight", false),
+    ] {
+        let changed = || {
+            let mut base = base(&folder);
+            base.weights.tensor_mut(name).unwrap()[3] += 0.5;
+            base
+        };
+        let alone = run(&method(2), changed(), &storage(&folder));
+        assert_eq!((computed, alone.1), run(&method(2), changed(), &shared), "{name}");
+    }
+    // No room for two: the last is kept.
+    let states = rows(100, 1).texts.iter().map(|text| text.split(' ').count() + 2).sum::<usize>();
+    let hidden = base(&folder).config().hidden;
+    let narrow = Storage { trunk_memory: 4 * hidden * states, ..storage(&folder) };
+    for (layer, computed) in [(2, true), (2, false), (1, true), (2, true)] {
+        assert_eq!(run(&method(layer), base(&folder), &narrow).0, computed, "{layer}");
     }
 }
 

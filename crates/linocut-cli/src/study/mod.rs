@@ -15,7 +15,7 @@ use linocut::model::Base;
 use linocut::study::{
     Advice, Arm, Folder, Grid, Setting, StudyTask, Summary, TaskFiles, advise, choose, summarise,
 };
-use linocut::tune::{Method, TrainOptions};
+use linocut::tune::{Method, Shared, TrainOptions};
 use linocut::{Error, ErrorKind, Result};
 use session::Ended;
 use std::collections::BTreeMap;
@@ -101,10 +101,12 @@ pub(crate) fn run(args: StudyArgs) -> Result<()> {
         limit: args.limit,
         tasks: files,
     };
-    let tasks = tasks.into_iter().map(|task| counted(task, &base)).collect::<Result<Vec<_>>>()?;
+    let shared = Shared::default();
+    let counted = |task| counted(task, &base, &shared);
+    let tasks = tasks.into_iter().map(counted).collect::<Result<Vec<_>>>()?;
     let mut folder = Folder::open(&args.out, &setting)?;
     let grid = Grid { tasks: &tasks, arms: &arms, seeds: args.seeds, epochs: args.epochs };
-    let ended = session::run_missing(&args, &grid, &base, &mut folder)?;
+    let ended = session::run_missing(&args, &grid, &base, &mut folder, shared)?;
 
     let names: Vec<String> = tasks.iter().map(|task| task.train.name.clone()).collect();
     let (layers, place) = (base.config().layers, &base.folder);
@@ -176,11 +178,11 @@ fn tasks(args: &StudyArgs) -> Result<(Vec<Task>, BTreeMap<String, TaskFiles>)> {
     Ok((tasks, all))
 }
 
-fn counted(task: Task, base: &Base) -> Result<StudyTask> {
+fn counted(task: Task, base: &Base, shared: &Shared) -> Result<StudyTask> {
     let limit = TrainOptions::new(Method::Head, 1).max_length.min(base.config().positions);
     let tokens = |data: &linocut::data::Dataset| -> Result<usize> {
-        let (rows, _) = base.tokenizer.encode_all(&data.texts, data.pairs.as_deref(), limit)?;
-        Ok(rows.iter().map(|row| row.ids.len()).sum())
+        let tokens = shared.encode(&base.tokenizer, data, limit)?;
+        Ok(tokens.rows.iter().map(|row| row.ids.len()).sum())
     };
     let (tokens, dev_tokens) = (tokens(&task.train)?, tokens(&task.dev)?);
     let Task { train, dev, metric, .. } = task;

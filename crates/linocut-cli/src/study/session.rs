@@ -5,8 +5,8 @@ use crate::interrupt;
 use crate::progress::Progress;
 use crate::train::bytes;
 use linocut::model::Base;
-use linocut::study::{Folder, Grid, Record, Run, train_arm, trained};
-use linocut::tune::{Method, Outcome, Storage, TrainOptions};
+use linocut::study::{ArmOutcome, Folder, Grid, Record, Run, train_arm, trained};
+use linocut::tune::{Method, Shared, Storage};
 use linocut::{ErrorKind, Result};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -24,6 +24,7 @@ pub(super) fn run_missing(
     grid: &Grid<'_>,
     base: &Base,
     folder: &mut Folder,
+    shared: Shared,
 ) -> Result<Ended> {
     let say = |line: &str| {
         if !args.base.quiet {
@@ -76,6 +77,14 @@ pub(super) fn run_missing(
         ));
     }
     interrupt::listen();
+    let storage = Storage {
+        state: None,
+        resume: false,
+        save_every: None,
+        trunk_memory: 2 << 30,
+        scratch: args.out.clone(),
+        shared,
+    };
     let (started, mut done, mut skipped) = (Instant::now(), 0, 0);
     for (i, &(run, work)) in missing.iter().enumerate() {
         let (task, arm) = name(run);
@@ -107,14 +116,14 @@ pub(super) fn run_missing(
         let seed = run.seed;
         say(&format!("[{}/{}] {task}: {arm}, seed {seed}; {left} left", i + 1, missing.len()));
         let begun = Instant::now();
-        match train(args, grid, run, base, needed.as_deref()) {
-            Ok((outcome, options)) => {
+        match train(args, grid, run, (base, needed.as_deref()), &storage) {
+            Ok(arm) => {
                 let seconds = begun.elapsed().as_secs_f64();
-                let record = record(grid, run, base, &outcome, &options, (seconds, work))?;
+                let record = record(grid, run, base, &arm, (seconds, work))?;
                 let score =
                     record.score.map_or("undefined".into(), |s| format!("{:.2}", 100.0 * s));
                 say(&format!("  {} {score}, {}", record.metric, bytes(record.bytes)));
-                folder.add(record, Some(&outcome.cut))?;
+                folder.add(record, Some(&arm.outcome.cut))?;
                 done += 1;
             }
             Err(error) if error.kind() == ErrorKind::Diverged => {
@@ -142,20 +151,13 @@ fn train(
     args: &StudyArgs,
     grid: &Grid<'_>,
     run: Run,
-    base: &Base,
-    needed: Option<&Path>,
-) -> Result<(Outcome, TrainOptions)> {
+    (base, needed): (&Base, Option<&Path>),
+    storage: &Storage,
+) -> Result<ArmOutcome> {
     // A run consumes its base's weights.
     let fresh = Base::open(&base.folder, Some(base.encoder.pooling()))?;
-    let storage = Storage {
-        state: None,
-        resume: false,
-        save_every: None,
-        trunk_memory: 2 << 30,
-        scratch: args.out.clone(),
-    };
     let mut progress = Progress::new(args.base.quiet);
-    let outcome = train_arm(grid, run, fresh, needed, &storage, &mut |event| {
+    let outcome = train_arm(grid, run, fresh, needed, storage, &mut |event| {
         progress.show(event);
         !interrupt::interrupted()
     });
@@ -167,10 +169,10 @@ fn record(
     grid: &Grid<'_>,
     run: Run,
     base: &Base,
-    outcome: &Outcome,
-    options: &TrainOptions,
+    arm: &ArmOutcome,
     (seconds, work): (f64, f64),
 ) -> Result<Record> {
+    let ArmOutcome { outcome, options, sampled } = arm;
     let (task, arm) = (&grid.tasks[run.task].train.name, &grid.arms[run.arm].name);
     let (card, sizes) = (outcome.cut.card(), outcome.cut.sizes());
     let primary = outcome.evaluation.as_ref().map(|e| e.metrics.primary.clone());
@@ -191,6 +193,7 @@ fn record(
         options: serde_json::json!(options),
         metric: primary.as_ref().map_or(String::new(), |p| p.name.clone()),
         score: primary.and_then(|p| p.value),
+        sampled: *sampled,
         failed: None,
         bytes: sizes.file,
         head_bytes: sizes.head,
@@ -212,6 +215,7 @@ fn failed(grid: &Grid<'_>, run: Run, why: String) -> Record {
         options: serde_json::Value::Null,
         metric: String::new(),
         score: None,
+        sampled: None,
         failed: Some(why),
         bytes: 0,
         head_bytes: 0,

@@ -162,8 +162,15 @@ fn killed_and_run_again_gives_the_same_cuts() {
         assert!(began.elapsed() < Duration::from_secs(60), "no run was done");
         std::thread::sleep(Duration::from_millis(2));
     }
+    let second = place.run(&study); // beside the first
     child.kill().unwrap(); // SIGKILL
     child.wait().unwrap();
+    assert_snapshot!(second, @"
+    exit 1
+    --- stderr
+    error: s: another process is at work on this study
+    hint: wait until it is done, or give another --out
+    ");
     let done = lines(&place);
     assert!(!done.is_empty() && done.len() < 16, "{} runs were done", done.len());
     assert!(place.run(&study).to_string().starts_with("exit 0"));

@@ -5,6 +5,8 @@ use crate::cut::Cut;
 use crate::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 /// What all runs of a study have in common. Tasks, arms and seeds may be added later.
@@ -52,6 +54,9 @@ pub struct Record {
     pub metric: String,
     /// The score, 0 to 1 for most metrics; none where undefined.
     pub score: Option<f64>,
+    /// The score with masks drawn instead of thresholded, see [`super::ArmOutcome::sampled`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampled: Option<f64>,
     /// Why there is no cut.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<String>,
@@ -75,39 +80,41 @@ pub struct Record {
 pub struct Folder {
     path: PathBuf,
     records: Vec<Record>,
+    /// Locked while this study is open, so that no other process adds runs.
+    _lock: File,
 }
 
 const SETTING: &str = "study.json";
 const RECORDS: &str = "study.jsonl";
+const LOCK: &str = "study.lock";
+const CUTS: &str = "cuts";
 
 impl Folder {
     /// Opens the study in `path`, or begins it in a folder that is empty or not there yet.
     ///
     /// # Errors
     /// A folder of something else, a study of another base or setting, a task whose files have
-    /// changed since (named), a damaged file, or an I/O error.
+    /// changed since (named), a damaged file, another process at work there, or an I/O error.
     pub fn open(path: &Path, setting: &Setting) -> Result<Self> {
         let file = path.join(SETTING);
-        let known: Option<Setting> = match file.exists() {
-            true => Some(read_json(&file)?),
-            false => {
-                check_empty(path)?;
-                None
-            }
-        };
+        if !file.exists() {
+            check_empty(path)?;
+        }
+        let cuts = path.join(CUTS);
+        std::fs::create_dir_all(&cuts).map_err(|e| Error::io(&cuts, "create", e))?;
+        let lock = lock(path)?;
         let mut merged = setting.clone();
-        if let Some(known) = known {
+        if file.exists() {
+            let known: Setting = read_json(&file)?;
             check_same(path, &known, setting)?;
             for (name, files) in known.tasks {
                 merged.tasks.entry(name).or_insert(files);
             }
         }
-        let cuts = path.join("cuts");
-        std::fs::create_dir_all(&cuts).map_err(|e| Error::io(&cuts, "create", e))?;
         let text = format!("{:#}\n", serde_json::json!(merged));
         write_atomically(&file, |out| out.write_all(text.as_bytes()))?;
         let records = records(&path.join(RECORDS))?;
-        Ok(Self { path: path.to_path_buf(), records })
+        Ok(Self { path: path.to_path_buf(), records, _lock: lock })
     }
 
     /// Where it is.
@@ -185,14 +192,31 @@ pub(super) fn read(path: &Path) -> Result<(Setting, Vec<Record>)> {
     Ok((read_json(&setting)?, records(&path.join(RECORDS))?))
 }
 
+/// Locks the study against other processes; the system lets go of it however this one ends.
+fn lock(path: &Path) -> Result<File> {
+    let name = path.join(LOCK);
+    let file = File::create(&name).map_err(|e| Error::io(&name, "create", e))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            let message = format!("{}: another process is at work on this study", path.display());
+            Err(Error::new(ErrorKind::Io, message)
+                .with_hint("wait until it is done, or give another --out"))
+        }
+        Err(TryLockError::Error(e)) => Err(Error::io(&name, "lock", e)),
+    }
+}
+
 fn check_empty(path: &Path) -> Result<()> {
     if !path.exists() {
         return Ok(());
     }
-    let mut entries = std::fs::read_dir(path).map_err(|e| Error::io(path, "read the folder", e))?;
-    match entries.next() {
-        None => Ok(()),
-        Some(_) => Err(Error::new(
+    let entries = std::fs::read_dir(path).map_err(|e| Error::io(path, "read the folder", e))?;
+    // A study killed before its first file has these two.
+    let ours = |name: &OsStr| name == LOCK || name == CUTS;
+    match entries.flatten().all(|entry| ours(&entry.file_name())) {
+        true => Ok(()),
+        false => Err(Error::new(
             ErrorKind::Io,
             format!("{}: a folder that is neither empty nor a study", path.display()),
         )

@@ -1,20 +1,36 @@
 //! One run of a study: an arm on a task with a seed.
 
 use super::arms::{Borrowed, Trains};
-use super::grid::{Grid, Run};
+use super::grid::{Grid, Run, StudyTask};
 use super::summary::movement;
-use crate::cut::{Cut, Edit, TensorEdit, Zeros};
+use crate::cut::{self, Cut, Edit, TensorEdit, Zeros};
 use crate::kernels::random::{Purpose, bits, key};
 use crate::kernels::select::first_by;
-use crate::model::Base;
-use crate::tune::{self, Event, Method, Outcome, Selection, Storage, TrainOptions};
+use crate::model::{self, Base, Head};
+use crate::tune::{
+    self, Event, Masks, Method, Outcome, Sampling, Selection, Shared, Storage, TrainOptions,
+    evaluate,
+};
 use crate::{Error, ErrorKind, Result};
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// What a run of an arm leaves.
+pub struct ArmOutcome {
+    /// The cut with its scores.
+    pub outcome: Outcome,
+    /// Every option of the run.
+    pub options: TrainOptions,
+    /// Primary score with masks drawn entry by entry, as in training, instead of thresholded: the
+    /// mean of [`DRAWS`] draws. None where nothing was drawn in training or the score is undefined.
+    pub sampled: Option<f64>,
+}
+
+/// Draws of masks that the score of sampled inference is the mean of.
+pub const DRAWS: u64 = 3;
+
 /// Trains `run` on `base`, which is consumed. `needed` is the file of the cut that [`Grid::needs`]
 /// names.
-/// Returns the outcome and every option of the run.
 ///
 /// # Errors
 /// As [`tune::train`], and a `needed` cut that cannot be read or does not fit the base.
@@ -28,7 +44,7 @@ pub fn train_arm(
     needed: Option<&Path>,
     storage: &Storage,
     observe: &mut dyn FnMut(Event) -> bool,
-) -> Result<(Outcome, TrainOptions)> {
+) -> Result<ArmOutcome> {
     let task = &grid.tasks[run.task];
     let needed = || needed.expect("the cut that the arm starts from");
     let (method, zeros) = match &grid.arms[run.arm].trains {
@@ -44,6 +60,7 @@ pub fn train_arm(
         }
     }
     let layout = base.encoder.layout().clone();
+    let (place, pooling) = (base.folder.clone(), base.encoder.pooling());
     let options = grid.options(run, method, base.config().positions);
     let (train, metric) = (task.train.clone(), task.metric.as_ref());
     let mut outcome =
@@ -59,7 +76,42 @@ pub fn train_arm(
         card.method = serde_json::json!({ "name": grid.arms[run.arm].name });
         outcome.cut = Cut::new(card, head, edits.collect(), probes)?;
     }
-    Ok((outcome, options))
+    let sampled = match (&outcome.masks, &options.method) {
+        (Some(masks), Method::Mask { sampling: Sampling::Stochastic, target: None, .. }) => {
+            let base = Base::open(&place, Some(pooling))?;
+            sampled(base, masks, outcome.cut.head(), task, &options, &storage.shared)?
+        }
+        _ => None,
+    };
+    Ok(ArmOutcome { outcome, options, sampled })
+}
+
+/// Mean score on the task's dev rows where each draw keeps an entry with its probability.
+fn sampled(
+    base: Base,
+    masks: &Masks,
+    head: &cut::Head,
+    task: &StudyTask,
+    options: &TrainOptions,
+    shared: &Shared,
+) -> Result<Option<f64>> {
+    let Base { encoder, mut weights, tokenizer, .. } = base;
+    let dev = &task.dev;
+    let tokens = shared.encode(&tokenizer, dev, options.max_length)?;
+    let head = Head { weight: head.weight.clone(), bias: head.bias.clone() };
+    // Steps that training did not reach have draws of their own.
+    let steps = (options.epochs * task.train.rows().div_ceil(options.batch)) as u64;
+    let mut sum = 0.0;
+    for draw in 0..DRAWS {
+        masks.write_sample(&mut weights, steps + draw, 1.0);
+        let logits = model::logits(&encoder, &weights, &head, &tokens.rows, |_| {});
+        let Some(score) = evaluate(dev, &logits, task.metric.as_ref())?.metrics.primary.value
+        else {
+            return Ok(None);
+        };
+        sum += score;
+    }
+    Ok(Some(sum / DRAWS as f64))
 }
 
 /// As many zeros in each matrix as `mask` has there.

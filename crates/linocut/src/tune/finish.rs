@@ -2,7 +2,7 @@
 
 use super::evaluate::{Evaluation, evaluate};
 use super::trainer::Parameters;
-use super::{ClassWeights, Method, TrainOptions, Trainer};
+use super::{ClassWeights, Masks, Method, TrainOptions, Trainer};
 use crate::Result;
 use crate::cut::{self, BaseId, Card, Cut, Edit, Probe, TensorEdit, Zeros};
 use crate::data::{Dataset, Encoding, Metric};
@@ -22,14 +22,15 @@ pub(super) struct Identity<'a> {
     pub(super) epoch_loss: Option<f64>,
 }
 
-/// Rounds what was trained to what the file holds, scores exactly that on `dev`, and makes the cut.
+/// Rounds what was trained to what the file holds, scores exactly that on `dev`, and makes the cut;
+/// beside it the scores behind its zeros, if masks were trained.
 pub(super) fn cut(
     mut trainer: Trainer,
     options: &TrainOptions,
     identity: Identity<'_>,
     dev: Option<(&Dataset, &[Encoding])>,
     metric: Option<&Metric>,
-) -> Result<(Cut, Option<Evaluation>)> {
+) -> Result<(Cut, Option<Evaluation>, Option<Masks>)> {
     trainer.settle();
     let store = options.store;
     let layout = trainer.encoder().layout().clone();
@@ -101,7 +102,11 @@ pub(super) fn cut(
     let hidden = encoder.config().hidden;
     let Head { weight, bias } = head.clone();
     let cut = Cut::new(card, cut::Head { store, hidden, weight, bias }, edits, probes)?;
-    Ok((cut, evaluation))
+    let masks = match trainer.parameters {
+        Parameters::Masks(masks) => Some(masks),
+        _ => None,
+    };
+    Ok((cut, evaluation, masks))
 }
 
 /// The run in the card: nothing that differs between equal runs.

@@ -2,14 +2,16 @@
 
 use super::evaluate::{Evaluation, multi_hot};
 use super::options::{ClassWeights, Method, TrainOptions};
+use super::shared::{Shared, Tokens};
 use super::state::{self, Progress, Snapshot};
 use super::trunk::Trunk;
-use super::{Rates, Trained, Trainer, finish};
+use super::{Masks, Rates, Trained, Trainer, finish};
 use crate::cut::Cut;
-use crate::data::{Batch, Dataset, Encoding, Metric, Targets, epoch_order, split_holdout};
+use crate::data::{Batch, Dataset, Metric, Targets, epoch_order, split_holdout};
 use crate::model::{Base, Head, Input, LossTargets};
 use crate::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Where a run keeps what it may need again.
@@ -25,6 +27,8 @@ pub struct Storage {
     pub trunk_memory: usize,
     /// Folder of that file.
     pub scratch: PathBuf,
+    /// What runs of the same process have computed already.
+    pub shared: Shared,
 }
 
 /// What a run reports while it goes on.
@@ -80,6 +84,8 @@ pub struct Outcome {
     pub cut: Cut,
     /// Scores of the cut, as stored, on the reported rows.
     pub evaluation: Option<Evaluation>,
+    /// The scores behind the cut's zeros, if masks were trained.
+    pub masks: Option<Masks>,
     /// Training texts that were cut at the maximum length.
     pub texts_cut: usize,
     /// Evaluation texts that were cut.
@@ -88,8 +94,8 @@ pub struct Outcome {
 
 /// Rows ready for batches: tokens, or the frozen layers' outputs.
 enum Rows {
-    Tokens(Vec<Encoding>),
-    Trunk(Trunk),
+    Tokens(Arc<Tokens>),
+    Trunk(Arc<Trunk>),
 }
 
 /// Trains `train` on `base` and returns the cut, scored on `dev` as it will be stored.
@@ -123,10 +129,16 @@ pub fn train(
         }
         None => (train, None),
     };
-    let encode = |data: &Dataset| {
-        base.tokenizer.encode_all(&data.texts, data.pairs.as_deref(), options.max_length)
+    let encode = |data: &Dataset| storage.shared.encode(&base.tokenizer, data, options.max_length);
+    let tokens = encode(&train)?;
+    let held_out = match held_out {
+        Some(data) => Some((encode(&data)?, data)),
+        None => None,
     };
-    let (encodings, texts_cut) = encode(&train)?;
+    let dev = match dev {
+        Some(data) => Some((encode(data)?, data)),
+        None => None,
+    };
     let marks = options.method.marks(base.encoder.layout(), base.encoder.pooling())?;
     let depth = base.encoder.trunk_depth(&marks);
     let outputs = train.labels.len().max(1);
@@ -154,11 +166,12 @@ pub fn train(
         _ => Trained::Weights,
     };
     let source = if depth == 0 {
-        Rows::Tokens(encodings)
+        Rows::Tokens(tokens.clone())
     } else {
         let place = (storage.trunk_memory, storage.scratch.as_path());
         let progress = |done| observe(Event::Trunk { done, rows });
-        Rows::Trunk(Trunk::new(&base.encoder, &base.weights, &encodings, depth, place, progress)?)
+        let (encoder, weights, shared) = (&base.encoder, &base.weights, &storage.shared);
+        Rows::Trunk(shared.trunk(encoder, weights, &tokens.rows, depth, place, progress)?)
     };
     let Base { name, fingerprint, encoder, weights, tokenizer, .. } = base;
     let mut trainer = Trainer::new(encoder, weights, head, marks, trained, rates);
@@ -169,22 +182,6 @@ pub fn train(
     }
     observe(Event::Start { step: progress.step, steps, trained: trainer.trained_parameters() });
 
-    let held_out = match &held_out {
-        Some(data) => {
-            let pairs = data.pairs.as_deref();
-            let (encodings, _) = tokenizer.encode_all(&data.texts, pairs, options.max_length)?;
-            Some((data, encodings))
-        }
-        None => None,
-    };
-    let dev = match dev {
-        Some(data) => {
-            let pairs = data.pairs.as_deref();
-            let (encodings, cut) = tokenizer.encode_all(&data.texts, pairs, options.max_length)?;
-            Some((data, encodings, cut))
-        }
-        None => None,
-    };
     let hot = match &train.targets {
         Targets::MultiHot(rows) => multi_hot(rows, outputs),
         _ => Vec::new(),
@@ -227,8 +224,8 @@ pub fn train(
             None => step.is_multiple_of(steps_per_epoch),
         };
         if due || step == steps {
-            if let Some((data, encodings)) = &held_out {
-                let score = trainer.score(data, encodings, metric)?;
+            if let Some((tokens, data)) = &held_out {
+                let score = trainer.score(data, &tokens.rows, metric)?;
                 go_on &= observe(Event::Evaluated { step, score, held_out: true });
                 let better = |best: (f64, usize)| score.is_some_and(|s| s > best.0);
                 if progress.best.is_none_or(better) {
@@ -237,9 +234,9 @@ pub fn train(
                 }
             } else if options.eval_every.is_some()
                 && step < steps
-                && let Some((data, encodings, _)) = &dev
+                && let Some((tokens, data)) = &dev
             {
-                let score = trainer.score(data, encodings, metric)?;
+                let score = trainer.score(data, &tokens.rows, metric)?;
                 go_on &= observe(Event::Evaluated { step, score, held_out: false });
             }
         }
@@ -271,15 +268,16 @@ pub fn train(
         base: name,
         fingerprint: fingerprint.to_string(),
         tokenizer: tokenizer.fingerprint().to_string(),
-        held_out: held_out.as_ref().map_or(0, |(data, _)| data.rows()),
-        texts_cut,
+        held_out: held_out.as_ref().map_or(0, |(_, data)| data.rows()),
+        texts_cut: tokens.texts_cut,
         selected_step: progress.best.map(|(_, step)| step),
         epoch_loss: progress.epoch_loss,
     };
-    let dev_rows = dev.as_ref().map(|(data, encodings, _)| (*data, &encodings[..]));
-    let (cut, evaluation) = finish::cut(trainer, options, identity, dev_rows, metric)?;
-    let evaluation_texts_cut = dev.map_or(0, |(_, _, cut)| cut);
-    Ok(Outcome { cut, evaluation, texts_cut, evaluation_texts_cut })
+    let dev_rows = dev.as_ref().map(|(tokens, data)| (*data, &tokens.rows[..]));
+    let (cut, evaluation, masks) = finish::cut(trainer, options, identity, dev_rows, metric)?;
+    let texts_cut = tokens.texts_cut;
+    let evaluation_texts_cut = dev.map_or(0, |(tokens, _)| tokens.texts_cut);
+    Ok(Outcome { cut, evaluation, masks, texts_cut, evaluation_texts_cut })
 }
 
 fn save(
@@ -377,8 +375,9 @@ struct RowBuffers {
 impl Rows {
     fn input<'a>(&'a self, rows: &[u32], buffers: &'a mut RowBuffers) -> Result<Input<'a>> {
         match self {
-            Rows::Tokens(encodings) => {
-                let batch = Batch::from_encodings(rows.iter().map(|&r| &encodings[r as usize]));
+            Rows::Tokens(tokens) => {
+                let chosen = rows.iter().map(|&r| &tokens.rows[r as usize]);
+                let batch = Batch::from_encodings(chosen);
                 Ok(Input::Tokens(buffers.batch.insert(batch)))
             }
             Rows::Trunk(trunk) => {

@@ -8,6 +8,7 @@ use std::io::Write;
 use std::path::Path;
 
 /// Hidden states of every training row after the frozen layers, in memory or in a temporary file.
+#[derive(Debug)]
 pub(super) struct Trunk {
     pub(super) depth: usize,
     hidden: usize,
@@ -16,6 +17,7 @@ pub(super) struct Trunk {
     store: Store,
 }
 
+#[derive(Debug)]
 enum Store {
     Memory(Vec<f32>),
     Disk(File),
@@ -37,11 +39,7 @@ impl Trunk {
         mut progress: impl FnMut(usize) -> bool,
     ) -> Result<Self> {
         let hidden = encoder.config().hidden;
-        let pooled = depth == encoder.config().layers;
-        let mut offsets = vec![0];
-        for row in rows {
-            offsets.push(offsets[offsets.len() - 1] + if pooled { 1 } else { row.ids.len() });
-        }
+        let offsets = offsets(encoder, rows, depth);
         let floats = offsets[rows.len()] * hidden;
         let full = |e| {
             Error::io(folder, "write the frozen layers' outputs to a temporary file in", e)
@@ -71,6 +69,19 @@ impl Trunk {
             }
         }
         Ok(Self { depth, hidden, offsets, store })
+    }
+
+    /// Bytes of the states of `rows`.
+    pub(super) fn bytes_of(encoder: &Encoder, rows: &[Encoding], depth: usize) -> usize {
+        offsets(encoder, rows, depth)[rows.len()] * encoder.config().hidden * 4
+    }
+
+    /// Bytes in memory.
+    pub(super) fn bytes(&self) -> usize {
+        match &self.store {
+            Store::Memory(all) => all.len() * 4,
+            Store::Disk(_) => 0,
+        }
     }
 
     /// States of the given rows back to back into `states`, and where each begins into `offsets`.
@@ -105,6 +116,16 @@ impl Trunk {
         }
         Ok(())
     }
+}
+
+/// First state of every row, and one past the last, `[rows + 1]`.
+fn offsets(encoder: &Encoder, rows: &[Encoding], depth: usize) -> Vec<usize> {
+    let pooled = depth == encoder.config().layers;
+    let mut offsets = vec![0];
+    for row in rows {
+        offsets.push(offsets[offsets.len() - 1] + if pooled { 1 } else { row.ids.len() });
+    }
+    offsets
 }
 
 #[cfg(unix)]
