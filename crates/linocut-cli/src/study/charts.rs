@@ -7,37 +7,39 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 const WIDTH: u32 = 900;
 
-/// The arms from the best to the worst, each mean with its deviation.
-pub(super) fn bars(rows: &[Row]) -> String {
+/// The arms from the best to the worst, each mean a dot with its deviation; the line is full. Dots and
+/// not bars, whose lengths would be read from 0.
+pub(super) fn ranking(rows: &[Row]) -> String {
     let mut rows: Vec<&Row> = rows.iter().collect();
     rows.sort_by(|a, b| b.mean.total_cmp(&a.mean));
     let (low, high) = range(rows.iter().copied());
-    let (left, right, bar) = (170, 100, 22);
+    let (left, right, line) = (170, 100, 22);
     let width = WIDTH as i32;
     let at = |score: f64| {
         let share = ((score - low) / (high - low)).clamp(0.0, 1.0);
         left + (share * f64::from(width - left - right)).round() as i32
     };
-    svg((WIDTH, (bar * rows.len() as i32 + 4) as u32), |area| {
+    let height = line * rows.len() as i32;
+    svg((WIDTH, (height + 4) as u32), |area| {
+        if let Some(full) = rows.iter().find(|row| row.arm == "full") {
+            let x = at(full.mean);
+            area.draw(&PathElement::new([(x, 0), (x, height)], RED.mix(0.6)))?;
+        }
         for (i, row) in rows.iter().enumerate() {
-            let y = 2 + bar * i as i32;
+            let y = line * i as i32 + line / 2;
             let text = |pos| (FONT, 13).into_font().color(&INK).pos(pos);
             let name = text(Pos::new(HPos::Right, VPos::Center));
-            area.draw(&Text::new(row.arm.clone(), (left - 8, y + bar / 2), name))?;
+            area.draw(&Text::new(row.arm.clone(), (left - 8, y), name))?;
+            area.draw(&PathElement::new([(left, y), (width - right, y)], FAINT))?;
             let baseline = matches!(row.arm.as_str(), "head" | "random-mask" | "magnitude");
             let colour = if baseline { RED } else { BLUE };
-            let corners = [(left, y + 4), (at(row.mean).max(left + 1), y + bar - 4)];
-            area.draw(&Rectangle::new(corners, colour.mix(0.8).filled()))?;
-            let mut end = at(row.mean);
-            if let Some(deviation) = row.deviation {
-                let whisker = [row.mean - deviation, row.mean + deviation].map(at);
-                let y = y + bar / 2;
-                area.draw(&PathElement::new(whisker.map(|x| (x, y)), INK))?;
-                end = end.max(whisker[1]);
-            }
+            let spread = row.deviation.unwrap_or(0.0);
+            let whisker = [row.mean - spread, row.mean + spread].map(at);
+            area.draw(&PathElement::new(whisker.map(|x| (x, y)), colour.stroke_width(2)))?;
+            area.draw(&Circle::new((at(row.mean), y), 4, colour.filled()))?;
             let value = text(Pos::new(HPos::Left, VPos::Center));
             let shown = format!("{:.1}", 100.0 * row.mean);
-            area.draw(&Text::new(shown, (end + 6, y + bar / 2), value))?;
+            area.draw(&Text::new(shown, (width - right + 10, y), value))?;
         }
         Ok(())
     })

@@ -6,8 +6,8 @@ use crate::measure::charts::heat_map;
 use crate::measure::page::{STYLE, escaped};
 use crate::output::aligned;
 use crate::train::bytes;
-use linocut::closeness::Distance;
-use linocut::study::{Advice, Layers, Paired, Row, Setting, Summary};
+use linocut::closeness::{Distance, Overlap};
+use linocut::study::{Advice, DRAWS, Layers, Pair, Paired, Row, Sampled, Setting, Summary};
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -50,7 +50,7 @@ pub(super) fn sections(
     ));
     let mut advised = Section::new("Advice");
     advised.text =
-        advice.iter().map(|one| (sentence(&one.text), command(one, args, setting))).collect();
+        advice.iter().map(|one| (format!("{}.", one.text), command(one, args, setting))).collect();
     let mut sections = vec![first, advised];
     for task in &summary.tasks {
         let mut section =
@@ -61,6 +61,7 @@ pub(super) fn sections(
             section.tables.push(layers(&task.layers));
             section.text.push((correlations(&task.layers), None));
         }
+        section.text.extend(task.sampled.as_ref().map(|found| (sampled(found), None)));
         if let Some(closeness) = &task.closeness {
             let title =
                 "Angular distance of the first full fine-tune by layer and kind, as stored".into();
@@ -72,18 +73,13 @@ pub(super) fn sections(
         let mut section = Section::new("Mean of the tasks");
         section.tables.push(table(&summary.all));
         section.charts = plots(&summary.all);
+        section.text.extend(summary.sampled.as_ref().map(|found| (sampled(found), None)));
         sections.push(section);
     }
     if !summary.overlaps.is_empty() {
         sections.push(overlaps(summary));
     }
     sections
-}
-
-fn sentence(text: &str) -> String {
-    let mut letters = text.chars();
-    let first = letters.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
-    format!("{first}{}.", letters.as_str())
 }
 
 /// The whole command that the advice comes down to.
@@ -164,7 +160,7 @@ fn correlations(layers: &Layers) -> String {
 
 fn plots(rows: &[Row]) -> Vec<(String, String)> {
     let mut plots = vec![
-        ("Score of each arm".to_string(), charts::bars(rows)),
+        ("Score of each arm".to_string(), charts::ranking(rows)),
         ("Score by bytes of a cut".to_string(), charts::by_bytes(rows)),
     ];
     if rows.iter().any(|row| row.sparsity.is_some()) {
@@ -173,35 +169,80 @@ fn plots(rows: &[Row]) -> Vec<(String, String)> {
     plots
 }
 
+/// Score with drawn masks beside that with the mask as stored.
+fn sampled(sampled: &Sampled) -> String {
+    format!(
+        "Arm mask with every entry kept with its probability, as in training, instead of the mask as stored: {} \
+         (mean of {DRAWS} draws); the mask as stored scores {} over that.",
+        points(sampled.mean),
+        interval(&sampled.thresholded_over)
+    )
+}
+
 fn overlaps(summary: &Summary) -> Section {
     let mut section = Section::new("Overlap of masks");
     section.text.push((
         "Zeros that two masks of arm mask share, over those that either has (Jaccard), beside what random masks \
-         of the same density in each matrix would share."
+         of the same density in each matrix would share. By layer and kind: means over the pairs."
             .into(),
         None,
     ));
     let header = ["one", "other", "Jaccard", "by chance", "times chance"];
     let mut table = vec![header.map(String::from).to_vec()];
-    let number = |x: Option<f64>| x.map_or("·".into(), |x| format!("{x:.4}"));
     let name = |(task, seed): &(String, u64)| format!("{task}, seed {seed}");
     for pair in &summary.overlaps {
-        let (jaccard, chance) = (pair.overlap.jaccard, pair.overlap.chance);
-        let times = jaccard.zip(chance).filter(|(_, c)| *c > 0.0).map(|(j, c)| j / c);
-        table.push(vec![
-            name(&pair.first),
-            name(&pair.second),
-            number(jaccard),
-            number(chance),
-            times.map_or("·".into(), |x| format!("{x:.1}")),
-        ]);
+        let mut row = vec![name(&pair.first), name(&pair.second)];
+        row.extend(beside_chance(&[&pair.overlap]));
+        table.push(row);
     }
     section.tables.push(table);
+    section.tables.extend(by_place(&summary.overlaps));
     section.charts.push((
         "Jaccard of every two masks, against chance".into(),
         charts::overlap(&summary.overlaps),
     ));
     section
+}
+
+/// Mean Jaccard, mean by chance, and how many times one is the other.
+fn beside_chance(overlaps: &[&Overlap]) -> [String; 3] {
+    let both = overlaps.iter().filter_map(|overlap| overlap.jaccard.zip(overlap.chance));
+    let (jaccard, chance): (Vec<f64>, Vec<f64>) = both.unzip();
+    if jaccard.is_empty() {
+        return ["·".into(), "·".into(), "·".into()];
+    }
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    let (jaccard, chance) = (mean(&jaccard), mean(&chance));
+    [
+        format!("{jaccard:.4}"),
+        format!("{chance:.4}"),
+        if chance > 0.0 { format!("{:.1}", jaccard / chance) } else { "·".into() },
+    ]
+}
+
+/// The overlaps by layer and kind: of one task's masks with different seeds, and of two tasks'.
+fn by_place(pairs: &[Pair]) -> Option<Vec<Vec<String>>> {
+    let (seeds, tasks): (Vec<&Pair>, Vec<&Pair>) =
+        pairs.iter().partition(|pair| pair.first.0 == pair.second.0);
+    let groups = [("two seeds", seeds), ("two tasks", tasks)];
+    let groups: Vec<_> = groups.into_iter().filter(|(_, pairs)| !pairs.is_empty()).collect();
+    let mut header = vec!["layer or kind".to_string()];
+    for (name, _) in &groups {
+        header.extend(["Jaccard", "by chance", "times"].map(|column| format!("{name}: {column}")));
+    }
+    let mut table = vec![header];
+    // All pairs name the same layers and kinds, unless a mask keeps all of one.
+    let places = |pair: &Pair| [&pair.places.layers, &pair.places.kinds].map(Clone::clone).concat();
+    for (name, _) in places(pairs.first()?) {
+        let mut row = vec![name.clone()];
+        for (_, pairs) in &groups {
+            let all: Vec<(String, Overlap)> = pairs.iter().flat_map(|pair| places(pair)).collect();
+            let of = all.iter().filter(|(other, _)| *other == name).map(|(_, overlap)| overlap);
+            row.extend(beside_chance(&of.collect::<Vec<_>>()));
+        }
+        table.push(row);
+    }
+    Some(table)
 }
 
 /// `study.md`
@@ -230,13 +271,17 @@ pub(super) fn markdown(sections: &[Section]) -> String {
     text + "\n"
 }
 
+/// Headers of second columns that hold words.
+const WORDS: [&str; 2] = ["trains", "other"];
+const LEFT: &str = ".words tr>:nth-child(2){text-align:left}";
+
 /// `study.html`: needs no network and no script.
 pub(super) fn page(sections: &[Section]) -> String {
     let title = sections.first().map_or("", |s| &s.title);
     let mut page = format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width\"><title>{0}</title>\
-         <link rel=\"icon\" href=\"data:,\"><style>{STYLE}td:nth-child(2){{text-align:left}}</style></head><body>\n<main>",
+         <link rel=\"icon\" href=\"data:,\"><style>{STYLE}{LEFT}</style></head><body>\n<main>",
         escaped(title)
     );
     for (i, section) in sections.iter().enumerate() {
@@ -263,7 +308,8 @@ pub(super) fn page(sections: &[Section]) -> String {
 }
 
 fn html_table(table: &[Vec<String>]) -> String {
-    let mut text = String::from("<table>");
+    let words = table.first().is_some_and(|header| WORDS.contains(&&header[1][..]));
+    let mut text = String::from(if words { "<table class=\"words\">" } else { "<table>" });
     for (i, row) in table.iter().enumerate() {
         text += if i == 0 { "<thead><tr>" } else { "<tr>" };
         for (c, cell) in row.iter().enumerate() {
@@ -297,7 +343,7 @@ pub(super) fn text(summary: &Summary, advice: &[Advice], args: &StudyArgs) -> St
         text += &format!("mean of the tasks\n{}\n", short(&summary.all));
     }
     for one in advice {
-        text += &format!("{}\n", sentence(&one.text));
+        text += &format!("{}.\n", one.text);
         if let Some(flags) = &one.train {
             text += &format!("  linocut train {flags}\n");
         }

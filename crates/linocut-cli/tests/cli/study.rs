@@ -125,6 +125,10 @@ fn what_it_says() {
         "| topics, seed 0 | topics, seed 1 |",
         "| topics, seed 2 | snacks, seed 2 |",
         "Rank correlation (Spearman)",
+        "Arm mask with every entry kept with its probability",
+        "| layer or kind | two seeds: Jaccard | two seeds: by chance | two seeds: times | two tasks: Jaccard |",
+        "\n| 2 | ",
+        "\n| attention-output | ",
     ] {
         assert!(report.contains(part), "{part}: {report}");
     }
@@ -142,6 +146,25 @@ fn what_it_says() {
     assert_eq!(row["arm"], "head");
     assert_eq!(row["seeds"], 3);
     assert!((row["to_full"]["mean"].as_f64().unwrap() - mean).abs() < 1e-12, "{row}");
+    // Counts by layer and by kind are those of all.
+    for pair in json["summary"]["overlaps"].as_array().unwrap() {
+        for places in ["layers", "kinds"] {
+            let parts = pair["places"][places].as_array().unwrap();
+            let both = parts.iter().map(|part| part[1]["both"].as_u64().unwrap()).sum::<u64>();
+            assert_eq!(pair["overlap"]["both"], both, "{places}");
+        }
+    }
+    // Masks drawn score otherwise than masks as stored, and each run has its own score.
+    let masks = || runs.iter().filter(|run| run["arm"] == "mask");
+    assert!(masks().all(|run| run["sampled"].is_f64()), "{runs:?}");
+    assert!(runs.iter().all(|run| run["sampled"].is_null() || run["arm"].as_str().unwrap().starts_with("mask")));
+    let of_topics: Vec<f64> = masks()
+        .filter(|run| run["task"] == "topics")
+        .map(|run| run["sampled"].as_f64().unwrap())
+        .collect();
+    let mean = of_topics.iter().sum::<f64>() / 3.0;
+    let shown = json["summary"]["tasks"][0]["sampled"]["mean"].as_f64().unwrap();
+    assert!((shown - mean).abs() < 1e-12, "{shown} {mean}");
     // Advice is a command that works.
     let command = report.lines().find(|line| line.starts_with("linocut train ")).unwrap();
     let shown = place.run(&format!("{} -q", command.strip_prefix("linocut ").unwrap()));

@@ -13,7 +13,7 @@ mod scan;
 mod source;
 
 pub use distance::{Distance, Figures, angle};
-pub use overlap::{Overlap, overlap};
+pub use overlap::{Overlap, OverlapByPlace, overlap, overlap_by_place};
 pub use place::{Part, place};
 pub use report::{Cell, FAR, Group, ModelReport, Named, PairReport, Report, TensorReport};
 pub use scan::{Options, measure};

@@ -1,10 +1,11 @@
 //! How much the masks of two cuts have in common, and how much they would by chance.
 
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use super::place::{Part, kind_name, kind_order, place};
 use crate::cut::{Cut, Edit, Zeros};
 
 /// The zeros of two cuts compared. `docs/measure.md` defines each figure.
@@ -23,28 +24,84 @@ pub struct Overlap {
     pub chance: Option<f64>,
 }
 
+/// Overlaps of parts of two cuts, each with its name, in the network's order.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct OverlapByPlace {
+    /// Of each layer's matrices.
+    pub layers: Vec<(String, Overlap)>,
+    /// Of each kind of matrix.
+    pub kinds: Vec<(String, Overlap)>,
+}
+
 /// Compares the zeros of two cuts over all matrices that one of them has a mask for.
 pub fn overlap(first: &Cut, second: &Cut) -> Overlap {
-    let mut sums = Overlap::default();
-    let (mut expected_both, mut expected_either) = (0.0, 0.0);
+    let mut all = Sums::default();
+    compare(first, second, |_, sums| all.add(sums));
+    all.overlap()
+}
+
+/// The same for each layer and for each kind of matrix.
+pub fn overlap_by_place(first: &Cut, second: &Cut) -> OverlapByPlace {
+    let mut layers: BTreeMap<Part, Sums> = BTreeMap::new();
+    let mut kinds: BTreeMap<usize, Sums> = BTreeMap::new();
+    compare(first, second, |name, sums| {
+        let (part, kind) = place(name);
+        layers.entry(part).or_default().add(sums);
+        kinds.entry(kind_order(kind)).or_default().add(sums);
+    });
+    OverlapByPlace {
+        layers: layers.iter().map(|(part, sums)| (part.to_string(), sums.overlap())).collect(),
+        kinds: kinds.iter().map(|(kind, sums)| (kind_name(*kind), sums.overlap())).collect(),
+    }
+}
+
+/// Counts of one matrix or of several.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sums {
+    first: u64,
+    second: u64,
+    both: u64,
+    expected_both: f64,
+    expected_either: f64,
+}
+
+impl Sums {
+    fn add(&mut self, other: &Sums) {
+        self.first += other.first;
+        self.second += other.second;
+        self.both += other.both;
+        self.expected_both += other.expected_both;
+        self.expected_either += other.expected_either;
+    }
+
+    fn overlap(&self) -> Overlap {
+        let Sums { first, second, both, expected_both, expected_either } = *self;
+        let either = first + second - both;
+        let (jaccard, chance) = match either {
+            0 => (None, None),
+            _ => (Some(both as f64 / either as f64), Some(expected_both / expected_either)),
+        };
+        Overlap { first, second, both, jaccard, chance }
+    }
+}
+
+/// Calls `found` with name and counts of every matrix that one of the cuts has a mask for.
+fn compare(first: &Cut, second: &Cut, mut found: impl FnMut(&str, &Sums)) {
     let names = first.edits().keys().chain(second.edits().keys());
     for name in names.collect::<BTreeSet<_>>() {
         let (a, b) = (zeros(first, name), zeros(second, name));
         let Some(len) = a.or(b).map(Zeros::len) else { continue };
         let (a, b) = (a.map_or(&[][..], Zeros::positions), b.map_or(&[][..], Zeros::positions));
-        sums.first += a.len() as u64;
-        sums.second += b.len() as u64;
-        sums.both += common(a, b);
         let (p, q) = (a.len() as f64 / len as f64, b.len() as f64 / len as f64);
-        expected_both += len as f64 * p * q;
-        expected_either += len as f64 * (p + q - p * q);
+        let sums = Sums {
+            first: a.len() as u64,
+            second: b.len() as u64,
+            both: common(a, b),
+            expected_both: len as f64 * p * q,
+            expected_either: len as f64 * (p + q - p * q),
+        };
+        found(name, &sums);
     }
-    let either = sums.first + sums.second - sums.both;
-    if either > 0 {
-        sums.jaccard = Some(sums.both as f64 / either as f64);
-        sums.chance = Some(expected_both / expected_either);
-    }
-    sums
 }
 
 fn zeros<'a>(cut: &'a Cut, name: &str) -> Option<&'a Zeros> {

@@ -46,6 +46,16 @@ pub fn place(name: &str) -> (Part, Option<Kind>) {
     }
 }
 
+/// Where a kind stands among all; what has none comes last.
+pub(super) fn kind_order(kind: Option<Kind>) -> usize {
+    Kind::ALL.iter().position(|k| Some(*k) == kind).unwrap_or(Kind::ALL.len())
+}
+
+/// Name of the kind that stands at `order`.
+pub(super) fn kind_name(order: usize) -> String {
+    Kind::ALL.get(order).map_or("other", |kind| kind.name()).to_string()
+}
+
 fn is_embedding(word: &str) -> bool {
     word.contains("embed") || word == "wte" || word == "wpe"
 }

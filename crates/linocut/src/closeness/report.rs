@@ -8,10 +8,9 @@ use serde::Serialize;
 use super::baseline;
 use super::distance::{Figures, angle};
 use super::overlap::Overlap;
-use super::place::{Part, place};
+use super::place::{Part, kind_name, kind_order, place};
 use super::scan::Options;
 use super::source::{Content, Model};
-use crate::checkpoint::Kind;
 use crate::cut::Edit;
 use crate::kernels::difference::{Differences, Pair};
 
@@ -221,7 +220,7 @@ impl Measured<'_> {
                     far.push(name.clone());
                 }
             }
-            let order = Kind::ALL.iter().position(|k| Some(*k) == kind).unwrap_or(Kind::ALL.len());
+            let order = kind_order(kind);
             tensors.push(TensorReport {
                 name: name.clone(),
                 layer: part.to_string(),
@@ -278,8 +277,4 @@ impl Measured<'_> {
 
 fn is_far(sums: &Differences) -> bool {
     Figures::of(sums).angular.is_some_and(|angular| angular >= FAR)
-}
-
-fn kind_name(order: usize) -> String {
-    Kind::ALL.get(order).map_or("other", |kind| kind.name()).to_string()
 }

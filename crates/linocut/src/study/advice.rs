@@ -50,7 +50,7 @@ fn of_rows(
     within: f64,
     advice: &mut Vec<Advice>,
 ) {
-    let place = name.clone().unwrap_or_else(|| "the mean of the tasks".into());
+    let place = name.clone().unwrap_or_else(|| "The mean of the tasks".into());
     let mut say = |text: String, train: Option<&Method>| {
         advice.push(Advice { task: name.clone(), text, train: train.map(flags) });
     };

@@ -4,7 +4,9 @@ use super::arms::Arm;
 use super::folder::{Folder, Record};
 use super::stats::{Paired, mean_and_deviation, paired};
 use crate::Result;
-use crate::closeness::{Model, ModelReport, Options, Overlap, measure, overlap};
+use crate::closeness::{
+    Model, ModelReport, Options, Overlap, OverlapByPlace, measure, overlap, overlap_by_place,
+};
 use crate::tune::metrics::spearman;
 use serde::Serialize;
 use std::path::Path;
@@ -18,6 +20,8 @@ pub struct Summary {
     pub all: Vec<Row>,
     /// Arm `mask` over `random-mask` on that mean, seed by seed.
     pub mask_over_random: Option<Paired>,
+    /// On that mean, sampled masks.
+    pub sampled: Option<Sampled>,
     /// Masks of arm `mask` compared two by two.
     pub overlaps: Vec<Pair>,
 }
@@ -33,10 +37,21 @@ pub struct TaskSummary {
     pub rows: Vec<Row>,
     /// Arm `mask` over `random-mask`, seed by seed.
     pub mask_over_random: Option<Paired>,
+    /// Inference with arm `mask`'s masks drawn as in training.
+    pub sampled: Option<Sampled>,
     /// Which layers matter, by three signals.
     pub layers: Layers,
     /// How far the first full fine-tune moved, as stored; none before there is one.
     pub closeness: Option<ModelReport>,
+}
+
+/// Arm `mask` with every entry kept with its probability instead of by threshold.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Sampled {
+    /// Mean score of the drawn masks over seeds.
+    pub mean: f64,
+    /// The thresholded mask's score, which is the cut's, over it; seed by seed.
+    pub thresholded_over: Paired,
 }
 
 /// One arm's runs.
@@ -87,6 +102,8 @@ pub struct Pair {
     pub second: (String, u64),
     /// What they have in common.
     pub overlap: Overlap,
+    /// The same by layer and by kind.
+    pub places: OverlapByPlace,
 }
 
 /// Summarises the runs in `folder`, whose base lies in `base` and has `layers` layers.
@@ -113,15 +130,20 @@ pub fn summarise(
             metric,
             rows,
             mask_over_random: over(&of, "mask", "random-mask"),
+            sampled: sampled(&of),
             layers,
             closeness,
         });
     }
     let means = means(records, tasks, arms);
     let means: Vec<&Record> = means.iter().collect();
-    let mask_over_random = over(&means, "mask", "random-mask");
-    let all = arms.iter().filter_map(|arm| row(arm, &means)).collect();
-    Ok(Summary { tasks: summaries, all, mask_over_random, overlaps: overlaps(folder, tasks)? })
+    Ok(Summary {
+        tasks: summaries,
+        all: arms.iter().filter_map(|arm| row(arm, &means)).collect(),
+        mask_over_random: over(&means, "mask", "random-mask"),
+        sampled: sampled(&means),
+        overlaps: overlaps(folder, tasks)?,
+    })
 }
 
 /// The mean over the tasks of every arm and seed that all tasks have, as runs of one task.
@@ -140,8 +162,12 @@ fn means(records: &[Record], tasks: &[String], arms: &[Arm]) -> Vec<Record> {
             let Some(first) = runs.first() else { continue };
             let n = runs.len() as u64;
             let sum = |f: fn(&Record) -> u64| runs.iter().map(|r| f(r)).sum::<u64>();
+            let mean = |f: fn(&Record) -> Option<f64>| {
+                runs.iter().map(|r| f(r)).sum::<Option<f64>>().map(|sum| sum / n as f64)
+            };
             means.push(Record {
-                score: Some(runs.iter().filter_map(|r| r.score).sum::<f64>() / n as f64),
+                score: mean(|r| r.score),
+                sampled: mean(|r| r.sampled),
                 bytes: sum(|r| r.bytes) / n,
                 zeros: sum(|r| r.zeros),
                 masked: sum(|r| r.masked),
@@ -166,6 +192,13 @@ fn over(records: &[&Record], arm: &str, other: &str) -> Option<Paired> {
         Some((score, *other))
     };
     paired(&scores(records, arm).into_iter().filter_map(pair).collect::<Vec<_>>())
+}
+
+fn sampled(records: &[&Record]) -> Option<Sampled> {
+    let runs = records.iter().filter(|r| r.arm == "mask");
+    let pairs: Vec<(f64, f64)> = runs.filter_map(|r| Some((r.score?, r.sampled?))).collect();
+    let (mean, _) = mean_and_deviation(&pairs.iter().map(|pair| pair.1).collect::<Vec<_>>())?;
+    Some(Sampled { mean, thresholded_over: paired(&pairs)? })
 }
 
 /// The runs of `arm` among `records`; none if no run of it has a score.
@@ -263,8 +296,12 @@ fn overlaps(folder: &Folder, tasks: &[String]) -> Result<Vec<Pair>> {
     for (i, (first, a)) in masks.iter().enumerate() {
         for (second, b) in &masks[i + 1..] {
             if first.0 == second.0 || first.1 == second.1 {
-                let (first, second, overlap) = (first.clone(), second.clone(), overlap(a, b));
-                pairs.push(Pair { first, second, overlap });
+                pairs.push(Pair {
+                    first: first.clone(),
+                    second: second.clone(),
+                    overlap: overlap(a, b),
+                    places: overlap_by_place(a, b),
+                });
             }
         }
     }
