@@ -87,6 +87,37 @@ fn every_format_reads_the_same_table() {
     assert!(Table::read(&path, None).unwrap().place(1).ends_with("a.parquet, row 2"));
 }
 
+/// Written by pyarrow: see `reference/parquet.py`.
+#[test]
+fn columns_of_parquet_become_cells() {
+    let text = |s: &str| Cell::Text(s.into());
+    let list = |items: &[&str]| Cell::List(items.iter().map(|s| s.to_string()).collect());
+    for compression in ["none", "snappy", "gzip", "zstd", "lz4"] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/data");
+        let t = Table::read(&folder.join(format!("columns-{compression}.parquet")), None).unwrap();
+        let expected = [
+            ("text", text("Hé, \"x\""), Cell::Missing),
+            ("large", text("a"), text("漢字 🙂")),
+            ("category", text("no"), text("yes")),
+            ("byte", text("-1"), text("127")),
+            ("long", text("0"), text("9007199254740993")),
+            ("unsigned", text("0"), text("18446744073709551615")),
+            ("flag", text("true"), text("false")),
+            ("single", text("0.1"), text("3.0")),
+            ("double", text("0.1"), text("1e-300")),
+            ("half", text("0.5"), text("-2.0")),
+            ("date", text("2024-02-29"), Cell::Missing),
+            ("names", list(&["a", "b"]), list(&[])),
+            ("numbers", list(&["3", "1"]), Cell::Missing),
+            ("nested", Cell::Nested, Cell::Nested),
+        ];
+        assert_eq!(t.columns(), expected.each_ref().map(|column| column.0));
+        for (c, (name, first, second)) in expected.iter().enumerate() {
+            assert_eq!([t.cell(0, c), t.cell(1, c)], [first, second], "{name}, {compression}");
+        }
+    }
+}
+
 #[test]
 fn json_values_become_cells() {
     let t = table(

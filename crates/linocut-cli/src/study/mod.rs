@@ -29,7 +29,8 @@ use std::time::Duration;
 #[derive(Args)]
 #[command(after_help = "\
 Arms (--arms takes names, patterns such as 'layer-*', core, all):
-  core             head, full, mask, random-mask, magnitude, mask-0.05, top-K (the last half of the layers), lora-8
+  core             head, full, mask, random-mask, magnitude, mask-0.05, bottom-K and top-K (the first and the last half
+                   of the layers), lora-8
   bias             every bias
   layer-N          one layer alone; without-layer-N: all but one; layers: all, embeddings frozen
   top-K, bottom-K  the last or first K layers

@@ -59,7 +59,7 @@ pub(super) fn sections(
         section.charts = plots(&task.rows);
         if task.layers.movement.iter().any(Option::is_some) {
             section.tables.push(layers(&task.layers));
-            section.text.push((correlations(&task.layers), None));
+            section.text.extend(correlations(&task.layers).map(|text| (text, None)));
         }
         section.text.extend(task.sampled.as_ref().map(|found| (sampled(found), None)));
         if let Some(closeness) = &task.closeness {
@@ -149,13 +149,15 @@ fn layers(layers: &Layers) -> Vec<Vec<String>> {
     table
 }
 
-fn correlations(layers: &Layers) -> String {
+/// None before there is one.
+fn correlations(layers: &Layers) -> Option<String> {
+    layers.correlations.iter().find(|r| r.is_some())?;
     let shown = |r: Option<f64>| r.map_or("unknown".into(), |r| format!("{r:.2}"));
     let [a, b, c] = layers.correlations.map(shown);
-    format!(
+    Some(format!(
         "Rank correlation (Spearman) of the layers' movement with the gain of a layer trained alone: {a}; \
          with the loss when it is left out: {b}; of these two: {c}."
-    )
+    ))
 }
 
 fn plots(rows: &[Row]) -> Vec<(String, String)> {

@@ -24,13 +24,13 @@ const PLATEAU: f64 = 0.02;
 /// is half a point.
 pub fn advise(summary: &Summary, arms: &[Arm], within: f64) -> Vec<Advice> {
     let mut advice = Vec::new();
-    for task in &summary.tasks {
-        let name = Some(task.name.clone());
-        of_rows(name, (&task.rows[..], task.mask_over_random), arms, within, &mut advice);
-    }
     if summary.tasks.len() > 1 {
         let rows = (&summary.all[..], summary.mask_over_random);
         of_rows(None, rows, arms, within, &mut advice);
+    }
+    for task in &summary.tasks {
+        let name = Some(task.name.clone());
+        of_rows(name, (&task.rows[..], task.mask_over_random), arms, within, &mut advice);
     }
     advice
 }

@@ -50,6 +50,7 @@ impl Arm {
         let trained = |selection| Trains::Method(Method::Layers(selection));
         let only = |layers: Vec<usize>| Selection { layers: Some(layers), only: None };
         let half = layers.div_ceil(2);
+        let first = |k: usize| only((0..k).collect());
         let last = |k: usize| only((layers - k..layers).collect());
         let share = |sparsity: f64, scope| {
             Trains::Method(Method::mask_to(Target { sparsity, scope }, Selection::default()))
@@ -83,6 +84,7 @@ impl Arm {
             words("masks with 5% zeros in every matrix"),
             share(0.05, Scope::Matrix),
         );
+        add(format!("bottom-{half}"), format!("the first {half} layers"), trained(first(half)));
         add(format!("top-{half}"), format!("the last {half} layers"), trained(last(half)));
         add("lora-8".into(), words("low-rank factors, rank 8"), low_rank(8.min(config.hidden)));
 
@@ -98,8 +100,7 @@ impl Arm {
         add("layers".into(), words("all layers"), trained(Selection::default()));
         for k in 1..layers {
             add(format!("top-{k}"), format!("the last {k} layers"), trained(last(k)));
-            let first = only((0..k).collect());
-            add(format!("bottom-{k}"), format!("the first {k} layers"), trained(first));
+            add(format!("bottom-{k}"), format!("the first {k} layers"), trained(first(k)));
         }
         for layer in 0..layers {
             let others = (0..layers).filter(|l| *l != layer).collect();
@@ -191,7 +192,7 @@ impl Arm {
 
     /// How many of the first arms make up the core.
     pub fn core() -> usize {
-        8
+        9
     }
 
     /// The arm of the same task (or, for [`Borrowed::Task`], of the next) and seed whose cut this
@@ -301,8 +302,17 @@ mod tests {
             let names: Vec<String> = text.split(',').map(String::from).collect();
             choose(&all, &names)
         };
-        let core =
-            ["head", "full", "mask", "random-mask", "magnitude", "mask-0.05", "top-3", "lora-8"];
+        let core = [
+            "head",
+            "full",
+            "mask",
+            "random-mask",
+            "magnitude",
+            "mask-0.05",
+            "bottom-3",
+            "top-3",
+            "lora-8",
+        ];
         assert_eq!(names(&chosen("core").unwrap()), core);
         assert_eq!(names(&chosen("random-mask").unwrap()), ["mask", "random-mask"]);
         assert_eq!(

@@ -105,13 +105,13 @@ impl Grid<'_> {
         Ok(tokens * (below + options.epochs as f64 * epoch) + task.dev_tokens as f64)
     }
 
-    /// Seconds that one such pass of a token takes: by the runs recorded, or else by a trial on
-    /// the first task's rows.
+    /// Seconds that one such pass of a token takes: by the latest runs recorded, since a machine's speed
+    /// may change, or else by a trial on the first task's rows.
     ///
     /// # Errors
     /// A tokenizer that fails on them.
     pub fn pace(&self, records: &[Record], base: &Base) -> Result<f64> {
-        let done = records.iter().filter(|r| r.failed.is_none());
+        let done = records.iter().rev().filter(|r| r.failed.is_none()).take(10);
         let (seconds, work) = done.fold((0.0, 0.0), |(s, w), r| (s + r.seconds, w + r.work));
         if work > 0.0 {
             return Ok(seconds / work);

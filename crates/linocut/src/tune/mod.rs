@@ -1,5 +1,6 @@
 //! What is trained, and how.
 
+mod batches;
 mod budget;
 mod evaluate;
 mod finish;

@@ -1,14 +1,14 @@
 //! A whole training run: rows in, cut out.
 
-use super::evaluate::{Evaluation, multi_hot};
-use super::options::{ClassWeights, Method, TrainOptions};
+use super::batches::{Batches, Rows};
+use super::evaluate::Evaluation;
+use super::options::TrainOptions;
 use super::shared::{Shared, Tokens};
 use super::state::{self, Progress, Snapshot};
-use super::trunk::Trunk;
 use super::{Masks, Rates, Trained, Trainer, finish};
 use crate::cut::Cut;
-use crate::data::{Batch, Dataset, Metric, Targets, epoch_order, split_holdout};
-use crate::model::{Base, Head, Input, LossTargets};
+use crate::data::{Dataset, Metric, split_holdout};
+use crate::model::{Base, Head};
 use crate::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -92,12 +92,6 @@ pub struct Outcome {
     pub evaluation_texts_cut: usize,
 }
 
-/// Rows ready for batches: tokens, or the frozen layers' outputs.
-enum Rows {
-    Tokens(Arc<Tokens>),
-    Trunk(Arc<Trunk>),
-}
-
 /// Trains `train` on `base` and returns the cut, scored on `dev` as it will be stored.
 /// `observe` hears of everything and stops the run by `false`: the state is saved then.
 ///
@@ -141,128 +135,36 @@ pub fn train(
     };
     let marks = options.method.marks(base.encoder.layout(), base.encoder.pooling())?;
     let depth = base.encoder.trunk_depth(&marks);
-    let outputs = train.labels.len().max(1);
-    let head = Head::new(outputs, base.config().hidden, options.seed);
-
-    let rows = train.rows();
-    let steps_per_epoch = rows.div_ceil(options.batch);
-    let steps = options.epochs * steps_per_epoch;
-    let rates = Rates {
-        lr: options.lr,
-        mask_lr: options.mask_lr,
-        head_lr: options.head_lr,
-        decay: options.decay,
-        clip: options.clip,
-        warmup: (options.warmup * steps as f64).round() as usize,
-        steps,
-        seed: options.seed,
-    };
-    let trained = match options.method {
-        Method::Mask { sampling, init_scale, init_sparsity, target, .. } => {
-            let scale = init_scale as f32;
-            Trained::Masks { sampling, scale, sparsity: init_sparsity, target }
-        }
-        Method::LowRank { rank, .. } => Trained::LowRank(rank),
-        _ => Trained::Weights,
-    };
-    let source = if depth == 0 {
+    let rows = if depth == 0 {
         Rows::Tokens(tokens.clone())
     } else {
         let place = (storage.trunk_memory, storage.scratch.as_path());
-        let progress = |done| observe(Event::Trunk { done, rows });
+        let progress = |done| observe(Event::Trunk { done, rows: train.rows() });
         let (encoder, weights, shared) = (&base.encoder, &base.weights, &storage.shared);
         Rows::Trunk(shared.trunk(encoder, weights, &tokens.rows, depth, place, progress)?)
     };
+    let mut batches = Batches::new(&train, rows, options);
+    let steps = options.epochs * batches.per_epoch();
+    let head = Head::new(train.labels.len().max(1), base.config().hidden, options.seed);
     let Base { name, fingerprint, encoder, weights, tokenizer, .. } = base;
-    let mut trainer = Trainer::new(encoder, weights, head, marks, trained, rates);
-    let mut progress = Progress { identity, ..Progress::default() };
-    let mut best: Option<Snapshot> = None;
-    if let (true, Some(path)) = (storage.resume, &storage.state) {
-        (progress, best) = state::load(path, &progress.identity, &mut trainer)?;
-    }
-    observe(Event::Start { step: progress.step, steps, trained: trainer.trained_parameters() });
-
-    let hot = match &train.targets {
-        Targets::MultiHot(rows) => multi_hot(rows, outputs),
-        _ => Vec::new(),
+    let (trained, rates) = (Trained::by(&options.method), Rates::of(options, steps));
+    let trainer = Trainer::new(encoder, weights, head, marks, trained, rates);
+    let progress = Progress { identity, ..Progress::default() };
+    let mut run = Run {
+        options,
+        storage,
+        metric,
+        held_out,
+        dev,
+        steps,
+        steps_per_epoch: batches.per_epoch(),
+        trainer,
+        progress,
+        best: None,
     };
-    let class_weights = class_weights(&train, options.class_weights);
-    let (mut target_buffers, mut row_buffers) = (TargetBuffers::default(), RowBuffers::default());
-    let mut order = Vec::new();
-    let mut saved = Instant::now();
-    while progress.step < steps {
-        let (epoch, at) = (progress.step / steps_per_epoch, progress.step % steps_per_epoch);
-        if at == 0 || order.is_empty() {
-            order = epoch_order(rows, options.seed, epoch as u64);
-        }
-        let batch = &order[at * options.batch..((at + 1) * options.batch).min(rows)];
-        let targets = target_buffers.fill(&train.targets, &hot, class_weights.as_deref(), batch);
-        let input = source.input(batch, &mut row_buffers)?;
-        let tokens = input.tokens();
-        let loss = match trainer.step(input, targets) {
-            Ok(loss) => loss,
-            Err(error) => {
-                save(storage, &mut trainer, &progress, best.as_ref())?;
-                return Err(error);
-            }
-        };
-        progress.step += 1;
-        progress.loss_sum += loss;
-        if at + 1 == steps_per_epoch {
-            progress.epoch_loss = Some(progress.loss_sum / steps_per_epoch as f64);
-            progress.loss_sum = 0.0;
-        }
-        let sparsity = match progress.step.is_multiple_of(50) {
-            true => trainer.sparsity(),
-            false => None,
-        };
-        let step = progress.step;
-        let mut go_on = observe(Event::Step { step, loss, tokens, sparsity });
+    run.take_steps(&mut batches, observe)?;
 
-        let due = match options.eval_every {
-            Some(every) => step.is_multiple_of(every),
-            None => step.is_multiple_of(steps_per_epoch),
-        };
-        if due || step == steps {
-            if let Some((tokens, data)) = &held_out {
-                let score = trainer.score(data, &tokens.rows, metric)?;
-                go_on &= observe(Event::Evaluated { step, score, held_out: true });
-                let better = |best: (f64, usize)| score.is_some_and(|s| s > best.0);
-                if progress.best.is_none_or(better) {
-                    progress.best = Some((score.unwrap_or(f64::MIN), step));
-                    best = Some(Snapshot::take(&mut trainer));
-                }
-            } else if options.eval_every.is_some()
-                && step < steps
-                && let Some((tokens, data)) = &dev
-            {
-                let score = trainer.score(data, &tokens.rows, metric)?;
-                go_on &= observe(Event::Evaluated { step, score, held_out: false });
-            }
-        }
-        let due = match storage.save_every {
-            Some(every) => step.is_multiple_of(every),
-            None => saved.elapsed() > Duration::from_secs(60),
-        };
-        // A long run's last state is kept too, until the caller has written the cut.
-        let long = storage.state.as_ref().is_some_and(|path| path.exists());
-        if storage.state.is_some() && (due || !go_on) && step < steps || step == steps && long {
-            save(storage, &mut trainer, &progress, best.as_ref())?;
-            observe(Event::Saved { step });
-            saved = Instant::now();
-        }
-        if !go_on && step < steps {
-            let message = format!("interrupted after step {step} of {steps}");
-            let hint = match &storage.state {
-                Some(_) => "the state is saved: run the same command with --resume",
-                None => "no state was kept",
-            };
-            return Err(Error::new(ErrorKind::Interrupted, message).with_hint(hint));
-        }
-    }
-    if let Some(best) = &best {
-        best.restore(&mut trainer);
-    }
+    let Run { held_out, dev, trainer, progress, .. } = run;
     let identity = finish::Identity {
         task: &train,
         base: name,
@@ -280,15 +182,122 @@ pub fn train(
     Ok(Outcome { cut, evaluation, masks, texts_cut, evaluation_texts_cut })
 }
 
-fn save(
-    storage: &Storage,
-    trainer: &mut Trainer,
-    progress: &Progress,
-    best: Option<&Snapshot>,
-) -> Result<()> {
-    match &storage.state {
-        Some(path) => state::save(path, trainer, progress, best),
-        None => Ok(()),
+/// A run between its first step and its last.
+struct Run<'a> {
+    options: &'a TrainOptions,
+    storage: &'a Storage,
+    metric: Option<&'a Metric>,
+    /// Rows that early stopping selects on.
+    held_out: Option<(Arc<Tokens>, Dataset)>,
+    /// Rows that are reported on.
+    dev: Option<(Arc<Tokens>, &'a Dataset)>,
+    steps: usize,
+    steps_per_epoch: usize,
+    trainer: Trainer,
+    progress: Progress,
+    /// What early stopping goes back to.
+    best: Option<Snapshot>,
+}
+
+impl Run<'_> {
+    /// Takes the steps that are left, and goes back to the best state of early stopping.
+    fn take_steps(
+        &mut self,
+        batches: &mut Batches<'_>,
+        observe: &mut dyn FnMut(Event) -> bool,
+    ) -> Result<()> {
+        if let (true, Some(path)) = (self.storage.resume, &self.storage.state) {
+            let identity = &self.progress.identity;
+            (self.progress, self.best) = state::load(path, identity, &mut self.trainer)?;
+        }
+        let (steps, trained) = (self.steps, self.trainer.trained_parameters());
+        observe(Event::Start { step: self.progress.step, steps, trained });
+        let mut saved = Instant::now();
+        while self.progress.step < steps {
+            let (input, targets) = batches.at(self.progress.step)?;
+            let tokens = input.tokens();
+            let loss = match self.trainer.step(input, targets) {
+                Ok(loss) => loss,
+                Err(error) => {
+                    self.save()?;
+                    return Err(error);
+                }
+            };
+            self.count(loss);
+            let step = self.progress.step;
+            let sparsity = if step.is_multiple_of(50) { self.trainer.sparsity() } else { None };
+            let mut go_on = observe(Event::Step { step, loss, tokens, sparsity });
+            go_on &= self.evaluate(observe)?;
+
+            let due = match self.storage.save_every {
+                Some(every) => step.is_multiple_of(every),
+                None => saved.elapsed() > Duration::from_secs(60),
+            };
+            let state = self.storage.state.as_ref();
+            // A long run's last state is kept too, until the caller has written the cut.
+            let long = state.is_some_and(|path| path.exists());
+            if state.is_some() && (due || !go_on) && step < steps || step == steps && long {
+                self.save()?;
+                observe(Event::Saved { step });
+                saved = Instant::now();
+            }
+            if !go_on && step < steps {
+                let message = format!("interrupted after step {step} of {steps}");
+                let hint = match &self.storage.state {
+                    Some(_) => "the state is saved: run the same command with --resume",
+                    None => "no state was kept",
+                };
+                return Err(Error::new(ErrorKind::Interrupted, message).with_hint(hint));
+            }
+        }
+        if let Some(best) = &self.best {
+            best.restore(&mut self.trainer);
+        }
+        Ok(())
+    }
+
+    /// One step more, with its loss.
+    fn count(&mut self, loss: f64) {
+        let Self { progress, steps_per_epoch, .. } = self;
+        progress.step += 1;
+        progress.loss_sum += loss;
+        if progress.step.is_multiple_of(*steps_per_epoch) {
+            progress.epoch_loss = Some(progress.loss_sum / *steps_per_epoch as f64);
+            progress.loss_sum = 0.0;
+        }
+    }
+
+    /// Scores the model as it stands, if that is due after this step; whether to go on.
+    fn evaluate(&mut self, observe: &mut dyn FnMut(Event) -> bool) -> Result<bool> {
+        let (step, every) = (self.progress.step, self.options.eval_every);
+        let last = step == self.steps;
+        if !(last || step.is_multiple_of(every.unwrap_or(self.steps_per_epoch))) {
+            return Ok(true);
+        }
+        if let Some((tokens, data)) = &self.held_out {
+            let score = self.trainer.score(data, &tokens.rows, self.metric)?;
+            let better = |best: (f64, usize)| score.is_some_and(|s| s > best.0);
+            if self.progress.best.is_none_or(better) {
+                self.progress.best = Some((score.unwrap_or(f64::MIN), step));
+                self.best = Some(Snapshot::take(&mut self.trainer));
+            }
+            return Ok(observe(Event::Evaluated { step, score, held_out: true }));
+        }
+        match &self.dev {
+            // After the last step the cut is scored, as it will be stored.
+            Some((tokens, data)) if every.is_some() && !last => {
+                let score = self.trainer.score(data, &tokens.rows, self.metric)?;
+                Ok(observe(Event::Evaluated { step, score, held_out: false }))
+            }
+            _ => Ok(true),
+        }
+    }
+
+    fn save(&mut self) -> Result<()> {
+        match &self.storage.state {
+            Some(path) => state::save(path, &mut self.trainer, &self.progress, self.best.as_ref()),
+            None => Ok(()),
+        }
     }
 }
 
@@ -309,84 +318,6 @@ fn identity(base: &Base, train: &Dataset, options: &TrainOptions) -> String {
     }
     field(format!("{:?}", train.targets).as_bytes());
     hash.finalize().to_string()
-}
-
-/// Weights of the classes, for single-label tasks.
-fn class_weights(data: &Dataset, weights: ClassWeights) -> Option<Vec<f32>> {
-    let (Targets::Classes(rows), ClassWeights::Balanced) = (&data.targets, weights) else {
-        return None;
-    };
-    let mut counts = vec![0usize; data.labels.len()];
-    for &class in rows {
-        counts[class as usize] += 1;
-    }
-    let classes = counts.iter().filter(|&&n| n > 0).count();
-    let weight = |n: usize| rows.len() as f64 / (classes * n.max(1)) as f64;
-    Some(counts.into_iter().map(|n| weight(n) as f32).collect())
-}
-
-/// Targets of one batch, their space used again for the next.
-#[derive(Default)]
-struct TargetBuffers {
-    classes: Vec<u32>,
-    values: Vec<f32>,
-}
-
-impl TargetBuffers {
-    /// Targets of the given rows; `hot` are those of a multi-label task, `[all rows, labels]`.
-    fn fill<'a>(
-        &'a mut self,
-        targets: &Targets,
-        hot: &[f32],
-        class_weights: Option<&'a [f32]>,
-        rows: &[u32],
-    ) -> LossTargets<'a> {
-        let chosen = rows.iter().map(|&r| r as usize);
-        self.values.clear();
-        match targets {
-            Targets::Classes(all) => {
-                self.classes.clear();
-                self.classes.extend(chosen.map(|r| all[r]));
-                LossTargets::Classes(&self.classes, class_weights)
-            }
-            Targets::MultiHot(all) => {
-                let labels = hot.len() / all.len();
-                for r in chosen {
-                    self.values.extend_from_slice(&hot[r * labels..(r + 1) * labels]);
-                }
-                LossTargets::MultiHot(&self.values)
-            }
-            Targets::Values(all) => {
-                self.values.extend(chosen.map(|r| all[r]));
-                LossTargets::Values(&self.values)
-            }
-        }
-    }
-}
-
-/// A batch's tokens or states, their space used again for the next.
-#[derive(Default)]
-struct RowBuffers {
-    batch: Option<Batch>,
-    states: Vec<f32>,
-    offsets: Vec<usize>,
-}
-
-impl Rows {
-    fn input<'a>(&'a self, rows: &[u32], buffers: &'a mut RowBuffers) -> Result<Input<'a>> {
-        match self {
-            Rows::Tokens(tokens) => {
-                let chosen = rows.iter().map(|&r| &tokens.rows[r as usize]);
-                let batch = Batch::from_encodings(chosen);
-                Ok(Input::Tokens(buffers.batch.insert(batch)))
-            }
-            Rows::Trunk(trunk) => {
-                let RowBuffers { states, offsets, .. } = buffers;
-                trunk.read(rows, states, offsets)?;
-                Ok(Input::States { depth: trunk.depth, states, offsets })
-            }
-        }
-    }
 }
 
 /// Path of the state beside an output file.

@@ -4,7 +4,7 @@ use super::lowrank::LowRank;
 use super::masks::Masks;
 use super::optimizer::{BETA1, BETA2, EPS, Moments, SCORE_EPS, WordMoments, update_dense};
 use super::schedule;
-use super::{Sampling, Target, evaluate};
+use super::{Method, Sampling, Target, TrainOptions, evaluate};
 use crate::data::{Dataset, Encoding, Metric};
 use crate::kernels::adamw::{AdamW, SharedAdam};
 use crate::kernels::pool::awake;
@@ -30,6 +30,20 @@ pub enum Trained {
     },
     /// Low-rank factors added to each marked matrix, of this rank.
     LowRank(usize),
+}
+
+impl Trained {
+    /// What `method` trains.
+    pub(super) fn by(method: &Method) -> Self {
+        match *method {
+            Method::Mask { sampling, init_scale, init_sparsity, target, .. } => {
+                let scale = init_scale as f32;
+                Self::Masks { sampling, scale, sparsity: init_sparsity, target }
+            }
+            Method::LowRank { rank, .. } => Self::LowRank(rank),
+            _ => Self::Weights,
+        }
+    }
 }
 
 /// What stands behind the marked tensors.
@@ -58,6 +72,22 @@ pub struct Rates {
     pub steps: usize,
     /// Seed of dropout and masks.
     pub seed: u64,
+}
+
+impl Rates {
+    /// Those of `options` for a run of `steps`.
+    pub(super) fn of(options: &TrainOptions, steps: usize) -> Self {
+        Self {
+            lr: options.lr,
+            mask_lr: options.mask_lr,
+            head_lr: options.head_lr,
+            decay: options.decay,
+            clip: options.clip,
+            warmup: (options.warmup * steps as f64).round() as usize,
+            steps,
+            seed: options.seed,
+        }
+    }
 }
 
 /// A model in training.

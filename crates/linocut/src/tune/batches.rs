@@ -1,0 +1,148 @@
+//! The batches of a run: rows in the order that its seed gives, with their targets.
+
+use super::evaluate::multi_hot;
+use super::options::{ClassWeights, TrainOptions};
+use super::shared::Tokens;
+use super::trunk::Trunk;
+use crate::Result;
+use crate::data::{Batch, Dataset, Targets, epoch_order};
+use crate::model::{Input, LossTargets};
+use std::sync::Arc;
+
+/// Rows ready for batches: tokens, or the frozen layers' outputs.
+pub(super) enum Rows {
+    Tokens(Arc<Tokens>),
+    Trunk(Arc<Trunk>),
+}
+
+/// The batches of all epochs.
+pub(super) struct Batches<'a> {
+    rows: Rows,
+    targets: TargetsOf<'a>,
+    count: usize,
+    size: usize,
+    seed: u64,
+    /// Rows of the epoch under way, in its order.
+    order: Vec<u32>,
+    epoch: Option<usize>,
+    buffers: RowBuffers,
+}
+
+impl<'a> Batches<'a> {
+    /// Batches of `train`, whose rows are `rows`.
+    pub(super) fn new(train: &'a Dataset, rows: Rows, options: &TrainOptions) -> Self {
+        Self {
+            rows,
+            targets: TargetsOf::new(train, options.class_weights),
+            count: train.rows(),
+            size: options.batch,
+            seed: options.seed,
+            order: Vec::new(),
+            epoch: None,
+            buffers: RowBuffers::default(),
+        }
+    }
+
+    /// Batches of one epoch; the last may be smaller.
+    pub(super) fn per_epoch(&self) -> usize {
+        self.count.div_ceil(self.size)
+    }
+
+    /// The batch of step `step`, counted over all epochs.
+    pub(super) fn at(&mut self, step: usize) -> Result<(Input<'_>, LossTargets<'_>)> {
+        let (epoch, at) = (step / self.per_epoch(), step % self.per_epoch());
+        if self.epoch != Some(epoch) {
+            self.order = epoch_order(self.count, self.seed, epoch as u64);
+            self.epoch = Some(epoch);
+        }
+        let chosen = &self.order[at * self.size..((at + 1) * self.size).min(self.count)];
+        Ok((self.rows.input(chosen, &mut self.buffers)?, self.targets.of(chosen)))
+    }
+}
+
+/// A batch's tokens or states, their space used again for the next.
+#[derive(Default)]
+struct RowBuffers {
+    batch: Option<Batch>,
+    states: Vec<f32>,
+    offsets: Vec<usize>,
+}
+
+impl Rows {
+    fn input<'b>(&'b self, chosen: &[u32], buffers: &'b mut RowBuffers) -> Result<Input<'b>> {
+        match self {
+            Rows::Tokens(tokens) => {
+                let rows = chosen.iter().map(|&r| &tokens.rows[r as usize]);
+                Ok(Input::Tokens(buffers.batch.insert(Batch::from_encodings(rows))))
+            }
+            Rows::Trunk(trunk) => {
+                let RowBuffers { states, offsets, .. } = buffers;
+                trunk.read(chosen, states, offsets)?;
+                Ok(Input::States { depth: trunk.depth, states, offsets })
+            }
+        }
+    }
+}
+
+/// The targets of all rows, and space for those of one batch.
+struct TargetsOf<'a> {
+    all: &'a Targets,
+    /// Those of a multi-label task as 0 and 1, `[rows, labels]`.
+    hot: Vec<f32>,
+    class_weights: Option<Vec<f32>>,
+    classes: Vec<u32>,
+    values: Vec<f32>,
+}
+
+impl<'a> TargetsOf<'a> {
+    fn new(train: &'a Dataset, weights: ClassWeights) -> Self {
+        let hot = match &train.targets {
+            Targets::MultiHot(rows) => multi_hot(rows, train.labels.len()),
+            _ => Vec::new(),
+        };
+        Self {
+            all: &train.targets,
+            hot,
+            class_weights: class_weights(train, weights),
+            classes: Vec::new(),
+            values: Vec::new(),
+        }
+    }
+
+    fn of(&mut self, rows: &[u32]) -> LossTargets<'_> {
+        let chosen = rows.iter().map(|&r| r as usize);
+        self.values.clear();
+        match self.all {
+            Targets::Classes(all) => {
+                self.classes.clear();
+                self.classes.extend(chosen.map(|r| all[r]));
+                LossTargets::Classes(&self.classes, self.class_weights.as_deref())
+            }
+            Targets::MultiHot(all) => {
+                let labels = self.hot.len() / all.len();
+                for r in chosen {
+                    self.values.extend_from_slice(&self.hot[r * labels..(r + 1) * labels]);
+                }
+                LossTargets::MultiHot(&self.values)
+            }
+            Targets::Values(all) => {
+                self.values.extend(chosen.map(|r| all[r]));
+                LossTargets::Values(&self.values)
+            }
+        }
+    }
+}
+
+/// Weights of the classes, for single-label tasks.
+fn class_weights(data: &Dataset, weights: ClassWeights) -> Option<Vec<f32>> {
+    let (Targets::Classes(rows), ClassWeights::Balanced) = (&data.targets, weights) else {
+        return None;
+    };
+    let mut counts = vec![0usize; data.labels.len()];
+    for &class in rows {
+        counts[class as usize] += 1;
+    }
+    let classes = counts.iter().filter(|&&n| n > 0).count();
+    let weight = |n: usize| rows.len() as f64 / (classes * n.max(1)) as f64;
+    Some(counts.into_iter().map(|n| weight(n) as f32).collect())
+}
