@@ -1,17 +1,23 @@
 //! The progress bar of a training run, on standard error.
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use linocut::tune::Event;
 use std::time::{Duration, Instant};
 
 /// A bar on standard error, hidden if `quiet`.
 pub(crate) fn plain(quiet: bool, template: &str) -> ProgressBar {
-    let bar = match quiet {
-        true => ProgressBar::hidden(),
-        false => ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(5)),
-    };
+    let bar = ProgressBar::with_draw_target(None, target(quiet));
     bar.set_style(style(template));
     bar
+}
+
+/// Room for several bars on standard error, hidden if `quiet`.
+pub(crate) fn bars(quiet: bool) -> MultiProgress {
+    MultiProgress::with_draw_target(target(quiet))
+}
+
+fn target(quiet: bool) -> ProgressDrawTarget {
+    if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(5) }
 }
 
 fn style(template: &str) -> ProgressStyle {
@@ -37,11 +43,16 @@ pub(crate) struct Progress {
 
 impl Progress {
     pub(crate) fn new(quiet: bool) -> Self {
-        let bar = if quiet {
-            ProgressBar::hidden()
-        } else {
-            ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(5))
-        };
+        Self::of(ProgressBar::with_draw_target(None, target(quiet)), quiet)
+    }
+
+    /// One of several.
+    pub(crate) fn among(bars: &MultiProgress) -> Self {
+        // Whether they are hidden is up to all of them; lines are theirs to print, too.
+        Self::of(bars.add(ProgressBar::no_length()), true)
+    }
+
+    fn of(bar: ProgressBar, quiet: bool) -> Self {
         Self {
             bar,
             quiet,

@@ -210,7 +210,7 @@ fn mask(args: &TrainArgs, selection: Selection) -> Method {
             Some(SamplingName::Threshold) => Sampling::Threshold,
             None => sampling,
         },
-        init_scale: args.init_scale.unwrap_or(init_scale),
+        init_scale: args.init_scale.or(init_scale),
         init_sparsity: args.init_sparsity.unwrap_or(init_sparsity),
         target,
         selection,
@@ -321,7 +321,7 @@ mod tests {
         let train = cli.find_subcommand("train").unwrap();
         let default = TrainOptions::new(Method::mask(), 1000);
         let bias = TrainOptions::new(Method::Bias, 1000);
-        let Method::Mask { init_scale, init_sparsity, .. } = default.method else { unreachable!() };
+        let Method::Mask { init_sparsity, .. } = default.method else { unreachable!() };
         for (option, value) in [
             ("batch", default.batch.to_string()),
             ("rank", super::RANK.to_string()),
@@ -333,7 +333,7 @@ mod tests {
             ("head_lr", default.head_lr.to_string()),
             ("warmup", default.warmup.to_string()),
             ("max_length", default.max_length.to_string()),
-            ("init_scale", init_scale.to_string()),
+            ("init_scale", "4 to 8, by the number of steps".into()),
             ("init_sparsity", init_sparsity.to_string()),
         ] {
             let argument = train.get_arguments().find(|a| a.get_id() == option).unwrap();

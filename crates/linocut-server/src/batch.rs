@@ -81,7 +81,7 @@ struct UnderWay {
     sent: Instant,
     started: Instant,
     reply: oneshot::Sender<Outcome>,
-    _place: OwnedSemaphorePermit,
+    place: OwnedSemaphorePermit,
 }
 
 impl Queue {
@@ -170,11 +170,13 @@ impl Worker {
         let jobs = std::mem::take(&mut self.under_way);
         for job in jobs {
             if job.parts.is_empty() {
-                // Whoever asked may have gone; then nobody is left to tell.
                 let timing = Timing {
                     waited: job.started.duration_since(job.sent),
                     computed: job.started.elapsed(),
                 };
+                // Whoever has the answer must not find the place still taken.
+                drop(job.place);
+                // Whoever asked may have gone; then nobody is left to tell.
                 let _ = job.reply.send(Ok((job.answers, timing)));
             } else {
                 self.under_way.push_back(job);
@@ -209,6 +211,7 @@ impl Worker {
                     parts.extend(query.split(turn).into_iter().map(|part| (input, part)));
                 }
                 Err(error) => {
+                    drop(job.place);
                     let _ = job.reply.send(Err((input, error)));
                     return;
                 }
@@ -220,7 +223,7 @@ impl Worker {
             sent: job.sent,
             started,
             reply: job.reply,
-            _place: job.place,
+            place: job.place,
         });
     }
 

@@ -63,6 +63,11 @@ pub(crate) struct StudyArgs {
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub seeds: u64,
 
+    /// Runs at a time, each on its share of the threads. Of a small base, two runs on a thread each are
+    /// faster than one on two, but each needs its own memory
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub jobs: usize,
+
     /// Start no run that would end later, e.g. 90m or 2h [default: no limit]
     #[arg(long, value_name = "TIME", value_parser = time::parse)]
     pub time_budget: Option<Duration>,
@@ -111,8 +116,11 @@ pub(crate) fn run(args: StudyArgs) -> Result<()> {
 
     let names: Vec<String> = tasks.iter().map(|task| task.train.name.clone()).collect();
     let (layers, place) = (base.config().layers, &base.folder);
+    // Also of arms that ran before and are not asked for now.
+    let arms = Arm::all(base.config());
     let summary = summarise(&folder, &names, &arms, place, layers)?;
-    let advice = advise(&summary, &arms, args.within / 100.0);
+    let model = 4 * base.encoder.layout().len() as u64;
+    let advice = advise(&summary, &arms, args.within / 100.0, model);
     write(&args, &setting, &summary, &advice)?;
     if let Ended::Interrupted = ended {
         return Err(Error::new(ErrorKind::Interrupted, "interrupted")
@@ -134,6 +142,9 @@ fn check(args: &StudyArgs) -> Result<()> {
     };
     if !(1..=1000).contains(&args.seeds) {
         return fail("--seeds", args.seeds.to_string(), "1 to 1000");
+    }
+    if !(1..=1000).contains(&args.jobs) {
+        return fail("--jobs", args.jobs.to_string(), "1 to 1000");
     }
     if let Some(epochs) = args.epochs {
         TrainOptions { epochs, ..TrainOptions::new(Method::Head, 1) }.check()?;

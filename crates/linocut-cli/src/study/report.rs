@@ -6,7 +6,7 @@ use crate::measure::charts::heat_map;
 use crate::measure::page::{STYLE, escaped};
 use crate::output::aligned;
 use crate::train::bytes;
-use linocut::closeness::{Distance, Overlap};
+use linocut::closeness::{Distance, ModelReport, Overlap};
 use linocut::study::{Advice, DRAWS, Layers, Pair, Paired, Row, Sampled, Setting, Summary};
 use std::fmt::Write as _;
 use std::path::Path;
@@ -59,6 +59,7 @@ pub(super) fn sections(
         section.charts = plots(&task.rows);
         if task.layers.movement.iter().any(Option::is_some) {
             section.tables.push(layers(&task.layers));
+            section.text.extend(task.closeness.as_ref().and_then(moved).map(|text| (text, None)));
             section.text.extend(correlations(&task.layers).map(|text| (text, None)));
         }
         section.text.extend(task.sampled.as_ref().map(|found| (sampled(found), None)));
@@ -147,6 +148,16 @@ fn layers(layers: &Layers) -> Vec<Vec<String>> {
         table.push(vec![i.to_string(), moved, cell(&layers.alone, i), cell(&layers.left_out, i)]);
     }
     table
+}
+
+/// How far the first full fine-tune moved beside how far random initialisations are apart.
+fn moved(closeness: &ModelReport) -> Option<String> {
+    let (moved, random) = (closeness.all.figures.angular?, closeness.all.baseline?.angular?);
+    Some(format!(
+        "The first full fine-tune moved by {moved:.4} in all (angular, 0 to 1); two random initialisations are \
+         {random:.1} apart, {:.0} times as far.",
+        random / moved
+    ))
 }
 
 /// None before there is one.

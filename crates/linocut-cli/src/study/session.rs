@@ -1,14 +1,17 @@
-//! The runs of a study, one after the other.
+//! The runs of a study: as many at a time as `--jobs` says.
 
 use super::{StudyArgs, time};
 use crate::interrupt;
-use crate::progress::Progress;
+use crate::progress::{Progress, bars};
 use crate::train::bytes;
+use indicatif::MultiProgress;
 use linocut::model::Base;
 use linocut::study::{ArmOutcome, Folder, Grid, Record, Run, train_arm, trained};
 use linocut::tune::{Method, Shared, Storage};
-use linocut::{ErrorKind, Result};
-use std::path::Path;
+use linocut::{Error, ErrorKind, Result};
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use std::path::PathBuf;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How a session of a study ended.
@@ -26,143 +29,279 @@ pub(super) fn run_missing(
     folder: &mut Folder,
     shared: Shared,
 ) -> Result<Ended> {
-    let say = |line: &str| {
-        if !args.base.quiet {
-            eprintln!("{line}");
-        }
-    };
-    let name = |run: Run| {
-        let (task, arm) = (&grid.tasks[run.task].train.name, &grid.arms[run.arm].name);
-        (task.clone(), arm.clone())
-    };
-    let mut missing = Vec::new();
     let runs = grid.runs();
+    let mut missing = Vec::new();
     for &run in &runs {
-        let (task, arm) = name(run);
-        if folder.find(&task, &arm, run.seed).is_none() {
+        let (task, arm) = grid.names(run);
+        if folder.find(task, arm, run.seed).is_none() {
             missing.push((run, grid.work(run, &base.encoder)?));
         }
     }
+    let session = Session {
+        args,
+        grid,
+        base,
+        storage: Storage {
+            state: None,
+            resume: false,
+            save_every: None,
+            trunk_memory: 2 << 30,
+            scratch: args.out.clone(),
+            shared,
+        },
+        bars: bars(args.base.quiet),
+        started: Instant::now(),
+        all: missing.len(),
+    };
     if missing.is_empty() {
-        say(&format!("all {} runs are done", runs.len()));
+        session.say(&format!("all {} runs are done", runs.len()));
         return Ok(Ended::Done);
     }
-    let mut pace = grid.pace(folder.records(), base)?;
-    let took = |work: f64, pace: f64| Duration::from_secs_f64(work * pace);
-    let to_go: f64 = missing.iter().map(|(_, work)| work).sum();
-    let all = took(to_go, pace);
-    say(&format!(
-        "{} runs of {} ({} tasks, {} arms, {} seeds) to do, about {}",
-        missing.len(),
-        runs.len(),
-        grid.tasks.len(),
-        grid.arms.len(),
-        grid.seeds,
-        time::shown(all)
-    ));
-    if let Some(budget) = args.time_budget.filter(|budget| all > *budget) {
-        let mut end = Duration::ZERO;
-        let fits = missing.iter().filter(|(_, work)| {
-            let next = end + took(*work, pace);
-            let fits = next <= budget;
-            if fits {
-                end = next;
-            }
-            fits
-        });
-        say(&format!(
-            "about {} of them fit {}; those that tell most come first",
-            fits.count(),
-            time::shown(budget)
-        ));
-    }
+    let pace = grid.pace(folder.records(), base)?;
+    session.announce(runs.len(), &missing, pace);
     interrupt::listen();
-    let storage = Storage {
-        state: None,
-        resume: false,
-        save_every: None,
-        trunk_memory: 2 << 30,
-        scratch: args.out.clone(),
-        shared,
-    };
-    let (started, mut done, mut skipped) = (Instant::now(), 0, 0);
-    for (i, &(run, work)) in missing.iter().enumerate() {
-        let (task, arm) = name(run);
-        let late = |budget: Duration| started.elapsed() + took(work, pace) > budget;
-        if args.time_budget.is_some_and(late) {
-            skipped += 1;
-            continue;
+    let board = Board { folder, missing, pace, running: Vec::new(), skipped: 0, error: None };
+    let (board, changed) = (Mutex::new(board), Condvar::new());
+    let threads = (rayon::current_num_threads() / args.jobs).max(1);
+    let pools = (0..args.jobs).map(|_| ThreadPoolBuilder::new().num_threads(threads).build());
+    let pools = pools.collect::<std::result::Result<Vec<_>, _>>().map_err(|e| {
+        let message = format!("cannot start {} × {threads} threads: {e}", args.jobs);
+        Error::new(ErrorKind::Io, message).with_hint("lower --jobs")
+    })?;
+    std::thread::scope(|scope| {
+        for pool in &pools {
+            scope.spawn(|| session.work(pool, &board, &changed));
         }
-        let needed = match grid.needs(run) {
-            None => None,
-            Some((other, at)) => {
-                let other_task = &grid.tasks[at].train.name;
-                let Some(record) = folder.find(other_task, other, run.seed) else {
-                    skipped += 1; // what it starts from did not fit either
-                    continue;
-                };
-                match &record.cut {
-                    Some(cut) => Some(folder.path().join(cut)),
-                    None => {
-                        let why = format!("{other} on {other_task}, which it starts from, failed");
-                        folder.add(failed(grid, run, why), None)?;
-                        continue;
-                    }
-                }
-            }
-        };
-        let left: f64 = missing[i..].iter().map(|(_, work)| work).sum();
-        let left = time::shown(took(left, pace));
-        let seed = run.seed;
-        say(&format!("[{}/{}] {task}: {arm}, seed {seed}; {left} left", i + 1, missing.len()));
-        let begun = Instant::now();
-        match train(args, grid, run, (base, needed.as_deref()), &storage) {
-            Ok(arm) => {
-                let seconds = begun.elapsed().as_secs_f64();
-                let record = record(grid, run, base, &arm, (seconds, work))?;
-                let score =
-                    record.score.map_or("undefined".into(), |s| format!("{:.2}", 100.0 * s));
-                say(&format!("  {} {score}, {}", record.metric, bytes(record.bytes)));
-                folder.add(record, Some(&arm.outcome.cut))?;
-                done += 1;
-            }
-            Err(error) if error.kind() == ErrorKind::Diverged => {
-                let why = error.to_string().lines().next().unwrap_or_default().to_string();
-                say(&format!("  {why}"));
-                folder.add(failed(grid, run, why), None)?;
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(Ended::Interrupted),
-            Err(error) => return Err(error),
-        }
-        if done > 0 {
-            pace = grid.pace(folder.records(), base)?;
-        }
+    });
+    let board = board.into_inner().unwrap_or_else(PoisonError::into_inner);
+    match board.error {
+        Some(error) if error.kind() == ErrorKind::Interrupted => return Ok(Ended::Interrupted),
+        Some(error) => return Err(error),
+        None => {}
     }
-    if skipped > 0 {
+    if board.skipped > 0 {
         eprintln!(
-            "note: {skipped} of {} runs did not fit the time budget; the same command goes on",
-            missing.len()
+            "note: {} of {} runs did not fit the time budget; the same command goes on",
+            board.skipped, session.all
         );
     }
     Ok(Ended::Done)
 }
 
-fn train(
-    args: &StudyArgs,
-    grid: &Grid<'_>,
-    run: Run,
-    (base, needed): (&Base, Option<&Path>),
-    storage: &Storage,
-) -> Result<ArmOutcome> {
-    // A run consumes its base's weights.
-    let fresh = Base::open(&base.folder, Some(base.encoder.pooling()))?;
-    let mut progress = Progress::new(args.base.quiet);
-    let outcome = train_arm(grid, run, fresh, needed, storage, &mut |event| {
-        progress.show(event);
-        !interrupt::interrupted()
-    });
-    progress.finish();
-    outcome
+/// What does not change while the runs are done.
+struct Session<'a> {
+    args: &'a StudyArgs,
+    grid: &'a Grid<'a>,
+    base: &'a Base,
+    storage: Storage,
+    bars: MultiProgress,
+    started: Instant,
+    /// Runs that were missing.
+    all: usize,
+}
+
+/// What the jobs share.
+struct Board<'a> {
+    folder: &'a mut Folder,
+    /// Runs that are not begun, those that tell most first, with their work.
+    missing: Vec<(Run, f64)>,
+    running: Vec<(Run, f64)>,
+    /// Seconds a unit of work.
+    pace: f64,
+    skipped: usize,
+    /// The first that came: no run is begun after it, and those under way stop.
+    error: Option<Error>,
+}
+
+/// What a job is to do.
+enum Next {
+    /// This run, from the cut in this file if it needs one.
+    Run(Run, f64, Option<PathBuf>),
+    /// Wait for another job: what is left needs the run that it does.
+    Wait,
+    End,
+}
+
+fn took(work: f64, pace: f64) -> Duration {
+    Duration::from_secs_f64(work * pace)
+}
+
+impl Session<'_> {
+    /// Prints a line above the bars.
+    fn say(&self, line: &str) {
+        if !self.args.base.quiet {
+            self.bars.suspend(|| eprintln!("{line}"));
+        }
+    }
+
+    /// Says how much there is to do, and how much of it fits the time budget.
+    fn announce(&self, runs: usize, missing: &[(Run, f64)], pace: f64) {
+        // What ends when, if every run is begun by the job that is free first.
+        let end = |runs: &mut dyn Iterator<Item = f64>, budget: Option<Duration>| {
+            let (mut jobs, mut fit) = (vec![Duration::ZERO; self.args.jobs], 0);
+            for work in runs {
+                let Some(first) = jobs.iter_mut().min() else { break };
+                let next = *first + took(work, pace);
+                if budget.is_none_or(|budget| next <= budget) {
+                    *first = next;
+                    fit += 1;
+                }
+            }
+            (jobs.into_iter().max().unwrap_or_default(), fit)
+        };
+        let works = || missing.iter().map(|(_, work)| *work);
+        let (all, _) = end(&mut works(), None);
+        let Grid { tasks, arms, seeds, .. } = self.grid;
+        self.say(&format!(
+            "{} runs of {runs} ({} tasks, {} arms, {seeds} seeds) to do, about {}",
+            missing.len(),
+            tasks.len(),
+            arms.len(),
+            time::shown(all)
+        ));
+        if let Some(budget) = self.args.time_budget.filter(|budget| all > *budget) {
+            let (_, fit) = end(&mut works(), Some(budget));
+            let budget = time::shown(budget);
+            self.say(&format!("about {fit} of them fit {budget}; those that tell most come first"));
+        }
+    }
+
+    /// Does one run after the other until there is none left for this job.
+    fn work(&self, pool: &ThreadPool, board: &Mutex<Board<'_>>, changed: &Condvar) {
+        let lock = || board.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = lock();
+        loop {
+            let next = held.next(self).unwrap_or_else(|error| {
+                held.error.get_or_insert(error);
+                Next::End
+            });
+            match next {
+                Next::End => break,
+                Next::Wait => {
+                    held = changed.wait(held).unwrap_or_else(PoisonError::into_inner);
+                }
+                Next::Run(run, work, needed) => {
+                    self.say(&self.begun(run, &held));
+                    drop(held);
+                    let begun = Instant::now();
+                    let stop = || interrupt::interrupted() || lock().error.is_some();
+                    let arm = pool.install(|| self.train(run, needed, &stop));
+                    held = lock();
+                    let done = self.keep(&mut held, run, arm, (begun.elapsed(), work));
+                    held.running.retain(|(other, _)| *other != run);
+                    if let Err(error) = done {
+                        held.error.get_or_insert(error);
+                    }
+                    changed.notify_all();
+                }
+            }
+        }
+        drop(held);
+        changed.notify_all();
+    }
+
+    /// `[3/24] trec6: mask, seed 0; 34 min left`
+    fn begun(&self, run: Run, board: &MutexGuard<'_, Board<'_>>) -> String {
+        let left: f64 = board.missing.iter().chain(&board.running).map(|(_, work)| work).sum();
+        let left = time::shown(took(left / self.args.jobs as f64, board.pace));
+        let (task, arm) = self.grid.names(run);
+        let at = self.all - board.missing.len();
+        format!("[{at}/{}] {task}: {arm}, seed {}; {left} left", self.all, run.seed)
+    }
+
+    fn train(
+        &self,
+        run: Run,
+        needed: Option<PathBuf>,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<ArmOutcome> {
+        // A run consumes its base's weights.
+        let fresh = Base::open(&self.base.folder, Some(self.base.encoder.pooling()))?;
+        let mut progress = Progress::among(&self.bars);
+        let outcome =
+            train_arm(self.grid, run, fresh, needed.as_deref(), &self.storage, &mut |event| {
+                progress.show(event);
+                !stop()
+            });
+        progress.finish();
+        outcome
+    }
+
+    /// Records what a run came to.
+    fn keep(
+        &self,
+        board: &mut Board<'_>,
+        run: Run,
+        arm: Result<ArmOutcome>,
+        (took, work): (Duration, f64),
+    ) -> Result<()> {
+        let (task, name) = self.grid.names(run);
+        let shown = |result: String| format!("  {task}: {name}, seed {}: {result}", run.seed);
+        match arm {
+            Ok(arm) => {
+                let record = record(self.grid, run, self.base, &arm, (took.as_secs_f64(), work))?;
+                let score =
+                    record.score.map_or("undefined".into(), |s| format!("{:.2}", 100.0 * s));
+                self.say(&shown(format!("{} {score}, {}", record.metric, bytes(record.bytes))));
+                board.folder.add(record, Some(&arm.outcome.cut))?;
+                board.pace = self.grid.pace(board.folder.records(), self.base)?;
+                Ok(())
+            }
+            Err(error) if error.kind() == ErrorKind::Diverged => {
+                let why = error.to_string().lines().next().unwrap_or_default().to_string();
+                self.say(&shown(why.clone()));
+                board.folder.add(failed(self.grid, run, why), None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Board<'_> {
+    /// The first run that can begin; it counts as running then. Runs that would end too late are
+    /// passed over for good, and those whose start failed are recorded as failed.
+    fn next(&mut self, session: &Session<'_>) -> Result<Next> {
+        let grid = session.grid;
+        let mut at = 0;
+        while self.error.is_none() && at < self.missing.len() {
+            let (run, work) = self.missing[at];
+            let late = |b: Duration| session.started.elapsed() + took(work, self.pace) > b;
+            if session.args.time_budget.is_some_and(late) {
+                self.missing.remove(at);
+                self.skipped += 1;
+                continue;
+            }
+            let mut needed = None;
+            if let Some(other) = grid.needs(run) {
+                let (task, arm) = grid.names(other);
+                match self.folder.find(task, arm, other.seed) {
+                    Some(Record { cut: Some(cut), .. }) => {
+                        needed = Some(self.folder.path().join(cut));
+                    }
+                    Some(_) => {
+                        let why = format!("{arm} on {task}, which it starts from, failed");
+                        self.folder.add(failed(grid, run, why), None)?;
+                        self.missing.remove(at);
+                        continue;
+                    }
+                    None => {
+                        let mut coming = self.missing.iter().chain(&self.running);
+                        if coming.any(|(run, _)| *run == other) {
+                            at += 1;
+                        } else {
+                            self.missing.remove(at);
+                            self.skipped += 1; // what it starts from did not fit either
+                        }
+                        continue;
+                    }
+                }
+            }
+            self.missing.remove(at);
+            self.running.push((run, work));
+            return Ok(Next::Run(run, work, needed));
+        }
+        Ok(if self.error.is_none() && at > 0 { Next::Wait } else { Next::End })
+    }
 }
 
 fn record(
@@ -173,7 +312,7 @@ fn record(
     (seconds, work): (f64, f64),
 ) -> Result<Record> {
     let ArmOutcome { outcome, options, sampled } = arm;
-    let (task, arm) = (&grid.tasks[run.task].train.name, &grid.arms[run.arm].name);
+    let (task, arm) = grid.names(run);
     let (card, sizes) = (outcome.cut.card(), outcome.cut.sizes());
     let primary = outcome.evaluation.as_ref().map(|e| e.metrics.primary.clone());
     let trained = trained(&options.method, &base.encoder)?;
@@ -186,8 +325,8 @@ fn record(
         _ => 0,
     };
     Ok(Record {
-        task: task.clone(),
-        arm: arm.clone(),
+        task: task.to_string(),
+        arm: arm.to_string(),
         seed: run.seed,
         cut: Some(Folder::cut_name(task, arm, run.seed)),
         options: serde_json::json!(options),
@@ -207,9 +346,10 @@ fn record(
 
 /// The record of a run without a cut.
 fn failed(grid: &Grid<'_>, run: Run, why: String) -> Record {
+    let (task, arm) = grid.names(run);
     Record {
-        task: grid.tasks[run.task].train.name.clone(),
-        arm: grid.arms[run.arm].name.clone(),
+        task: task.to_string(),
+        arm: arm.to_string(),
         seed: run.seed,
         cut: None,
         options: serde_json::Value::Null,

@@ -203,6 +203,25 @@ fn killed_and_run_again_gives_the_same_cuts() {
 }
 
 #[test]
+fn several_at_a_time_give_what_one_does() {
+    let study = "study --base base --task topics --task snacks --out s --quiet --seeds 2 --epochs 3 \
+                 --arms core,mask-critical,mask-of-another-task";
+    let alone = with_two_tasks();
+    assert!(alone.run(study).to_string().starts_with("exit 0"));
+    let place = with_two_tasks();
+    let shown = place.run(&format!("{study} --jobs 5"));
+    assert!(shown.to_string().starts_with("exit 0"), "{shown}");
+    assert_eq!(lines(&place).len(), 44);
+    assert!(cuts(&place) == cuts(&alone), "other cuts");
+    assert_eq!(place.text("s/study.md"), alone.text("s/study.md"));
+    assert_snapshot!(place.run(&format!("{study} --jobs 0")), @"
+    exit 2
+    --- stderr
+    error: --jobs is 0, expected 1 to 1000
+    ");
+}
+
+#[test]
 fn a_time_budget() {
     let place = Place::new();
     let study = "study --base base --task topics --out s --arms head,full --seeds 1 --epochs 5000";
@@ -235,6 +254,13 @@ fn a_run_that_diverges_is_recorded_and_the_study_goes_on() {
     assert_eq!(runs[0]["cut"], Value::Null);
     assert!(runs[0]["failed"].as_str().unwrap().contains("training diverged"), "{}", runs[0]);
     assert_eq!(runs[1]["cut"], "cuts/topics~head~0.cut");
+    // What would have started from it did not fail by itself, and says so.
+    let shown = place.run(&format!("{} --quiet --jobs 2", study.replace("head", "random-mask")));
+    assert!(shown.to_string().starts_with("exit 0"), "{shown}");
+    let of_wild: Vec<Value> =
+        lines(&place).into_iter().filter(|run| run["task"] == "wild").collect();
+    assert_eq!(of_wild.len(), 3);
+    assert_eq!(of_wild[2]["failed"], "mask on wild, which it starts from, failed");
 }
 
 #[test]

@@ -21,13 +21,18 @@ pub struct Advice {
 const PLATEAU: f64 = 0.02;
 
 /// Concludes from `summary`. `within` is the loss against `full` that is accepted, as a share: 0.005
-/// is half a point.
-pub fn advise(summary: &Summary, arms: &[Arm], within: f64) -> Vec<Advice> {
+/// is half a point; `model` are the bytes of a whole model.
+pub fn advise(summary: &Summary, arms: &[Arm], within: f64, model: u64) -> Vec<Advice> {
     let mut advice = Vec::new();
     if summary.tasks.len() > 1 {
         let rows = (&summary.all[..], summary.mask_over_random);
         of_rows(None, rows, arms, within, &mut advice);
     }
+    let rows = match &summary.tasks[..] {
+        [task] => &task.rows,
+        _ => &summary.all,
+    };
+    advice.extend(storage(rows, model));
     for task in &summary.tasks {
         let name = Some(task.name.clone());
         of_rows(name, (&task.rows[..], task.mask_over_random), arms, within, &mut advice);
@@ -138,6 +143,21 @@ fn of_rows(
         let mean = points(over.mean);
         say(format!("{place}: mask scores {mean} points over as many random zeros, {text}"), None);
     }
+}
+
+/// What a mask takes beside whatever else would hold the task.
+fn storage(rows: &[Row], model: u64) -> Option<Advice> {
+    let mask = rows.iter().find(|row| row.arm == "mask")?;
+    let others =
+        rows.iter().filter(|r| ["top-", "lora-", "full"].iter().any(|a| r.arm.starts_with(a)));
+    let others: String = others.map(|r| format!(", arm {} {}", r.arm, bytes(r.bytes))).collect();
+    let text = format!(
+        "A task of arm mask takes {}; with raw bitmaps for its zeros it would take {}{others}, a model of its own {}",
+        bytes(mask.bytes),
+        bytes(mask.bitmap_bytes?),
+        bytes(model as f64)
+    );
+    Some(Advice { task: None, text, train: None })
 }
 
 fn shown(row: &Row) -> String {

@@ -57,12 +57,19 @@ impl Grid<'_> {
         (0..self.seeds).flat_map(of).collect()
     }
 
-    /// Name of the arm and position of the task whose cut the run starts from.
-    pub fn needs(&self, run: Run) -> Option<(&'static str, usize)> {
+    /// Names of the run's task and arm.
+    pub fn names(&self, run: Run) -> (&str, &str) {
+        (&self.tasks[run.task].train.name, &self.arms[run.arm].name)
+    }
+
+    /// The run whose cut this one starts from.
+    pub fn needs(&self, run: Run) -> Option<Run> {
         let arm = &self.arms[run.arm];
+        let name = arm.needs()?;
         let other = matches!(arm.trains, Trains::Head(super::Borrowed::Task));
         let task = if other { (run.task + 1) % self.tasks.len() } else { run.task };
-        arm.needs().map(|name| (name, task))
+        let needed = self.arms.iter().position(|arm| arm.name == name)?;
+        Some(Run { task, arm: needed, seed: run.seed })
     }
 
     /// Options of a run of `method`; `positions` is the base's longest text in tokens.

@@ -73,6 +73,8 @@ pub struct Row {
     pub to_full: Option<Paired>,
     /// Mean bytes of a cut.
     pub bytes: f64,
+    /// The same with every mask as a bitmap of one bit an entry; none without masks.
+    pub bitmap_bytes: Option<f64>,
     /// Mean share of zeros in the masked matrices; none without masks.
     pub sparsity: Option<f64>,
     /// Trained numbers beside head and embeddings.
@@ -106,7 +108,7 @@ pub struct Pair {
     pub places: OverlapByPlace,
 }
 
-/// Summarises the runs in `folder`, whose base lies in `base` and has `layers` layers.
+/// Summarises the runs of `arms` in `folder`, whose base lies in `base` and has `layers` layers.
 ///
 /// # Errors
 /// A cut that cannot be read.
@@ -120,7 +122,9 @@ pub fn summarise(
     let records = folder.records();
     let mut summaries = Vec::new();
     for name in tasks {
-        let of: Vec<&Record> = records.iter().filter(|r| r.task == *name).collect();
+        let mut of: Vec<&Record> = records.iter().filter(|r| r.task == *name).collect();
+        // Whichever ended first, when several run at a time.
+        of.sort_by_key(|r| r.seed);
         let rows: Vec<Row> = arms.iter().filter_map(|arm| row(arm, &of)).collect();
         let metric = of.first().map_or(String::new(), |r| r.metric.clone());
         let (movements, closeness) = full(folder, &of, base)?;
@@ -169,8 +173,9 @@ fn means(records: &[Record], tasks: &[String], arms: &[Arm]) -> Vec<Record> {
                 score: mean(|r| r.score),
                 sampled: mean(|r| r.sampled),
                 bytes: sum(|r| r.bytes) / n,
-                zeros: sum(|r| r.zeros),
-                masked: sum(|r| r.masked),
+                head_bytes: sum(|r| r.head_bytes) / n,
+                zeros: sum(|r| r.zeros) / n,
+                masked: sum(|r| r.masked) / n,
                 trained: sum(|r| r.trained) / n,
                 ..(*first).clone()
             });
@@ -209,6 +214,9 @@ fn row(arm: &Arm, records: &[&Record]) -> Option<Row> {
     let done: Vec<&&Record> = runs.iter().filter(|r| r.failed.is_none()).collect();
     let masked: u64 = done.iter().map(|r| r.masked).sum();
     let zeros: u64 = done.iter().map(|r| r.zeros).sum();
+    let mean_bytes =
+        |f: fn(&Record) -> f64| done.iter().map(|r| f(r)).sum::<f64>() / done.len().max(1) as f64;
+    let bitmap = mean_bytes(|r| r.head_bytes as f64 + r.masked as f64 / 8.0);
     Some(Row {
         arm: arm.name.clone(),
         about: arm.about.clone(),
@@ -217,7 +225,8 @@ fn row(arm: &Arm, records: &[&Record]) -> Option<Row> {
         mean,
         deviation,
         to_full: over(records, &arm.name, "full"),
-        bytes: done.iter().map(|r| r.bytes as f64).sum::<f64>() / done.len().max(1) as f64,
+        bytes: mean_bytes(|r| r.bytes as f64),
+        bitmap_bytes: (masked > 0).then_some(bitmap),
         sparsity: (masked > 0).then(|| zeros as f64 / masked as f64),
         trained: done.first().map_or(0, |r| r.trained),
     })
@@ -286,7 +295,9 @@ fn overlaps(folder: &Folder, tasks: &[String]) -> Result<Vec<Pair>> {
     let mut masks = Vec::new();
     for task in tasks {
         let of = folder.records().iter().filter(|r| r.task == *task && r.arm == "mask");
-        for record in of.filter(|r| folder.find(&r.task, &r.arm, r.seed).is_some()) {
+        let mut of: Vec<_> = of.collect();
+        of.sort_by_key(|r| r.seed);
+        for record in of.into_iter().filter(|r| folder.find(&r.task, &r.arm, r.seed).is_some()) {
             if record.cut.is_some() {
                 masks.push(((record.task.clone(), record.seed), folder.cut(record)?));
             }

@@ -22,8 +22,9 @@ pub enum Method {
     Mask {
         /// How a step turns scores into a mask.
         sampling: Sampling,
-        /// Initial scores are ± this.
-        init_scale: f64,
+        /// Initial scores are ± this; `None` leaves it to the number of steps, see
+        /// [`Method::settled`].
+        init_scale: Option<f64>,
         /// Share of each matrix whose scores start below 0: the smallest in magnitude.
         init_sparsity: f64,
         /// A share of zeros to reach exactly; scores then start at 0 and masks go by their ranks.
@@ -50,7 +51,7 @@ impl Method {
     pub fn mask() -> Self {
         Method::Mask {
             sampling: Sampling::Stochastic,
-            init_scale: 6.0,
+            init_scale: None,
             init_sparsity: 0.0,
             target: None,
             selection: Selection::default(),
@@ -62,7 +63,7 @@ impl Method {
     pub fn mask_to(target: Target, selection: Selection) -> Self {
         Method::Mask {
             sampling: Sampling::Threshold,
-            init_scale: 0.0,
+            init_scale: Some(0.0),
             init_sparsity: 0.0,
             target: Some(target),
             selection,
@@ -75,6 +76,20 @@ impl Method {
         let usual = || ["query", "value"].map(String::from).to_vec();
         let only = Some(selection.only.unwrap_or_else(usual));
         Method::LowRank { rank, selection: Selection { only, ..selection } }
+    }
+
+    /// The same for a run of `steps`, with what was left to their number: masks' scores start at
+    /// ±6·√(steps / 1300), but at least ±4 and at most ±8. What noise moves a score by grows with
+    /// the root of the steps, and no score should cross 0 by noise alone; `bench/LOG.md` has the
+    /// runs.
+    #[must_use]
+    pub fn settled(&self, steps: usize) -> Self {
+        let mut settled = self.clone();
+        if let Method::Mask { init_scale, .. } = &mut settled {
+            let by_steps = 6.0 * (steps as f64 / 1300.0).sqrt();
+            init_scale.get_or_insert(by_steps.clamp(4.0, 8.0));
+        }
+        settled
     }
 
     /// The name used on the command line.
@@ -242,8 +257,10 @@ impl TrainOptions {
             {
                 return fail("--sparsity", sparsity.to_string(), "a share between 0 and 1");
             }
-            if target.is_none() && !(*init_scale > 0.0 && *init_scale <= 30.0) {
-                return fail("--init-scale", init_scale.to_string(), "a number in (0, 30]");
+            if let (None, Some(scale)) = (target, init_scale)
+                && !(*scale > 0.0 && *scale <= 30.0)
+            {
+                return fail("--init-scale", scale.to_string(), "a number in (0, 30]");
             }
             if !(0.0..1.0).contains(init_sparsity) {
                 return fail("--init-sparsity", init_sparsity.to_string(), "a share in [0, 1)");
@@ -256,4 +273,24 @@ impl TrainOptions {
 /// Enough passes for about 1,500 steps of 32 rows: 3 to 10.
 fn default_epochs(rows: usize) -> usize {
     (48_000 / rows.max(1)).clamp(3, 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_scores_start_follows_the_steps() {
+        let scale = |method: Method, steps| match method.settled(steps) {
+            Method::Mask { init_scale, .. } => init_scale.unwrap(),
+            _ => unreachable!(),
+        };
+        for (steps, want) in [(1, 4.0), (500, 4.0), (1300, 6.0), (2000, 7.4421), (9000, 8.0)] {
+            assert!((scale(Method::mask(), steps) - want).abs() < 1e-4, "{steps}");
+        }
+        // What was chosen stays.
+        let target = Target { sparsity: 0.1, scope: crate::tune::Scope::Matrix };
+        assert_eq!(scale(Method::mask_to(target, Selection::default()), 1300), 0.0);
+        assert_eq!(Method::Full.settled(1300), Method::Full);
+    }
 }

@@ -145,6 +145,7 @@ pub fn train(
     };
     let mut batches = Batches::new(&train, rows, options);
     let steps = options.epochs * batches.per_epoch();
+    let options = &TrainOptions { method: options.method.settled(steps), ..options.clone() };
     let head = Head::new(train.labels.len().max(1), base.config().hidden, options.seed);
     let Base { name, fingerprint, encoder, weights, tokenizer, .. } = base;
     let (trained, rates) = (Trained::by(&options.method), Rates::of(options, steps));

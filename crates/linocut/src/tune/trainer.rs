@@ -33,11 +33,11 @@ pub enum Trained {
 }
 
 impl Trained {
-    /// What `method` trains.
+    /// What `method`, [settled](Method::settled), trains.
     pub(super) fn by(method: &Method) -> Self {
         match *method {
             Method::Mask { sampling, init_scale, init_sparsity, target, .. } => {
-                let scale = init_scale as f32;
+                let scale = init_scale.expect("a settled method") as f32;
                 Self::Masks { sampling, scale, sparsity: init_sparsity, target }
             }
             Method::LowRank { rank, .. } => Self::LowRank(rank),
