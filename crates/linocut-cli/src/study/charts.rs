@@ -1,7 +1,7 @@
 //! Charts of a study.
 
 use crate::measure::charts::{BLUE, Drawn, FAINT, FONT, INK, RED, svg};
-use linocut::study::{Pair, Row};
+use linocut::study::{Pair, Row, Signals};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
@@ -40,6 +40,49 @@ pub(super) fn ranking(rows: &[Row]) -> String {
             let value = text(Pos::new(HPos::Left, VPos::Center));
             let shown = format!("{:.1}", 100.0 * row.mean);
             area.draw(&Text::new(shown, (width - right + 10, y), value))?;
+        }
+        Ok(())
+    })
+}
+
+/// A line for each layer or kind: what it gains when trained alone in blue, what is lost when it is
+/// left out in red. Nothing where neither is known.
+pub(super) fn gains(all: &[Signals]) -> String {
+    let known: Vec<&Signals> =
+        all.iter().filter(|one| one.alone.or(one.left_out).is_some()).collect();
+    if known.is_empty() {
+        return String::new();
+    }
+    let values = || known.iter().flat_map(|one| [one.alone, one.left_out]).flatten();
+    let (low, high) = (values().fold(0.0, f64::min), values().fold(0.0, f64::max));
+    let (left, right, line, top) = (170, 190, 22, 24);
+    let scale = f64::from(WIDTH as i32 - left - right) / (high - low).max(1e-6);
+    let at = |value: f64| left + ((value - low) * scale).round() as i32;
+    let bottom = top + line * known.len() as i32;
+    svg((WIDTH, (bottom + 4) as u32), |area| {
+        let text = |colour: &RGBColor, side| {
+            (FONT, 13).into_font().color(colour).pos(Pos::new(side, VPos::Center))
+        };
+        let end = WIDTH as i32 - right;
+        for (name, colour, x) in [("alone", BLUE, end + 30), ("left out", RED, end + 110)] {
+            area.draw(&Text::new(name, (x, top / 2), text(&colour, HPos::Left)))?;
+        }
+        area.draw(&PathElement::new([(at(0.0), top), (at(0.0), bottom)], INK))?;
+        for (i, one) in known.iter().enumerate() {
+            let y = top + line * i as i32 + line / 2;
+            let name = match one.name.parse::<usize>() {
+                Ok(layer) => format!("layer {layer}"),
+                Err(_) => one.name.clone(),
+            };
+            area.draw(&Text::new(name, (left - 8, y), text(&INK, HPos::Right)))?;
+            area.draw(&PathElement::new([(left, y), (end, y)], FAINT))?;
+            for (value, colour, x) in [(one.alone, BLUE, end + 30), (one.left_out, RED, end + 110)]
+            {
+                let Some(value) = value else { continue };
+                area.draw(&Circle::new((at(value), y), 4, colour.filled()))?;
+                let shown = format!("{:.1}", 100.0 * value);
+                area.draw(&Text::new(shown, (x, y), text(&colour, HPos::Left)))?;
+            }
         }
         Ok(())
     })

@@ -7,7 +7,9 @@ use crate::measure::page::{STYLE, escaped};
 use crate::output::aligned;
 use crate::train::bytes;
 use linocut::closeness::{Distance, ModelReport, Overlap};
-use linocut::study::{Advice, DRAWS, Layers, Pair, Paired, Row, Sampled, Setting, Summary};
+use linocut::study::{
+    Advice, Critical, DRAWS, Pair, Paired, Row, Sampled, Setting, Signals, Summary,
+};
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -57,10 +59,14 @@ pub(super) fn sections(
             Section::new(format!("{} ({})", task.name, task.metric.replace('_', " ")));
         section.tables.push(table(&task.rows));
         section.charts = plots(&task.rows);
-        if task.layers.movement.iter().any(Option::is_some) {
-            section.tables.push(layers(&task.layers));
+        let Critical { layers, kinds, .. } = &task.critical;
+        let known = |s: &Signals| s.movement.or(s.alone).or(s.left_out).is_some();
+        if layers.iter().any(known) {
+            section.tables.extend([signals("layer", layers), signals("kind", kinds)]);
             section.text.extend(task.closeness.as_ref().and_then(moved).map(|text| (text, None)));
-            section.text.extend(correlations(&task.layers).map(|text| (text, None)));
+            section.text.extend(correlations(&task.critical).map(|text| (text, None)));
+            let title = "Points that a layer or kind gains over the head when trained alone, and loses when left out";
+            section.charts.push((title.into(), charts::gains(&[&layers[..], kinds].concat())));
         }
         section.text.extend(task.sampled.as_ref().map(|found| (sampled(found), None)));
         if let Some(closeness) = &task.closeness {
@@ -137,16 +143,14 @@ fn table(rows: &[Row]) -> Vec<Vec<String>> {
     table
 }
 
-fn layers(layers: &Layers) -> Vec<Vec<String>> {
-    let header = ["layer", "moved in full (angular)", "gain alone", "loss left out"];
+fn signals(what: &str, all: &[Signals]) -> Vec<Vec<String>> {
+    let header = [what, "moved in full (angular)", "gain alone", "loss left out"];
     let mut table = vec![header.map(String::from).to_vec()];
-    let cell = |values: &[Option<f64>], i: usize| {
-        values.get(i).copied().flatten().map_or("·".into(), points)
-    };
-    for (i, moved) in layers.movement.iter().enumerate() {
-        let moved = moved.map_or("·".into(), |x| format!("{x:.5}"));
-        table.push(vec![i.to_string(), moved, cell(&layers.alone, i), cell(&layers.left_out, i)]);
-    }
+    let cell = |value: Option<f64>| value.map_or("·".into(), points);
+    table.extend(all.iter().map(|one| {
+        let moved = one.movement.map_or("·".into(), |x| format!("{x:.5}"));
+        vec![one.name.clone(), moved, cell(one.alone), cell(one.left_out)]
+    }));
     table
 }
 
@@ -161,10 +165,10 @@ fn moved(closeness: &ModelReport) -> Option<String> {
 }
 
 /// None before there is one.
-fn correlations(layers: &Layers) -> Option<String> {
-    layers.correlations.iter().find(|r| r.is_some())?;
+fn correlations(critical: &Critical) -> Option<String> {
+    critical.correlations.iter().find(|r| r.is_some())?;
     let shown = |r: Option<f64>| r.map_or("unknown".into(), |r| format!("{r:.2}"));
-    let [a, b, c] = layers.correlations.map(shown);
+    let [a, b, c] = critical.correlations.map(shown);
     Some(format!(
         "Rank correlation (Spearman) of the layers' movement with the gain of a layer trained alone: {a}; \
          with the loss when it is left out: {b}; of these two: {c}."

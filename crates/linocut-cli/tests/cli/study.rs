@@ -97,7 +97,7 @@ fn what_it_says() {
     let place = with_two_tasks();
     let study = "study --base base --task topics --task snacks --out s --quiet --seeds 3 --epochs 6 --within 100";
     let shown = place.run(&format!(
-        "{study} --arms core,layer-*,without-layer-*,layers,mask-of-*,mask-critical"
+        "{study} --arms core,layer-*,without-layer-*,layers,only-key,without-key,mask-of-*,mask-critical"
     ));
     assert!(shown.to_string().starts_with("exit 0"), "{shown}");
     let page = place.text("s/study.html");
@@ -107,6 +107,7 @@ fn what_it_says() {
         "Score of each arm",
         "Score by bytes of a cut",
         "Score by share of zeros",
+        "Points that a layer or kind gains",
         "Angular distance of the first full fine-tune",
         "Jaccard of every two masks",
     ] {
@@ -128,6 +129,8 @@ fn what_it_says() {
         "Arm mask with every entry kept with its probability",
         "| layer or kind | two seeds: Jaccard | two seeds: by chance | two seeds: times | two tasks: Jaccard |",
         "\n| 2 | ",
+        "times as far.",
+        "A task of arm mask takes ",
         "\n| attention-output | ",
     ] {
         assert!(report.contains(part), "{part}: {report}");
@@ -146,6 +149,12 @@ fn what_it_says() {
     assert_eq!(row["arm"], "head");
     assert_eq!(row["seeds"], 3);
     assert!((row["to_full"]["mean"].as_f64().unwrap() - mean).abs() < 1e-12, "{row}");
+    let key = &json["summary"]["tasks"][0]["critical"]["kinds"][1];
+    assert_eq!(key["name"], "key");
+    let mean = |arm: &str| scores(arm).iter().sum::<f64>() / 3.0;
+    let loss = mean("layers") - mean("without-key");
+    assert!((key["left_out"].as_f64().unwrap() - loss).abs() < 1e-12, "{key}");
+    assert!(key["movement"].as_f64().unwrap() > 0.0, "{key}");
     // Counts by layer and by kind are those of all.
     for pair in json["summary"]["overlaps"].as_array().unwrap() {
         for places in ["layers", "kinds"] {

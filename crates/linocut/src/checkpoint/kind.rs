@@ -41,6 +41,11 @@ impl Kind {
         Kind::Pooler,
     ];
 
+    /// Those that encoder layers have.
+    pub fn of_layers() -> impl Iterator<Item = Kind> {
+        Self::ALL.into_iter().filter(|kind| !matches!(kind, Kind::Embeddings | Kind::Pooler))
+    }
+
     /// The name used on the command line and in reports.
     pub fn name(self) -> &'static str {
         match self {

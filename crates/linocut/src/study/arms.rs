@@ -110,12 +110,10 @@ impl Arm {
                 trained(only(others)),
             );
         }
-        let kinds =
-            || Kind::ALL.into_iter().filter(|k| !matches!(k, Kind::Embeddings | Kind::Pooler));
         let but = |left_out: Kind| -> Vec<String> {
-            kinds().filter(|k| *k != left_out).map(|k| k.name().to_string()).collect()
+            Kind::of_layers().filter(|k| *k != left_out).map(|k| k.name().to_string()).collect()
         };
-        for kind in kinds() {
+        for kind in Kind::of_layers() {
             let name = kind.name();
             let one = Selection { layers: None, only: Some(vec![name.to_string()]) };
             add(format!("only-{name}"), format!("all layers' {name} alone"), trained(one));

@@ -16,5 +16,5 @@ pub use folder::{Folder, Record, Setting, TaskFiles};
 pub use grid::{Grid, Run, StudyTask, trained};
 pub use run::{ArmOutcome, DRAWS, train_arm};
 pub use stats::{Paired, mean_and_deviation, paired, student_t};
-pub use summary::{Layers, Pair, Row, Sampled, Summary, TaskSummary, summarise};
+pub use summary::{Critical, Pair, Row, Sampled, Signals, Summary, TaskSummary, summarise};
 pub use within::best_within;

@@ -5,8 +5,9 @@ use super::folder::{Folder, Record};
 use super::stats::{Paired, mean_and_deviation, paired};
 use crate::Result;
 use crate::closeness::{
-    Model, ModelReport, Options, Overlap, OverlapByPlace, measure, overlap, overlap_by_place,
+    Model, ModelReport, Named, Options, Overlap, OverlapByPlace, measure, overlap, overlap_by_place,
 };
+use crate::model::Kind;
 use crate::tune::metrics::spearman;
 use serde::Serialize;
 use std::path::Path;
@@ -39,8 +40,8 @@ pub struct TaskSummary {
     pub mask_over_random: Option<Paired>,
     /// Inference with arm `mask`'s masks drawn as in training.
     pub sampled: Option<Sampled>,
-    /// Which layers matter, by three signals.
-    pub layers: Layers,
+    /// Which layers and kinds matter, by three signals.
+    pub critical: Critical,
     /// How far the first full fine-tune moved, as stored; none before there is one.
     pub closeness: Option<ModelReport>,
 }
@@ -81,18 +82,29 @@ pub struct Row {
     pub trained: u64,
 }
 
-/// Three signals for each layer; none where an arm that it needs has not run.
+/// Which layers and kinds matter.
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct Layers {
-    /// Angular distance from the base in the full fine-tunes, mean over seeds.
-    pub movement: Vec<Option<f64>>,
-    /// Score of the layer trained alone over that of the head alone.
-    pub alone: Vec<Option<f64>>,
-    /// Score of all layers over that of all but this one.
-    pub left_out: Vec<Option<f64>>,
-    /// Spearman's rank correlations: movement with alone, movement with left out, alone with left
-    /// out.
+pub struct Critical {
+    /// Each layer, in order.
+    pub layers: Vec<Signals>,
+    /// Each kind that the layers have.
+    pub kinds: Vec<Signals>,
+    /// Spearman's rank correlations over the layers: movement with alone, movement with left out,
+    /// alone with left out.
     pub correlations: [Option<f64>; 3],
+}
+
+/// Three signals for one layer or kind; none where an arm that it needs has not run.
+#[derive(Debug, Clone, Serialize)]
+pub struct Signals {
+    /// The layer's number or the kind's name.
+    pub name: String,
+    /// Angular distance from the base in the full fine-tunes, mean over seeds.
+    pub movement: Option<f64>,
+    /// Score of it trained alone over that of the head alone.
+    pub alone: Option<f64>,
+    /// Score of all layers over that of all but this.
+    pub left_out: Option<f64>,
 }
 
 /// The masks of two runs.
@@ -127,16 +139,16 @@ pub fn summarise(
         of.sort_by_key(|r| r.seed);
         let rows: Vec<Row> = arms.iter().filter_map(|arm| row(arm, &of)).collect();
         let metric = of.first().map_or(String::new(), |r| r.metric.clone());
-        let (movements, closeness) = full(folder, &of, base)?;
-        let layers = signals(&rows, &movements, layers);
+        let mut reports = full(folder, &of, base)?;
+        let critical = critical(&rows, &reports, layers);
         summaries.push(TaskSummary {
             name: name.clone(),
             metric,
             rows,
             mask_over_random: over(&of, "mask", "random-mask"),
             sampled: sampled(&of),
-            layers,
-            closeness,
+            critical,
+            closeness: if reports.is_empty() { None } else { Some(reports.swap_remove(0)) },
         });
     }
     let means = means(records, tasks, arms);
@@ -232,22 +244,11 @@ fn row(arm: &Arm, records: &[&Record]) -> Option<Row> {
     })
 }
 
-/// Movements by layer in every full fine-tune of a task, and the whole report of the first.
-fn full(
-    folder: &Folder,
-    records: &[&Record],
-    base: &Path,
-) -> Result<(Vec<Vec<f64>>, Option<ModelReport>)> {
-    let (mut movements, mut first) = (Vec::new(), None);
-    for record in records.iter().filter(|r| r.arm == "full") {
-        let Some(path) = record.cut.as_ref().map(|cut| folder.path().join(cut)) else { continue };
-        if path.exists() {
-            let report = report(base, &path)?;
-            movements.push(by_layer(&report));
-            first.get_or_insert(report);
-        }
-    }
-    Ok((movements, first))
+/// How far every full fine-tune of a task moved, by seed.
+fn full(folder: &Folder, records: &[&Record], base: &Path) -> Result<Vec<ModelReport>> {
+    let cuts = records.iter().filter(|r| r.arm == "full").filter_map(|r| r.cut.as_ref());
+    let cuts = cuts.map(|cut| folder.path().join(cut)).filter(|path| path.exists());
+    cuts.map(|path| report(base, &path)).collect()
 }
 
 fn report(base: &Path, cut: &Path) -> Result<ModelReport> {
@@ -266,28 +267,35 @@ pub(super) fn movement(base: &Path, cut: &Path) -> Result<Vec<f64>> {
     Ok(by_layer(&report(base, cut)?))
 }
 
-fn signals(rows: &[Row], movements: &[Vec<f64>], layers: usize) -> Layers {
-    let mean = |arm: &str| rows.iter().find(|row| row.arm == arm).map(|row| row.mean);
+fn critical(rows: &[Row], reports: &[ModelReport], layers: usize) -> Critical {
+    let score = |arm: &str| rows.iter().find(|row| row.arm == arm).map(|row| row.mean);
     let minus = |a: Option<f64>, b: Option<f64>| Some(a? - b?);
-    let each = |f: &dyn Fn(usize) -> Option<f64>| (0..layers).map(f).collect::<Vec<_>>();
-    let movement = each(&|layer| {
-        let moved: Vec<f64> = movements.iter().filter_map(|m| m.get(layer).copied()).collect();
-        mean_and_deviation(&moved).map(|(mean, _)| mean)
-    });
-    let alone = each(&|layer| minus(mean(&format!("layer-{layer}")), mean("head")));
-    let left_out = each(&|layer| minus(mean("layers"), mean(&format!("without-layer-{layer}"))));
-    let correlation = |a: &[Option<f64>], b: &[Option<f64>]| {
-        let both = a.iter().zip(b).filter_map(|(a, b)| Some(((*a)?, (*b)?)));
+    let signals = |name: String, arms: &str, of: fn(&ModelReport) -> &[Named]| {
+        let moved = |report| of(report).iter().find(|n| n.name == name)?.group.figures.angular;
+        let moved: Vec<f64> = reports.iter().filter_map(moved).collect();
+        let (alone, without) = match arms {
+            "layer" => (format!("layer-{name}"), format!("without-layer-{name}")),
+            _ => (format!("only-{name}"), format!("without-{name}")),
+        };
+        let movement = mean_and_deviation(&moved).map(|(mean, _)| mean);
+        let alone = minus(score(&alone), score("head"));
+        Signals { name, movement, alone, left_out: minus(score("layers"), score(&without)) }
+    };
+    let layers: Vec<Signals> =
+        (0..layers).map(|layer| signals(layer.to_string(), "layer", |r| &r.layers)).collect();
+    let kinds = Kind::of_layers().map(|kind| signals(kind.name().into(), "kind", |r| &r.kinds));
+    let correlation = |a: fn(&Signals) -> Option<f64>, b: fn(&Signals) -> Option<f64>| {
+        let both = layers.iter().filter_map(|layer| Some((a(layer)?, b(layer)?)));
         let (a, b): (Vec<f64>, Vec<f64>) = both.unzip();
         // Ranks of two layers say nothing.
         if a.len() < 3 { None } else { spearman(&a, &b) }
     };
     let correlations = [
-        correlation(&movement, &alone),
-        correlation(&movement, &left_out),
-        correlation(&alone, &left_out),
+        correlation(|s| s.movement, |s| s.alone),
+        correlation(|s| s.movement, |s| s.left_out),
+        correlation(|s| s.alone, |s| s.left_out),
     ];
-    Layers { movement, alone, left_out, correlations }
+    Critical { kinds: kinds.collect(), layers, correlations }
 }
 
 /// Every two masks of arm `mask`: of one task with different seeds, or of two with the same.
