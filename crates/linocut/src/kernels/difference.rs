@@ -112,9 +112,33 @@ pub fn differences(u: Entries<'_>, v: Entries<'_>, tolerance: f64) -> Difference
     }
 }
 
-/// Entries widened to float64 at a time: both sides lie in the innermost cache. A multiple of every
-/// vector's lanes.
+/// Entries widened to float64 at a time: both sides lie in the innermost cache. A multiple of
+/// [`LANES`].
 const BLOCK: usize = 512;
+
+/// Partial sums that every sum is taken in, as many as the widest vector has lanes: narrower machines
+/// take several vectors for them, so that all that fuse multiply and add find the same sums to the bit.
+const LANES: usize = 8;
+
+/// After this many entries a partial sum goes to a total, so that rounding grows with the number of such
+/// groups and not of entries.
+const GROUP: usize = 8;
+
+type Totals = [f64; LANES];
+
+/// Adds partial sums to their totals and clears them.
+#[inline(always)]
+fn drain<S: Simd>(simd: S, partial: &mut [S::f64s; LANES], total: &mut Totals) {
+    let (total, _) = S::as_mut_simd_f64s(total);
+    for (total, partial) in total.iter_mut().zip(partial) {
+        *total = simd.add_f64s(*total, *partial);
+        *partial = simd.splat_f64s(0.0);
+    }
+}
+
+fn sum([a, b, c, d, e, f, g, h]: Totals) -> f64 {
+    ((a + e) + (c + g)) + ((b + f) + (d + h))
+}
 
 trait Format {
     type Bytes: Copy + Sync;
@@ -157,14 +181,14 @@ impl Format for Half {
 }
 
 /// Writes `from` as float64 to the start of `block`, zeros after; the length rounded up to whole
-/// vectors of any machine.
+/// [`LANES`].
 #[inline(always)]
 fn widen<F: Format>(block: &mut [f64; BLOCK], from: &[F::Bytes]) -> usize {
     let (start, rest) = block.split_at_mut(from.len());
     for (to, &bytes) in start.iter_mut().zip(from) {
         *to = f64::from(F::read(bytes));
     }
-    let whole = from.len().next_multiple_of(8).min(BLOCK);
+    let whole = from.len().next_multiple_of(LANES).min(BLOCK);
     rest[..whole - from.len()].fill(0.0);
     whole
 }
@@ -203,34 +227,45 @@ impl<A: Format, B: Format> WithSimd for Compare<'_, A, B> {
         let (mut u, mut v) = ([0.0; BLOCK], [0.0; BLOCK]);
         let (zero, one) = (simd.splat_f64s(0.0), simd.splat_f64s(1.0));
         let tolerance = simd.splat_f64s(self.tolerance);
-        let [mut before, mut after, mut squares, mut cross] = [zero; 4];
-        let [mut absolute, mut largest, mut changed] = [zero; 3];
+        // Only the first LANES / S::F64_LANES vectors of each are used.
+        let mut partial = [[zero; LANES]; 5];
+        let mut totals = [Totals::default(); 5];
+        let (mut largest, mut changed) = (zero, zero);
+        let vectors = LANES / S::F64_LANES;
         for (a, b) in self.u.chunks(BLOCK).zip(self.v.chunks(BLOCK)) {
             let whole = widen::<A>(&mut u, a);
             widen::<B>(&mut v, b);
             let (u, v) = (S::as_simd_f64s(&u[..whole]).0, S::as_simd_f64s(&v[..whole]).0);
-            for (&u, &v) in u.iter().zip(v) {
-                let d = simd.sub_f64s(u, v);
-                before = simd.mul_add_e_f64s(u, u, before);
-                after = simd.mul_add_e_f64s(v, v, after);
-                squares = simd.mul_add_e_f64s(d, d, squares);
-                cross = simd.mul_add_e_f64s(d, simd.add_f64s(u, v), cross);
-                let d = simd.abs_f64s(d);
-                absolute = simd.add_f64s(absolute, d);
-                largest = simd.max_f64s(largest, d);
-                let above = simd.greater_than_f64s(d, tolerance);
-                changed = simd.add_f64s(changed, simd.select_f64s(above, one, zero));
+            for (u, v) in u.chunks(GROUP * vectors).zip(v.chunks(GROUP * vectors)) {
+                let [before, after, squares, cross, absolute] = &mut partial;
+                for (u, v) in u.chunks_exact(vectors).zip(v.chunks_exact(vectors)) {
+                    for i in 0..vectors {
+                        let (u, v) = (u[i], v[i]);
+                        let d = simd.sub_f64s(u, v);
+                        before[i] = simd.mul_add_e_f64s(u, u, before[i]);
+                        after[i] = simd.mul_add_e_f64s(v, v, after[i]);
+                        squares[i] = simd.mul_add_e_f64s(d, d, squares[i]);
+                        cross[i] = simd.mul_add_e_f64s(d, simd.add_f64s(u, v), cross[i]);
+                        let d = simd.abs_f64s(d);
+                        absolute[i] = simd.add_f64s(absolute[i], d);
+                        largest = simd.max_f64s(largest, d);
+                        let above = simd.greater_than_f64s(d, tolerance);
+                        changed = simd.add_f64s(changed, simd.select_f64s(above, one, zero));
+                    }
+                }
+                partial.iter_mut().zip(&mut totals).for_each(|(p, t)| drain(simd, p, t));
             }
         }
+        let [before, after, squares, cross, absolute] = totals.map(sum);
         Differences {
             entries: self.u.len() as u64,
             non_finite: 0,
             non_finite_before: 0,
-            before: simd.reduce_sum_f64s(before),
-            after: simd.reduce_sum_f64s(after),
-            squares: simd.reduce_sum_f64s(squares),
-            cross: simd.reduce_sum_f64s(cross),
-            absolute: simd.reduce_sum_f64s(absolute),
+            before,
+            after,
+            squares,
+            cross,
+            absolute,
             largest: simd.reduce_max_f64s(largest),
             changed: simd.reduce_sum_f64s(changed) as u64,
         }
@@ -288,29 +323,35 @@ impl WithSimd for ComparePair<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Pair {
         let mut blocks = [[0.0; BLOCK]; 3];
-        let [mut first, mut second, mut squares, mut cross] = [simd.splat_f64s(0.0); 4];
+        let mut partial = [[simd.splat_f64s(0.0); LANES]; 4];
+        let mut totals = [Totals::default(); 4];
+        let vectors = LANES / S::F64_LANES;
         let chunks = self.u.chunks(BLOCK).zip(self.v1.chunks(BLOCK)).zip(self.v2.chunks(BLOCK));
         for ((a, b), c) in chunks {
             let [u, v1, v2] = &mut blocks;
             let whole = widen::<Single>(u, a);
             widen::<Single>(v1, b);
             widen::<Single>(v2, c);
-            let (v1, v2) = (S::as_simd_f64s(&v1[..whole]).0, S::as_simd_f64s(&v2[..whole]).0);
-            for ((&u, &v1), &v2) in S::as_simd_f64s(&u[..whole]).0.iter().zip(v1).zip(v2) {
-                let (p, q) = (simd.sub_f64s(v1, u), simd.sub_f64s(v2, u));
-                let d = simd.sub_f64s(v1, v2);
-                first = simd.mul_add_e_f64s(p, p, first);
-                second = simd.mul_add_e_f64s(q, q, second);
-                squares = simd.mul_add_e_f64s(d, d, squares);
-                cross = simd.mul_add_e_f64s(d, simd.add_f64s(p, q), cross);
+            let [u, v1, v2] = [u, v1, v2].map(|block| S::as_simd_f64s(&block[..whole]).0);
+            let group = GROUP * vectors;
+            for ((u, v1), v2) in u.chunks(group).zip(v1.chunks(group)).zip(v2.chunks(group)) {
+                let [first, second, squares, cross] = &mut partial;
+                let others = v1.chunks_exact(vectors).zip(v2.chunks_exact(vectors));
+                for (u, (v1, v2)) in u.chunks_exact(vectors).zip(others) {
+                    for i in 0..vectors {
+                        let (p, q) = (simd.sub_f64s(v1[i], u[i]), simd.sub_f64s(v2[i], u[i]));
+                        let d = simd.sub_f64s(v1[i], v2[i]);
+                        first[i] = simd.mul_add_e_f64s(p, p, first[i]);
+                        second[i] = simd.mul_add_e_f64s(q, q, second[i]);
+                        squares[i] = simd.mul_add_e_f64s(d, d, squares[i]);
+                        cross[i] = simd.mul_add_e_f64s(d, simd.add_f64s(p, q), cross[i]);
+                    }
+                }
+                partial.iter_mut().zip(&mut totals).for_each(|(p, t)| drain(simd, p, t));
             }
         }
-        Pair {
-            first: simd.reduce_sum_f64s(first),
-            second: simd.reduce_sum_f64s(second),
-            squares: simd.reduce_sum_f64s(squares),
-            cross: simd.reduce_sum_f64s(cross),
-        }
+        let [first, second, squares, cross] = totals.map(sum);
+        Pair { first, second, squares, cross }
     }
 }
 
@@ -367,6 +408,27 @@ mod tests {
             assert_eq!((got.first, got.second), (want.before, want.after));
             assert_eq!((got.squares, got.cross), (want.squares, want.cross));
         }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn every_instruction_set_finds_the_same_sums() {
+        use crate::kernels::random::normal;
+        let draw = |key| bytes(&(0..5003).map(|i| normal(key, i)).collect::<Vec<f32>>());
+        let (u, v, w) = (draw(1), draw(2), draw(3));
+        let compare = || Compare::<Single, Single> { u: &u, v: &v, tolerance: 0.1 };
+        let compare_pair = || ComparePair { u: &u, v1: &v, v2: &w };
+        let Some(narrow) = pulp::x86::V3::try_new() else { return };
+        let (sums, pair) =
+            (Simd::vectorize(narrow, compare()), Simd::vectorize(narrow, compare_pair()));
+        if let Some(wide) = pulp::x86::V4::try_new() {
+            assert_eq!(Simd::vectorize(wide, compare()), sums);
+            assert_eq!(Simd::vectorize(wide, compare_pair()), pair);
+        }
+        // Without fused multiply-adds each product is rounded by itself.
+        let plain = compare().with_simd(pulp::Scalar::new());
+        assert_eq!((plain.changed, plain.largest), (sums.changed, sums.largest));
+        assert!((plain.cross - sums.cross).abs() < 1e-12 * sums.before, "{plain:?} {sums:?}");
     }
 
     #[test]
