@@ -30,7 +30,7 @@ use std::time::Duration;
 #[command(after_help = "\
 Arms (--arms takes names, patterns such as 'layer-*', core, all):
   core             head, full, mask, random-mask, magnitude, mask-0.05, bottom-K and top-K (the first and the last half
-                   of the layers), lora-8
+                   of the layers), critical-kinds (value, attention-output, output, biases and LayerNorms), lora-8
   bias             every bias
   layer-N          one layer alone; without-layer-N: all but one; layers: all, embeddings frozen
   top-K, bottom-K  the last or first K layers

@@ -204,7 +204,7 @@ fn killed_and_run_again_gives_the_same_cuts() {
     hint: wait until it is done, or give another --out
     ");
     let done = lines(&place);
-    assert!(!done.is_empty() && done.len() < 18, "{} runs were done", done.len());
+    assert!(!done.is_empty() && done.len() < 20, "{} runs were done", done.len());
     assert!(place.run(&study).to_string().starts_with("exit 0"));
     // What was done before the kill was not done again.
     assert_eq!(lines(&place)[..done.len()], done[..]);
@@ -220,7 +220,7 @@ fn several_at_a_time_give_what_one_does() {
     let place = with_two_tasks();
     let shown = place.run(&format!("{study} --jobs 5"));
     assert!(shown.to_string().starts_with("exit 0"), "{shown}");
-    assert_eq!(lines(&place).len(), 44);
+    assert_eq!(lines(&place).len(), 48);
     assert!(cuts(&place) == cuts(&alone), "other cuts");
     assert_eq!(place.text("s/study.md"), alone.text("s/study.md"));
     assert_snapshot!(place.run(&format!("{study} --jobs 0")), @"

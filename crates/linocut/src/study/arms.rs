@@ -86,6 +86,14 @@ impl Arm {
         );
         add(format!("bottom-{half}"), format!("the first {half} layers"), trained(first(half)));
         add(format!("top-{half}"), format!("the last {half} layers"), trained(last(half)));
+        // Half of the encoder; the kinds that moved most in every full fine-tune that was measured.
+        let moved = ["value", "attention-output", "output", "layernorm", "bias"];
+        let moved = Selection { layers: None, only: Some(moved.map(String::from).to_vec()) };
+        add(
+            "critical-kinds".into(),
+            words("all layers' value, attention-output, output, biases and LayerNorms"),
+            trained(moved),
+        );
         add("lora-8".into(), words("low-rank factors, rank 8"), low_rank(8.min(config.hidden)));
 
         // Critical layers.
@@ -190,7 +198,7 @@ impl Arm {
 
     /// How many of the first arms make up the core.
     pub fn core() -> usize {
-        9
+        10
     }
 
     /// The arm of the same task (or, for [`Borrowed::Task`], of the next) and seed whose cut this
@@ -309,6 +317,7 @@ mod tests {
             "mask-0.05",
             "bottom-3",
             "top-3",
+            "critical-kinds",
             "lora-8",
         ];
         assert_eq!(names(&chosen("core").unwrap()), core);
