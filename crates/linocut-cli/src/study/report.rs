@@ -54,6 +54,13 @@ pub(super) fn sections(
     advised.text =
         advice.iter().map(|one| (format!("{}.", one.text), command(one, args, setting))).collect();
     let mut sections = vec![first, advised];
+    if summary.tasks.len() > 1 {
+        let mut section = Section::new("Mean of the tasks");
+        section.tables.push(table(&summary.all));
+        section.charts = plots(&summary.all);
+        section.text.extend(summary.sampled.as_ref().map(|found| (sampled(found), None)));
+        sections.push(section);
+    }
     for task in &summary.tasks {
         let mut section =
             Section::new(format!("{} ({})", task.name, task.metric.replace('_', " ")));
@@ -74,13 +81,6 @@ pub(super) fn sections(
                 "Angular distance of the first full fine-tune by layer and kind, as stored".into();
             section.charts.push((title, heat_map(closeness, Distance::Angular)));
         }
-        sections.push(section);
-    }
-    if summary.tasks.len() > 1 {
-        let mut section = Section::new("Mean of the tasks");
-        section.tables.push(table(&summary.all));
-        section.charts = plots(&summary.all);
-        section.text.extend(summary.sampled.as_ref().map(|found| (sampled(found), None)));
         sections.push(section);
     }
     if !summary.overlaps.is_empty() {
