@@ -71,6 +71,7 @@ fn of_rows(
     };
     let loss = |row: &Row| row.to_full.map(|d| -d.mean);
     let most = 100.0 * within;
+    let most = format!("{most} point{}", if most == 1.0 { "" } else { "s" });
     let offered = |row: &&Row| row.arm != "full" && method(row, arms).is_some();
     let near = |loses: f64| {
         rows.iter().filter(offered).filter(move |r| loss(r).is_some_and(|l| l <= loses))
@@ -79,7 +80,7 @@ fn of_rows(
     match near(within).min_by(|a, b| a.bytes.total_cmp(&b.bytes)) {
         Some(best) => say(
             format!(
-                "{place}: the smallest cut within {most} points of full is {} ({}): {} for {}, full {} for {}{}",
+                "{place}: the smallest cut within {most} of full is {} ({}): {} for {}, full {} for {}{}",
                 best.arm,
                 best.about,
                 shown(best),
@@ -94,7 +95,7 @@ fn of_rows(
             let nearest = rows.iter().filter(offered).max_by(|a, b| a.mean.total_cmp(&b.mean));
             let nearest =
                 nearest.map_or(String::new(), |r| format!("; the best is {}, {}", r.arm, shown(r)));
-            say(format!("{place}: no arm comes within {most} points of full{nearest}"), None);
+            say(format!("{place}: no arm comes within {most} of full{nearest}"), None);
         }
     }
     // Arms that train whole tensors, as claim C2 is about.
@@ -104,7 +105,7 @@ fn of_rows(
     {
         say(
             format!(
-                "{place}: of the arms that train whole tensors, {} ({}) is within {most} points of full with {:.0}% fewer trained encoder parameters{}",
+                "{place}: of the arms that train whole tensors, {} ({}) is within {most} of full with {:.0}% fewer trained encoder parameters{}",
                 fewest.arm,
                 fewest.about,
                 100.0 * (1.0 - fewest.trained as f64 / full.trained as f64),
