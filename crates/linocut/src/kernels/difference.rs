@@ -120,8 +120,8 @@ const BLOCK: usize = 512;
 /// take several vectors for them, so that all that fuse multiply and add find the same sums to the bit.
 const LANES: usize = 8;
 
-/// After this many entries a partial sum goes to a total, so that rounding grows with the number of such
-/// groups and not of entries.
+/// After this many additions a partial sum goes to a total, so that rounding grows with the number of
+/// such groups and not of entries.
 const GROUP: usize = 8;
 
 type Totals = [f64; LANES];
