@@ -282,14 +282,10 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "R", help_heading = "Method")]
     pub rank: Option<usize>,
 
-    /// Share of zeros to reach exactly: entries of lowest score, more and more of them as training
-    /// goes on (movement pruning), instead of those whose score falls below 0
-    #[arg(
-        long,
-        value_name = "SHARE",
-        conflicts_with_all = ["init_sparsity", "init_scale", "sampling"],
-        help_heading = "Method"
-    )]
+    /// Share of zeros to have exactly, those of lowest score, instead of all whose score falls below
+    /// 0. What is above 1% starts there: the smallest entries. With --sampling threshold the share
+    /// grows as training goes on
+    #[arg(long, value_name = "SHARE", conflicts_with = "init_sparsity", help_heading = "Method")]
     pub sparsity: Option<f64>,
 
     /// Where entries compete for --sparsity [default: matrix]

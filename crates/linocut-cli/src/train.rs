@@ -197,12 +197,15 @@ fn options(args: &TrainArgs, method: Method, rows: usize, base: &ModelConfig) ->
 
 /// The mask that the options ask for.
 fn mask(args: &TrainArgs, selection: Selection) -> Method {
-    if let Some(sparsity) = args.sparsity {
-        let scope = args.sparsity_scope.map_or(Scope::Matrix, Into::into);
-        return Method::mask_to(Target { sparsity, scope }, selection);
-    }
-    let Method::Mask { sampling, init_scale, init_sparsity, target, .. } = Method::mask() else {
-        unreachable!("Method::mask makes masks")
+    let default = match args.sparsity {
+        Some(sparsity) => {
+            let scope = args.sparsity_scope.map_or(Scope::Matrix, Into::into);
+            Method::mask_to(Target { sparsity, scope }, selection.clone())
+        }
+        None => Method::mask(),
+    };
+    let Method::Mask { sampling, init_scale, init_sparsity, target, .. } = default else {
+        unreachable!("masks are made")
     };
     Method::Mask {
         sampling: match args.sampling {

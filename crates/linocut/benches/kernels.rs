@@ -139,7 +139,7 @@ fn main() {
         let t = median(run);
         println!("  {name:29} {:7.3} ns an entry, {:8.1} µs", t * 1e9 / n as f64, t * 1e6);
     };
-    each("mask sampling", &mut || mask::sample(&mut effective, &weight, &scores, 7));
+    each("mask sampling", &mut || mask::sample(&mut effective, &weight, &scores, 0.0, 7));
     each("mask threshold", &mut || mask::threshold(&mut effective, &weight, &scores, 0.0));
     each("score gradient", &mut || mask::score_grad(&mut effective, &weight, &scores));
     each("square sum", &mut || {

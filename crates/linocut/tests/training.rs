@@ -6,7 +6,7 @@ use linocut::cut::{Cut, Edit};
 use linocut::data::{Batch, Dataset, Problem, Targets, epoch_order};
 use linocut::model::{Base, Head, Input, Tape};
 use linocut::tune::{
-    self, Event, Method, Outcome, Scope, Selection, Shared, Storage, Target, TrainOptions,
+    self, Event, Method, Outcome, Sampling, Scope, Selection, Shared, Storage, Target, TrainOptions,
 };
 use std::path::{Path, PathBuf};
 
@@ -178,9 +178,18 @@ fn a_share_of_zeros_is_met_to_the_entry() {
     let (_guard, folder) = place();
     let base = base(&folder);
     let layout = base.encoder.layout();
-    for (scope, sparsity) in [(Scope::Matrix, 0.1), (Scope::Global, 0.037), (Scope::Matrix, 0.9)] {
+    for (scope, sparsity, how) in [
+        (Scope::Matrix, 0.1, Sampling::Stochastic),
+        (Scope::Matrix, 0.1, Sampling::Threshold),
+        (Scope::Matrix, 0.003, Sampling::Stochastic),
+        (Scope::Global, 0.037, Sampling::Stochastic),
+        (Scope::Matrix, 0.9, Sampling::Threshold),
+    ] {
         let selection = Selection { layers: Some(vec![0, 2]), only: None };
-        let method = Method::mask_to(Target { sparsity, scope }, selection);
+        let mut method = Method::mask_to(Target { sparsity, scope }, selection);
+        if let Method::Mask { sampling, .. } = &mut method {
+            *sampling = how;
+        }
         let marks = method.marks(layout, base.encoder.pooling()).unwrap();
         let mut options = options(method);
         options.mask_lr = 0.3;

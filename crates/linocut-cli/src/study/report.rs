@@ -6,6 +6,7 @@ use crate::measure::charts::heat_map;
 use crate::measure::page::{STYLE, escaped};
 use crate::output::aligned;
 use crate::train::bytes;
+use indicatif::HumanCount;
 use linocut::closeness::{Distance, ModelReport, Overlap};
 use linocut::study::{
     Advice, Critical, DRAWS, Pair, Paired, Row, Sampled, Setting, Signals, Summary,
@@ -136,7 +137,7 @@ fn table(rows: &[Row]) -> Vec<Vec<String>> {
             row.to_full.as_ref().filter(|_| row.arm != "full").map_or("·".into(), interval),
             format!("{}{failed}", row.seeds),
             row.sparsity.map_or("·".into(), |s| format!("{:.2}%", 100.0 * s)),
-            row.trained.to_string(),
+            HumanCount(row.trained).to_string(),
             bytes(row.bytes as u64),
         ]);
     }

@@ -30,10 +30,22 @@ pub(super) fn run_missing(
     shared: Shared,
 ) -> Result<Ended> {
     let runs = grid.runs();
+    let recorded = |run: Run| {
+        let (task, arm) = grid.names(run);
+        folder.find(task, arm, run.seed)
+    };
+    // A deleted cut is made again only if a run that is missing starts from it.
+    let needed: Vec<Run> = runs
+        .iter()
+        .filter(|run| recorded(**run).is_none())
+        .filter_map(|run| grid.needs(*run))
+        .collect();
     let mut missing = Vec::new();
     for &run in &runs {
-        let (task, arm) = grid.names(run);
-        if folder.find(task, arm, run.seed).is_none() {
+        let again = |done: &Record| {
+            needed.contains(&run) && done.cut.is_some() && folder.cut_of(done).is_none()
+        };
+        if recorded(run).is_none_or(again) {
             missing.push((run, grid.work(run, &base.encoder)?));
         }
     }
@@ -169,6 +181,7 @@ impl Session<'_> {
     /// Does one run after the other until there is none left for this job.
     fn work(&self, pool: &ThreadPool, board: &Mutex<Board<'_>>, changed: &Condvar) {
         let lock = || board.lock().unwrap_or_else(PoisonError::into_inner);
+        let _end = JobEnd { board, changed };
         let mut held = lock();
         loop {
             let next = held.next(self).unwrap_or_else(|error| {
@@ -196,8 +209,6 @@ impl Session<'_> {
                 }
             }
         }
-        drop(held);
-        changed.notify_all();
     }
 
     /// `[3/24] trec6: mask, seed 0; 34 min left`
@@ -257,6 +268,24 @@ impl Session<'_> {
     }
 }
 
+/// Lives as long as its job. However that ends, no other waits for a run that will not come.
+struct JobEnd<'a, 'b> {
+    board: &'a Mutex<Board<'b>>,
+    changed: &'a Condvar,
+}
+
+impl Drop for JobEnd<'_, '_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let mut board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
+            // Not shown: the panic is.
+            let error = || Error::new(ErrorKind::Interrupted, "a run ended by a panic");
+            board.error.get_or_insert_with(error);
+        }
+        self.changed.notify_all();
+    }
+}
+
 impl Board<'_> {
     /// The first run that can begin; it counts as running then. Runs that would end too late are
     /// passed over for good, and those whose start failed are recorded as failed.
@@ -273,27 +302,24 @@ impl Board<'_> {
             }
             let mut needed = None;
             if let Some(other) = grid.needs(run) {
+                let mut coming = self.missing.iter().chain(&self.running);
+                if coming.any(|(run, _)| *run == other) {
+                    at += 1;
+                    continue;
+                }
                 let (task, arm) = grid.names(other);
-                match self.folder.find(task, arm, other.seed) {
-                    Some(Record { cut: Some(cut), .. }) => {
-                        needed = Some(self.folder.path().join(cut));
-                    }
-                    Some(_) => {
-                        let why = format!("{arm} on {task}, which it starts from, failed");
-                        self.folder.add(failed(grid, run, why), None)?;
-                        self.missing.remove(at);
-                        continue;
-                    }
-                    None => {
-                        let mut coming = self.missing.iter().chain(&self.running);
-                        if coming.any(|(run, _)| *run == other) {
-                            at += 1;
-                        } else {
-                            self.missing.remove(at);
-                            self.skipped += 1; // what it starts from did not fit either
-                        }
-                        continue;
-                    }
+                let done = self.folder.find(task, arm, other.seed);
+                needed = done.and_then(|done| self.folder.cut_of(done));
+                if done.is_some_and(|done| done.failed.is_some()) {
+                    let why = format!("{arm} on {task}, which it starts from, failed");
+                    self.folder.add(failed(grid, run, why), None)?;
+                    self.missing.remove(at);
+                    continue;
+                }
+                if needed.is_none() {
+                    self.missing.remove(at);
+                    self.skipped += 1; // what it starts from did not fit either
+                    continue;
                 }
             }
             self.missing.remove(at);

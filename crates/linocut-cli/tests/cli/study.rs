@@ -81,15 +81,31 @@ fn runs_are_cuts_as_train_makes_them() {
     let verified = place.run("verify s/cuts/topics~random-mask~0.cut --base base --quiet");
     assert!(verified.to_string().starts_with("exit 0"), "{verified}");
 
-    // Nothing is missing: nothing is run. One cut is: it alone is.
+    // Nothing is missing: nothing is run. Nor is it where cuts were deleted.
     let before = (place.read("s/study.jsonl"), cuts(&place));
     let again = format!("{STUDY} --arms {} --seeds 2 --epochs 3", arms.join(","));
     place.run(&again);
     assert!((place.read("s/study.jsonl"), cuts(&place)) == before);
-    fs::remove_file(place.path("s/cuts/topics~layer-1~0.cut")).unwrap();
+    for arm in ["layer-1", "mask"] {
+        fs::remove_file(place.path(&format!("s/cuts/topics~{arm}~0.cut"))).unwrap();
+    }
+    let shown = place.run(&again);
+    assert!(shown.to_string().starts_with("exit 0"), "{shown}");
+    assert_eq!(lines(&place).len(), runs.len());
+    assert_eq!(cuts(&place).len(), before.1.len() - 2);
+    // A run without its line is missing, and so is the cut that it starts from.
+    let lines_of = |text: &str| -> String {
+        let kept = text.lines().filter(|l| !l.contains("\"random-mask\",\"seed\":0"));
+        kept.map(|line| format!("{line}\n")).collect()
+    };
+    place.write("s/study.jsonl", lines_of(&place.text("s/study.jsonl")));
     place.run(&again);
-    assert_eq!(of(lines(&place).last().unwrap()), "layer-1 0");
-    assert!(cuts(&place) == before.1);
+    let names: Vec<String> = lines(&place).iter().map(of).collect();
+    assert_eq!(names[names.len() - 2..], ["mask 0", "random-mask 0"]);
+    assert_eq!(names.len(), runs.len());
+    let all = cuts(&place);
+    let name = |cut: &str| format!("topics~{cut}~0.cut");
+    assert!(before.1.iter().all(|cut| all.contains(cut) || cut.0 == name("layer-1")));
 }
 
 #[test]

@@ -6,9 +6,9 @@ use rayon::prelude::*;
 
 const CHUNK: usize = 1 << 14;
 
-/// effective = weight where σ(score) exceeds a uniform draw of the stream `key`, else 0: a sample
-/// of the paper's Bernoulli mask. All of one length.
-pub fn sample(effective: &mut [f32], weight: &[f32], scores: &[f32], key: u64) {
+/// effective = weight where σ(score − `middle`) exceeds a uniform draw of the stream `key`, else 0: a
+/// sample of the paper's Bernoulli mask. All of one length.
+pub fn sample(effective: &mut [f32], weight: &[f32], scores: &[f32], middle: f32, key: u64) {
     for_chunks(effective, weight, scores, |at, effective, weight, scores| {
         dispatch(
             #[inline(always)]
@@ -16,7 +16,7 @@ pub fn sample(effective: &mut [f32], weight: &[f32], scores: &[f32], key: u64) {
                 let n = effective.len();
                 let (weight, scores) = (&weight[..n], &scores[..n]);
                 for i in 0..n {
-                    let kept = random::uniform(key, at + i as u32) < sigmoid(scores[i]);
+                    let kept = random::uniform(key, at + i as u32) < sigmoid(scores[i] - middle);
                     effective[i] = if kept { weight[i] } else { 0.0 };
                 }
             },
@@ -82,11 +82,12 @@ mod tests {
     fn keeps_as_often_as_the_scores_say() {
         let n = 400_000;
         let weight = vec![2.0; n];
-        for score in [-2.0f32, 0.0, 1.5] {
+        for (score, middle) in [(-2.0f32, 0.0), (0.0, 0.0), (1.5, 0.0), (-2.0, -3.0)] {
             let mut effective = vec![1.0; n];
-            sample(&mut effective, &weight, &vec![score; n], key(1, Purpose::Mask, 0, 0));
+            let stream = key(1, Purpose::Mask, 0, 0);
+            sample(&mut effective, &weight, &vec![score; n], middle, stream);
             let kept = effective.iter().filter(|&&v| v == 2.0).count() as f64 / n as f64;
-            let p = 1.0 / (1.0 + (-f64::from(score)).exp());
+            let p = 1.0 / (1.0 + f64::from(middle - score).exp());
             assert!((kept - p).abs() < 0.003, "{kept} {p}");
             assert!(effective.iter().all(|&v| v == 2.0 || v.to_bits() == 0));
         }

@@ -268,20 +268,22 @@ pub fn flags(method: &Method) -> String {
             select(selection);
             flags += &format!(" --rank {rank}");
         }
-        Method::Mask { target: Some(Target { sparsity, scope }), selection, .. } => {
-            select(selection);
-            flags += &format!(" --sparsity {sparsity}");
-            if *scope == Scope::Global {
-                flags += " --sparsity-scope global";
-            }
-        }
-        Method::Mask { sampling, init_sparsity, selection, .. } => {
+        Method::Mask { sampling, init_sparsity, target, selection, .. } => {
             select(selection);
             if *sampling == Sampling::Threshold {
                 flags += " --sampling threshold";
             }
-            if *init_sparsity > 0.0 {
-                flags += &format!(" --init-sparsity {init_sparsity}");
+            match target {
+                Some(Target { sparsity, scope }) => {
+                    flags += &format!(" --sparsity {sparsity}");
+                    if *scope == Scope::Global {
+                        flags += " --sparsity-scope global";
+                    }
+                }
+                None if *init_sparsity > 0.0 => {
+                    flags += &format!(" --init-sparsity {init_sparsity}");
+                }
+                None => {}
             }
         }
     }

@@ -127,11 +127,14 @@ impl Folder {
         &self.records
     }
 
-    /// The run of this task, arm and seed, if it is done: recorded, and its cut still there.
+    /// The run of this task, arm and seed, if it is done. Its cut may have been deleted since.
     pub fn find(&self, task: &str, arm: &str, seed: u64) -> Option<&Record> {
-        let same = |r: &&Record| r.task == task && r.arm == arm && r.seed == seed;
-        let there = |r: &&Record| r.cut.as_ref().is_none_or(|cut| self.path.join(cut).exists());
-        self.records.iter().find(same).filter(there)
+        self.records.iter().find(|r| r.task == task && r.arm == arm && r.seed == seed)
+    }
+
+    /// The cut of a run, if it has one and that is still there.
+    pub fn cut_of(&self, record: &Record) -> Option<PathBuf> {
+        Some(self.path.join(record.cut.as_ref()?)).filter(|path| path.exists())
     }
 
     /// Name, within the folder, of the cut of a run.
@@ -143,22 +146,6 @@ impl Folder {
             name = format!("{name}-{}", &blake3::hash(task.as_bytes()).to_string()[..8]);
         }
         format!("cuts/{name}~{arm}~{seed}.cut")
-    }
-
-    /// Reads the cut of a run.
-    ///
-    /// # Errors
-    /// As [`Cut::read`], or if the run has none.
-    pub fn cut(&self, record: &Record) -> Result<Cut> {
-        match &record.cut {
-            Some(name) => Cut::read(self.path.join(name)),
-            None => {
-                let Record { task, arm, seed, .. } = record;
-                let why = record.failed.as_deref().unwrap_or("it has no cut");
-                let message = format!("run {arm} of {task} with seed {seed} failed: {why}");
-                Err(Error::new(ErrorKind::Data, message))
-            }
-        }
     }
 
     /// Adds a run, with its cut if it has one, in place of an earlier one of the same name.

@@ -7,6 +7,7 @@ use crate::Result;
 use crate::closeness::{
     Model, ModelReport, Named, Options, Overlap, OverlapByPlace, measure, overlap, overlap_by_place,
 };
+use crate::cut::Cut;
 use crate::model::Kind;
 use crate::tune::metrics::spearman;
 use serde::Serialize;
@@ -246,8 +247,7 @@ fn row(arm: &Arm, records: &[&Record]) -> Option<Row> {
 
 /// How far every full fine-tune of a task moved, by seed.
 fn full(folder: &Folder, records: &[&Record], base: &Path) -> Result<Vec<ModelReport>> {
-    let cuts = records.iter().filter(|r| r.arm == "full").filter_map(|r| r.cut.as_ref());
-    let cuts = cuts.map(|cut| folder.path().join(cut)).filter(|path| path.exists());
+    let cuts = records.iter().filter(|r| r.arm == "full").filter_map(|r| folder.cut_of(r));
     cuts.map(|path| report(base, &path)).collect()
 }
 
@@ -305,9 +305,9 @@ fn overlaps(folder: &Folder, tasks: &[String]) -> Result<Vec<Pair>> {
         let of = folder.records().iter().filter(|r| r.task == *task && r.arm == "mask");
         let mut of: Vec<_> = of.collect();
         of.sort_by_key(|r| r.seed);
-        for record in of.into_iter().filter(|r| folder.find(&r.task, &r.arm, r.seed).is_some()) {
-            if record.cut.is_some() {
-                masks.push(((record.task.clone(), record.seed), folder.cut(record)?));
+        for record in of {
+            if let Some(cut) = folder.cut_of(record) {
+                masks.push(((record.task.clone(), record.seed), Cut::read(cut)?));
             }
         }
     }

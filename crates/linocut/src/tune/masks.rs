@@ -18,9 +18,11 @@ pub enum Sampling {
     Threshold,
 }
 
-/// A share of zeros that the finished masks have exactly: the entries of lowest score. Before that
-/// the share grows from 0 as a cubic (Zhu & Gupta 2017, eq. 1), the way movement pruning trains
-/// (Sanh et al. 2020).
+/// A share of zeros that the finished masks have exactly: the entries of lowest score.
+///
+/// In training, [`Sampling::Stochastic`] draws masks around the score where a mask has that share,
+/// but never above 0; under [`Sampling::Threshold`] the share grows from 0 as a cubic (Zhu & Gupta
+/// 2017, eq. 1) and the lowest scores are zero, as in movement pruning (Sanh et al. 2020).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Target {
     /// The share of zeros, between 0 and 1, both excluded.
@@ -59,7 +61,7 @@ pub struct Masks {
     /// Their entries.
     lengths: Vec<usize>,
     base: Vec<f32>,
-    /// Real scores; an entry is kept where score ≥ 0, or by rank where there is a target.
+    /// Real scores; a finished mask keeps an entry where score ≥ 0, or by rank with a target.
     pub scores: Vec<f32>,
     sampling: Sampling,
     target: Option<Target>,
@@ -69,7 +71,6 @@ pub struct Masks {
 impl Masks {
     /// Scores ±`scale` for the matrices that `marks` flags: − for the `sparsity` share of each
     /// that is smallest in magnitude (ties by index), the paper's soft magnitude initialisation.
-    /// With a `target`, masks go by the scores' ranks and not by `sampling`.
     pub fn new(
         weights: &Weights,
         marks: &[bool],
@@ -105,14 +106,19 @@ impl Masks {
     }
 
     /// Effective weights of training step `step` into `weights`. `progress`, 0 to 1, is how much of
-    /// a target's share is zero by now.
+    /// a target's share is zero by now where masks are not drawn.
     pub fn write_sample(&self, weights: &mut Weights, step: u64, progress: f64) {
-        let seed = self.seed;
-        match (self.sampling, self.target) {
-            (Sampling::Stochastic, None) => self.write(weights, |i, effective, base, scores| {
-                mask::sample(effective, base, scores, key(seed, Purpose::Mask, step, i as u64));
-            }),
-            _ => self.write_by(&self.cutoffs(progress), weights),
+        let cutoffs = self.cutoffs_in_training(progress);
+        match self.sampling {
+            Sampling::Threshold => self.write_by(&cutoffs, weights),
+            Sampling::Stochastic => {
+                let mut cutoffs = cutoffs.iter();
+                self.write(weights, |i, effective, base, scores| {
+                    let Some(cutoff) = cutoffs.next() else { return };
+                    let stream = key(self.seed, Purpose::Mask, step, i as u64);
+                    mask::sample(effective, base, scores, cutoff.least, stream);
+                });
+            }
         }
     }
 
@@ -155,6 +161,17 @@ impl Masks {
             part
         };
         self.lengths.iter().map(part).collect()
+    }
+
+    /// Where every matrix is cut at a step; see [`Target`].
+    fn cutoffs_in_training(&self, progress: f64) -> Vec<Cutoff> {
+        match (self.sampling, self.target) {
+            (Sampling::Stochastic, Some(_)) => {
+                let below_zero = |cutoff: Cutoff| if cutoff.least < 0.0 { cutoff } else { AT_ZERO };
+                self.cutoffs(1.0).into_iter().map(below_zero).collect()
+            }
+            _ => self.cutoffs(progress),
+        }
     }
 
     /// Where every matrix is cut when `progress`, 0 to 1, of a target's share is zero.
@@ -230,17 +247,54 @@ impl Masks {
         })
     }
 
-    /// Share of entries that are zero when `progress`, 0 to 1, of a target's share is.
+    /// Share of entries that are zero, of drawn masks those that more likely are, at a step as in
+    /// [`Masks::write_sample`].
     pub fn sparsity(&self, progress: f64) -> f64 {
-        match self.target {
-            Some(target) => progress * target.sparsity,
-            None => {
-                count(&self.scores, |score| score < 0.0) as f64 / self.scores.len().max(1) as f64
-            }
-        }
+        let zeros = |(part, cutoff): (&[f32], Cutoff)| {
+            count(part, |score| score < cutoff.least) + cutoff.ties
+        };
+        let cutoffs = self.cutoffs_in_training(progress);
+        let zeros: usize = self.parts().into_iter().zip(cutoffs).map(zeros).sum();
+        zeros as f64 / self.scores.len().max(1) as f64
     }
 }
 
 fn count(scores: &[f32], is: impl Fn(f32) -> bool + Sync) -> usize {
     scores.par_chunks(1 << 16).map(|s| s.iter().filter(|&&s| is(s)).count()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Encoder, ModelConfig, Pooling};
+    use crate::tune::Method;
+
+    #[test]
+    fn drawn_masks_have_no_more_zeros_than_their_target_and_no_others() {
+        let config = serde_json::json!({
+            "num_hidden_layers": 1, "hidden_size": 32, "num_attention_heads": 2,
+            "intermediate_size": 64, "vocab_size": 30, "max_position_embeddings": 8,
+        });
+        let config = ModelConfig::from_json(&config).unwrap();
+        let layout = Encoder::new(config, false, Pooling::Mean).unwrap().layout().clone();
+        let marks = Method::mask().marks(&layout, Pooling::Mean).unwrap();
+        let data = (0..layout.len()).map(|i| 1.0 + i as f32).collect();
+        let weights = Weights::new(layout, data);
+        for scope in [Scope::Matrix, Scope::Global] {
+            // Scores start at -9 or 9: what is drawn is what their signs say, but for 1 in 8,000.
+            let zeros = |below: f64, sparsity: f64| {
+                let how = (Sampling::Stochastic, Some(Target { sparsity, scope }));
+                let masks = Masks::new(&weights, &marks, how, (9.0, below), 1);
+                let mut effective = weights.clone();
+                masks.write_sample(&mut effective, 0, 1.0);
+                let drawn = effective.data().iter().filter(|&&w| w == 0.0).count();
+                (masks.sparsity(1.0), drawn as f64 / masks.scores.len() as f64)
+            };
+            let (share, drawn) = zeros(0.2, 0.3);
+            assert!((share - 0.2).abs() < 0.002 && (drawn - 0.2).abs() < 0.01, "{share} {drawn}");
+            // All that are below 0 are as low as the lowest: each is drawn half of the time.
+            let (share, drawn) = zeros(0.2, 0.1);
+            assert!((share - 0.1).abs() < 0.002 && (drawn - 0.1).abs() < 0.02, "{share} {drawn}");
+        }
+    }
 }
