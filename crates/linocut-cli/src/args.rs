@@ -274,7 +274,7 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "SHARE", help_heading = "Method")]
     pub init_sparsity: Option<f64>,
 
-    /// Initial scores are plus or minus this [default: 4 to 8, by the number of steps]
+    /// Initial scores are plus or minus this [default: 5 to 8, by the number of steps]
     #[arg(long, value_name = "C", help_heading = "Method")]
     pub init_scale: Option<f64>,
 
