@@ -274,7 +274,7 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "SHARE", help_heading = "Method")]
     pub init_sparsity: Option<f64>,
 
-    /// Initial scores are plus or minus this [default: 5 to 8, by the number of steps]
+    /// Initial scores are plus or minus this [default: 6 to 8, by the number of steps]
     #[arg(long, value_name = "C", help_heading = "Method")]
     pub init_scale: Option<f64>,
 
@@ -293,7 +293,7 @@ pub(crate) struct TrainArgs {
     pub sparsity_scope: Option<ScopeName>,
 
     /// Most bytes of the cut (200KB), or its share of the base's (0.2%): chooses the method. Masks
-    /// with up to 5% zeros in all layers; if 0.2% does not fit, in the last layers; else the head
+    /// with up to 2% zeros in all layers; if 0.2% does not fit, in the last layers; else the head
     #[arg(
         long,
         value_name = "SIZE",

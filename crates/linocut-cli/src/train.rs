@@ -336,7 +336,7 @@ mod tests {
             ("head_lr", default.head_lr.to_string()),
             ("warmup", default.warmup.to_string()),
             ("max_length", default.max_length.to_string()),
-            ("init_scale", "5 to 8, by the number of steps".into()),
+            ("init_scale", "6 to 8, by the number of steps".into()),
             ("init_sparsity", init_sparsity.to_string()),
         ] {
             let argument = train.get_arguments().find(|a| a.get_id() == option).unwrap();

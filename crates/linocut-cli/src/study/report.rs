@@ -57,6 +57,7 @@ pub(super) fn sections(
     let mut sections = vec![first, advised];
     if summary.tasks.len() > 1 {
         let mut section = Section::new("Mean of the tasks");
+        section.text.push(("Arms and seeds that have run on every task.".into(), None));
         section.tables.push(table(&summary.all));
         section.charts = plots(&summary.all);
         section.text.extend(summary.sampled.as_ref().map(|found| (sampled(found), None)));

@@ -85,7 +85,7 @@ impl Method {
     }
 
     /// The same for a run of `steps`, with what was left to their number: masks' scores start at
-    /// ±6·√(steps / 1300), but at least ±5 and at most ±8. What noise moves a score by grows with
+    /// ±6·√(steps / 1300), but at least ±6 and at most ±8. What noise moves a score by grows with
     /// the root of the steps, and no score should cross 0 by noise alone; `bench/LOG.md` has the
     /// runs.
     #[must_use]
@@ -93,7 +93,7 @@ impl Method {
         let mut settled = self.clone();
         if let Method::Mask { init_scale, .. } = &mut settled {
             let by_steps = 6.0 * (steps as f64 / 1300.0).sqrt();
-            init_scale.get_or_insert(by_steps.clamp(5.0, 8.0));
+            init_scale.get_or_insert(by_steps.clamp(6.0, 8.0));
         }
         settled
     }
@@ -291,7 +291,7 @@ mod tests {
             Method::Mask { init_scale, .. } => init_scale.unwrap(),
             _ => unreachable!(),
         };
-        for (steps, want) in [(1, 5.0), (800, 5.0), (1300, 6.0), (2000, 7.4421), (9000, 8.0)] {
+        for (steps, want) in [(1, 6.0), (800, 6.0), (1300, 6.0), (2000, 7.4421), (9000, 8.0)] {
             assert!((scale(Method::mask(), steps) - want).abs() < 1e-4, "{steps}");
         }
         // What was chosen stays.
