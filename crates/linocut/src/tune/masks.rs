@@ -6,6 +6,7 @@ use crate::kernels::select::{first_by, kth_smallest};
 use crate::model::{Layout, Weights};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// How a training step turns scores into a mask.
@@ -18,11 +19,12 @@ pub enum Sampling {
     Threshold,
 }
 
-/// A share of zeros that the finished masks have exactly: the entries of lowest score.
+/// A share of zeros that the finished masks have exactly: the entries of lowest score below 0 and,
+/// where these are too few, the smallest of the others.
 ///
 /// In training, [`Sampling::Stochastic`] draws masks around the score where a mask has that share,
 /// but never above 0; under [`Sampling::Threshold`] the share grows from 0 as a cubic (Zhu & Gupta
-/// 2017, eq. 1) and the lowest scores are zero, as in movement pruning (Sanh et al. 2020).
+/// 2017, eq. 1), as in movement pruning (Sanh et al. 2020).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Target {
     /// The share of zeros, between 0 and 1, both excluded.
@@ -41,8 +43,8 @@ pub enum Scope {
     Global,
 }
 
-/// Which entries of one matrix are zero: those with a score below `least`, and of those equal to
-/// it the first `ties`.
+/// Which entries of one matrix are zero: those with a rank below `least`, and of those equal to it
+/// the first `ties`.
 #[derive(Debug, Clone, Copy)]
 struct Cutoff {
     least: f32,
@@ -61,7 +63,7 @@ pub struct Masks {
     /// Their entries.
     lengths: Vec<usize>,
     base: Vec<f32>,
-    /// Real scores; a finished mask keeps an entry where score ≥ 0, or by rank with a target.
+    /// Real scores; a finished mask keeps an entry where score ≥ 0, or see [`Target`].
     pub scores: Vec<f32>,
     sampling: Sampling,
     target: Option<Target>,
@@ -128,33 +130,44 @@ impl Masks {
     }
 
     fn write_by(&self, cutoffs: &[Cutoff], weights: &mut Weights) {
-        let mut cutoffs = cutoffs.iter();
-        self.write(weights, |_, effective, base, scores| {
-            let Some(&Cutoff { least, ties }) = cutoffs.next() else { return };
-            mask::threshold(effective, base, scores, least);
-            let equal = (0..scores.len()).filter(|&i| scores[i] == least);
+        let ranks = self.ranks();
+        let mut cutoffs = cutoffs.iter().zip(self.parts(&ranks));
+        self.write(weights, |_, effective, base, _| {
+            let Some((&Cutoff { least, ties }, ranks)) = cutoffs.next() else { return };
+            mask::threshold(effective, base, ranks, least);
+            let equal = (0..ranks.len()).filter(|&i| ranks[i] == least);
             equal.take(ties).for_each(|i| effective[i] = 0.0);
         });
     }
 
     /// Which entries of every matrix are kept in the finished mask, with its index in the layout.
     pub(super) fn kept(&self) -> Vec<(usize, Vec<bool>)> {
-        let cutoffs = self.cutoffs(1.0);
-        let parts = self.tensors.iter().zip(self.parts()).zip(cutoffs);
-        let kept = parts.map(|((&i, scores), Cutoff { least, mut ties })| {
-            let keep = |&score: &f32| {
-                let tied = score == least && ties > 0;
+        let (cutoffs, ranks) = (self.cutoffs(1.0), self.ranks());
+        let parts = self.tensors.iter().zip(self.parts(&ranks)).zip(cutoffs);
+        let kept = parts.map(|((&i, ranks), Cutoff { least, mut ties })| {
+            let keep = |&rank: &f32| {
+                let tied = rank == least && ties > 0;
                 ties -= usize::from(tied);
-                score >= least && !tied
+                rank >= least && !tied
             };
-            (i, scores.iter().map(keep).collect())
+            (i, ranks.iter().map(keep).collect())
         });
         kept.collect()
     }
 
-    /// The scores of every matrix.
-    fn parts(&self) -> Vec<&[f32]> {
-        let mut rest = &self.scores[..];
+    /// What entries are ranked by where zeros are chosen: scores; with a target, magnitudes where
+    /// the score is not below 0. To fall halfway says little of an entry, and tends to be large.
+    fn ranks(&self) -> Cow<'_, [f32]> {
+        if self.target.is_none() {
+            return Cow::Borrowed(&self.scores);
+        }
+        let rank = |(&score, &weight): (&f32, &f32)| if score < 0.0 { score } else { weight.abs() };
+        self.scores.par_iter().zip(&self.base).map(rank).collect::<Vec<f32>>().into()
+    }
+
+    /// The part of every matrix in `all`, which lies as the scores do.
+    fn parts<'a>(&self, all: &'a [f32]) -> Vec<&'a [f32]> {
+        let mut rest = all;
         let part = |len: &usize| {
             let (part, others) = rest.split_at(*len);
             rest = others;
@@ -176,10 +189,11 @@ impl Masks {
 
     /// Where every matrix is cut when `progress`, 0 to 1, of a target's share is zero.
     fn cutoffs(&self, progress: f64) -> Vec<Cutoff> {
-        let parts = self.parts();
         let Some(Target { sparsity, scope }) = self.target else {
-            return vec![AT_ZERO; parts.len()];
+            return vec![AT_ZERO; self.tensors.len()];
         };
+        let ranks = self.ranks();
+        let parts = self.parts(&ranks);
         let zeros = |entries: usize| (progress * sparsity * entries as f64).round() as usize;
         match scope {
             Scope::Matrix => parts
@@ -196,7 +210,7 @@ impl Masks {
                 let mut ties = zeros - below;
                 // Ties fall in the order of the layout.
                 let here = |part: &&[f32]| {
-                    let equal = if ties == 0 { 0 } else { count(part, |score| score == least) };
+                    let equal = if ties == 0 { 0 } else { count(part, |rank| rank == least) };
                     let cutoff = Cutoff { least, ties: equal.min(ties) };
                     ties -= cutoff.ties;
                     cutoff
@@ -251,16 +265,16 @@ impl Masks {
     /// [`Masks::write_sample`].
     pub fn sparsity(&self, progress: f64) -> f64 {
         let zeros = |(part, cutoff): (&[f32], Cutoff)| {
-            count(part, |score| score < cutoff.least) + cutoff.ties
+            count(part, |rank| rank < cutoff.least) + cutoff.ties
         };
-        let cutoffs = self.cutoffs_in_training(progress);
-        let zeros: usize = self.parts().into_iter().zip(cutoffs).map(zeros).sum();
+        let (cutoffs, ranks) = (self.cutoffs_in_training(progress), self.ranks());
+        let zeros: usize = self.parts(&ranks).into_iter().zip(cutoffs).map(zeros).sum();
         zeros as f64 / self.scores.len().max(1) as f64
     }
 }
 
-fn count(scores: &[f32], is: impl Fn(f32) -> bool + Sync) -> usize {
-    scores.par_chunks(1 << 16).map(|s| s.iter().filter(|&&s| is(s)).count()).sum()
+fn count(ranks: &[f32], is: impl Fn(f32) -> bool + Sync) -> usize {
+    ranks.par_chunks(1 << 16).map(|part| part.iter().filter(|&&rank| is(rank)).count()).sum()
 }
 
 #[cfg(test)]
@@ -269,8 +283,8 @@ mod tests {
     use crate::model::{Encoder, ModelConfig, Pooling};
     use crate::tune::Method;
 
-    #[test]
-    fn drawn_masks_have_no_more_zeros_than_their_target_and_no_others() {
+    /// Weights of one layer, 1, 2, 3 and so on, and which of its tensors are masked.
+    fn model() -> (Weights, Vec<bool>) {
         let config = serde_json::json!({
             "num_hidden_layers": 1, "hidden_size": 32, "num_attention_heads": 2,
             "intermediate_size": 64, "vocab_size": 30, "max_position_embeddings": 8,
@@ -279,7 +293,12 @@ mod tests {
         let layout = Encoder::new(config, false, Pooling::Mean).unwrap().layout().clone();
         let marks = Method::mask().marks(&layout, Pooling::Mean).unwrap();
         let data = (0..layout.len()).map(|i| 1.0 + i as f32).collect();
-        let weights = Weights::new(layout, data);
+        (Weights::new(layout, data), marks)
+    }
+
+    #[test]
+    fn drawn_masks_have_no_more_zeros_than_their_target_and_no_others() {
+        let (weights, marks) = model();
         for scope in [Scope::Matrix, Scope::Global] {
             // Scores start at -9 or 9: what is drawn is what their signs say, but for 1 in 8,000.
             let zeros = |below: f64, sparsity: f64| {
@@ -296,5 +315,24 @@ mod tests {
             let (share, drawn) = zeros(0.2, 0.1);
             assert!((share - 0.1).abs() < 0.002 && (drawn - 0.1).abs() < 0.02, "{share} {drawn}");
         }
+    }
+
+    #[test]
+    fn where_too_few_scores_are_below_0_the_smallest_entries_are_zero() {
+        let (weights, marks) = model();
+        let target = Target { sparsity: 0.25, scope: Scope::Matrix };
+        let how = (Sampling::Stochastic, Some(target));
+        let mut masks = Masks::new(&weights, &marks, how, (6.0, 0.0), 1);
+        // Of the first matrix the last entry fell below 0 and the one before halfway.
+        let len = masks.lengths[0];
+        (masks.scores[len - 1], masks.scores[len - 2]) = (-0.1, 0.1);
+        let (_, kept) = masks.kept().swap_remove(0);
+        let zero = |i: usize| !kept[i];
+        assert_eq!((0..len).filter(|&i| zero(i)).count(), len / 4);
+        assert!(zero(len - 1) && (0..len / 4 - 1).all(zero));
+        let mut effective = weights.clone();
+        masks.write_final(&mut effective);
+        let written = effective.at(masks.tensors()[0]);
+        assert!((0..len).all(|i| zero(i) == (written[i] == 0.0)));
     }
 }
