@@ -63,7 +63,7 @@ impl Method {
     }
 
     /// Masks of the chosen matrices with exactly the `target`'s share of zeros: as
-    /// [`Method::mask`], but of the share all above [`LEARNED`] starts below 0, the smallest entries.
+    /// [`Method::mask`], but of the share all above 1% starts below 0, the smallest entries.
     pub fn mask_to(target: Target, selection: Selection) -> Self {
         // As it is written: 0.1 − 0.01 is not quite 0.09.
         let beyond = (1e6 * (target.sparsity - LEARNED)).round() / 1e6;
