@@ -282,8 +282,8 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "R", help_heading = "Method")]
     pub rank: Option<usize>,
 
-    /// Share of zeros to have exactly, those of lowest score, instead of all whose score falls below
-    /// 0. What is above 1% starts there: the smallest entries. With --sampling threshold the share
+    /// Share of zeros to have exactly: the lowest scores below 0 and, if these are too few, the smallest
+    /// of the other entries. What is above 1% starts below 0. With --sampling threshold the share
     /// grows as training goes on
     #[arg(long, value_name = "SHARE", conflicts_with = "init_sparsity", help_heading = "Method")]
     pub sparsity: Option<f64>,

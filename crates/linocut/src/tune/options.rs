@@ -46,7 +46,7 @@ pub enum Method {
     },
 }
 
-/// The share of zeros that masks come to by themselves, roughly (0.8% to 1.6%, `bench/LOG.md`). More
+/// The share of zeros that masks come to by themselves, roughly (0.4% to 1.7%, `bench/LOG.md`). More
 /// learned ones do not help; the smallest entries, where more zeros are asked for, harm least.
 const LEARNED: f64 = 0.01;
 
