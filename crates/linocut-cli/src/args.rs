@@ -332,6 +332,11 @@ pub(crate) struct TrainArgs {
     #[arg(long, help_heading = "Training")]
     pub head_lr: Option<f64>,
 
+    /// Probability of dropping hidden states, attention and what the head reads, while training
+    /// [default: the base's own]
+    #[arg(long, value_name = "P", help_heading = "Training")]
+    pub dropout: Option<f64>,
+
     /// Share of the steps that warm up [default: 0.1]
     #[arg(long, value_name = "SHARE", help_heading = "Training")]
     pub warmup: Option<f64>,

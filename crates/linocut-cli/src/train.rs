@@ -182,6 +182,7 @@ fn options(args: &TrainArgs, method: Method, rows: usize, base: &ModelConfig) ->
         mask_lr: args.mask_lr.unwrap_or(default.mask_lr),
         head_lr: args.head_lr.unwrap_or(default.head_lr),
         warmup: args.warmup.unwrap_or(default.warmup),
+        dropout: args.dropout,
         max_length: args.max_length.unwrap_or(default.max_length.min(base.positions)),
         seed: args.seed,
         early_stop: args.early_stop,

@@ -174,6 +174,29 @@ fn check_probes(base: &Base, cut: &Cut) {
 }
 
 #[test]
+fn the_dropout_asked_for_takes_the_place_of_the_bases_own() {
+    let (_guard, folder) = place();
+    let cut = |dropout| {
+        let options = TrainOptions { dropout, epochs: 1, ..options(Method::Full) };
+        let outcome = run(&options, &storage(&folder), rows(200, 1), &folder).cut;
+        (outcome.edits().clone(), outcome.card().training.get("dropout").cloned())
+    };
+    let (own, said) = cut(None);
+    assert_eq!(said, None);
+    // This base's configuration says 0.
+    let (none, said) = cut(Some(0.0));
+    assert_eq!((none == own, said), (true, Some(0.0.into())));
+    let (some, said) = cut(Some(0.1));
+    assert_eq!((some == own, said), (false, Some(0.1.into())));
+    for wrong in [1.0, -0.1, f64::NAN] {
+        let options = TrainOptions { dropout: Some(wrong), ..options(Method::Full) };
+        let error = options.check().unwrap_err().to_string();
+        let want = format!("--dropout is {wrong}, expected a number in [0, 1)");
+        assert_eq!(error.lines().next(), Some(&want[..]));
+    }
+}
+
+#[test]
 fn a_share_of_zeros_is_met_to_the_entry() {
     let (_guard, folder) = place();
     let base = base(&folder);

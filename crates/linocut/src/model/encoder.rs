@@ -177,6 +177,16 @@ impl Encoder {
         }
     }
 
+    /// The same encoder with this probability of dropout, 0 to 1, everywhere.
+    #[must_use]
+    pub fn with_dropout(mut self, probability: f32) -> Self {
+        let ModelConfig { hidden_dropout, attention_dropout, head_dropout, .. } = &mut self.config;
+        for own in [hidden_dropout, attention_dropout, head_dropout] {
+            *own = probability;
+        }
+        self
+    }
+
     /// Hidden states after the lowest `depth` layers, without dropout: `[tokens, hidden]`, or with
     /// all layers the one row a sequence that pooling starts from. Input for [`Input::States`].
     pub fn trunk<'t>(

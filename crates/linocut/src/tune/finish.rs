@@ -134,6 +134,9 @@ fn training(
         Method::Head => {}
         _ => said["lr"] = json!(options.lr),
     }
+    if let Some(dropout) = options.dropout {
+        said["dropout"] = json!(dropout);
+    }
     if options.class_weights != ClassWeights::None {
         said["class_weights"] = json!(options.class_weights);
     }

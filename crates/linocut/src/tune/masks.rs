@@ -110,9 +110,10 @@ impl Masks {
     /// Effective weights of training step `step` into `weights`. `progress`, 0 to 1, is how much of
     /// a target's share is zero by now where masks are not drawn.
     pub fn write_sample(&self, weights: &mut Weights, step: u64, progress: f64) {
-        let cutoffs = self.cutoffs_in_training(progress);
+        let ranks = self.ranks();
+        let cutoffs = self.cutoffs_in_training(&ranks, progress);
         match self.sampling {
-            Sampling::Threshold => self.write_by(&cutoffs, weights),
+            Sampling::Threshold => self.write_by(&ranks, &cutoffs, weights),
             Sampling::Stochastic => {
                 let mut cutoffs = cutoffs.iter();
                 self.write(weights, |i, effective, base, scores| {
@@ -126,12 +127,12 @@ impl Masks {
 
     /// Effective weights of the finished mask into `weights`.
     pub fn write_final(&self, weights: &mut Weights) {
-        self.write_by(&self.cutoffs(1.0), weights);
+        let ranks = self.ranks();
+        self.write_by(&ranks, &self.cutoffs(&ranks, 1.0), weights);
     }
 
-    fn write_by(&self, cutoffs: &[Cutoff], weights: &mut Weights) {
-        let ranks = self.ranks();
-        let mut cutoffs = cutoffs.iter().zip(self.parts(&ranks));
+    fn write_by(&self, ranks: &[f32], cutoffs: &[Cutoff], weights: &mut Weights) {
+        let mut cutoffs = cutoffs.iter().zip(self.parts(ranks));
         self.write(weights, |_, effective, base, _| {
             let Some((&Cutoff { least, ties }, ranks)) = cutoffs.next() else { return };
             mask::threshold(effective, base, ranks, least);
@@ -142,7 +143,8 @@ impl Masks {
 
     /// Which entries of every matrix are kept in the finished mask, with its index in the layout.
     pub(super) fn kept(&self) -> Vec<(usize, Vec<bool>)> {
-        let (cutoffs, ranks) = (self.cutoffs(1.0), self.ranks());
+        let ranks = self.ranks();
+        let cutoffs = self.cutoffs(&ranks, 1.0);
         let parts = self.tensors.iter().zip(self.parts(&ranks)).zip(cutoffs);
         let kept = parts.map(|((&i, ranks), Cutoff { least, mut ties })| {
             let keep = |&rank: &f32| {
@@ -177,23 +179,22 @@ impl Masks {
     }
 
     /// Where every matrix is cut at a step; see [`Target`].
-    fn cutoffs_in_training(&self, progress: f64) -> Vec<Cutoff> {
+    fn cutoffs_in_training(&self, ranks: &[f32], progress: f64) -> Vec<Cutoff> {
         match (self.sampling, self.target) {
             (Sampling::Stochastic, Some(_)) => {
                 let below_zero = |cutoff: Cutoff| if cutoff.least < 0.0 { cutoff } else { AT_ZERO };
-                self.cutoffs(1.0).into_iter().map(below_zero).collect()
+                self.cutoffs(ranks, 1.0).into_iter().map(below_zero).collect()
             }
-            _ => self.cutoffs(progress),
+            _ => self.cutoffs(ranks, progress),
         }
     }
 
     /// Where every matrix is cut when `progress`, 0 to 1, of a target's share is zero.
-    fn cutoffs(&self, progress: f64) -> Vec<Cutoff> {
+    fn cutoffs(&self, ranks: &[f32], progress: f64) -> Vec<Cutoff> {
         let Some(Target { sparsity, scope }) = self.target else {
             return vec![AT_ZERO; self.tensors.len()];
         };
-        let ranks = self.ranks();
-        let parts = self.parts(&ranks);
+        let parts = self.parts(ranks);
         let zeros = |entries: usize| (progress * sparsity * entries as f64).round() as usize;
         match scope {
             Scope::Matrix => parts
@@ -267,7 +268,8 @@ impl Masks {
         let zeros = |(part, cutoff): (&[f32], Cutoff)| {
             count(part, |rank| rank < cutoff.least) + cutoff.ties
         };
-        let (cutoffs, ranks) = (self.cutoffs_in_training(progress), self.ranks());
+        let ranks = self.ranks();
+        let cutoffs = self.cutoffs_in_training(&ranks, progress);
         let zeros: usize = self.parts(&ranks).into_iter().zip(cutoffs).map(zeros).sum();
         zeros as f64 / self.scores.len().max(1) as f64
     }

@@ -184,6 +184,10 @@ pub struct TrainOptions {
     pub decay: f64,
     /// Largest gradient norm.
     pub clip: f64,
+    /// Probability of dropping hidden states, attention and the pooled vector; `None` is
+    /// what the base's configuration says.
+    #[serde(default)]
+    pub dropout: Option<f64>,
     /// Seed of everything random.
     pub seed: u64,
     /// Tokens beyond which a text is cut.
@@ -217,6 +221,7 @@ impl TrainOptions {
             warmup: 0.1,
             decay: 0.01,
             clip: 1.0,
+            dropout: None,
             seed: 0,
             max_length: 128,
             early_stop: None,
@@ -246,7 +251,8 @@ impl TrainOptions {
                 return fail(option, value.to_string(), "a number above 0");
             }
         }
-        for (option, value) in [("--warmup", self.warmup), ("--decay", self.decay)] {
+        let shares = [("--warmup", self.warmup), ("--decay", self.decay)];
+        for (option, value) in shares.into_iter().chain(self.dropout.map(|p| ("--dropout", p))) {
             if !(0.0..1.0).contains(&value) {
                 return fail(option, value.to_string(), "a number in [0, 1)");
             }
