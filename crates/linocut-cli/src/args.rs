@@ -333,7 +333,7 @@ pub(crate) struct TrainArgs {
     pub head_lr: Option<f64>,
 
     /// Probability of dropping hidden states, attention and what the head reads, while training
-    /// [default: the base's own]
+    /// [default: the base's own; mask: half of it]
     #[arg(long, value_name = "P", help_heading = "Training")]
     pub dropout: Option<f64>,
 

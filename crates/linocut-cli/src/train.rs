@@ -9,8 +9,8 @@ use linocut::cut::StoreType;
 use linocut::model::{Base, Layout, ModelConfig};
 use linocut::study;
 use linocut::tune::{
-    self, ClassWeights, Event, Method, Outcome, Sampling, Scope, Selection, Shared, Storage,
-    Target, TrainOptions,
+    self, ClassWeights, Dropout, Event, Method, Outcome, Sampling, Scope, Selection, Shared,
+    Storage, Target, TrainOptions,
 };
 use linocut::{Error, ErrorKind, Result};
 use serde_json::json;
@@ -182,7 +182,7 @@ fn options(args: &TrainArgs, method: Method, rows: usize, base: &ModelConfig) ->
         mask_lr: args.mask_lr.unwrap_or(default.mask_lr),
         head_lr: args.head_lr.unwrap_or(default.head_lr),
         warmup: args.warmup.unwrap_or(default.warmup),
-        dropout: args.dropout,
+        dropout: args.dropout.map_or(default.dropout, Dropout::Fixed),
         max_length: args.max_length.unwrap_or(default.max_length.min(base.positions)),
         seed: args.seed,
         early_stop: args.early_stop,
@@ -336,6 +336,7 @@ mod tests {
             ("mask_lr", default.mask_lr.to_string()),
             ("head_lr", default.head_lr.to_string()),
             ("warmup", default.warmup.to_string()),
+            ("dropout", "the base's own; mask: half of it".into()),
             ("max_length", default.max_length.to_string()),
             ("init_scale", "6 to 8, by the number of steps".into()),
             ("init_sparsity", init_sparsity.to_string()),

@@ -6,7 +6,8 @@ use linocut::cut::{Cut, Edit};
 use linocut::data::{Batch, Dataset, Problem, Targets, epoch_order};
 use linocut::model::{Base, Head, Input, Tape};
 use linocut::tune::{
-    self, Event, Method, Outcome, Sampling, Scope, Selection, Shared, Storage, Target, TrainOptions,
+    self, Dropout, Event, Method, Outcome, Sampling, Scope, Selection, Shared, Storage, Target,
+    TrainOptions,
 };
 use std::path::{Path, PathBuf};
 
@@ -181,15 +182,15 @@ fn the_dropout_asked_for_takes_the_place_of_the_bases_own() {
         let outcome = run(&options, &storage(&folder), rows(200, 1), &folder).cut;
         (outcome.edits().clone(), outcome.card().training.get("dropout").cloned())
     };
-    let (own, said) = cut(None);
+    let (own, said) = cut(Dropout::default());
     assert_eq!(said, None);
     // This base's configuration says 0.
-    let (none, said) = cut(Some(0.0));
+    let (none, said) = cut(Dropout::Fixed(0.0));
     assert_eq!((none == own, said), (true, Some(0.0.into())));
-    let (some, said) = cut(Some(0.1));
+    let (some, said) = cut(Dropout::Fixed(0.1));
     assert_eq!((some == own, said), (false, Some(0.1.into())));
     for wrong in [1.0, -0.1, f64::NAN] {
-        let options = TrainOptions { dropout: Some(wrong), ..options(Method::Full) };
+        let options = TrainOptions { dropout: Dropout::Fixed(wrong), ..options(Method::Full) };
         let error = options.check().unwrap_err().to_string();
         let want = format!("--dropout is {wrong}, expected a number in [0, 1)");
         assert_eq!(error.lines().next(), Some(&want[..]));

@@ -21,7 +21,7 @@ fn a_mask() {
     base base, fingerprint #adcafe9486c…
     tokenizer fingerprint #ac6db34155…
     method mask, sampling stochastic, init scale #, init sparsity #
-    training rows #, held out rows #, texts cut #, epochs #, steps #, batch #, head lr #, warmup #, decay #, clip #, seed #, trained parameters #, mask lr #, loss #
+    training rows #, held out rows #, texts cut #, epochs #, steps #, batch #, head lr #, warmup #, decay #, clip #, seed #, trained parameters #, mask lr #, share of base dropout #, loss #
     metrics accuracy #, f1_macro #, f1_micro #, matthews #
 
     file # KB
@@ -128,6 +128,7 @@ fn as_json() {
      "seed": #,
      "trained_parameters": #,
      "mask_lr": #,
+     "share_of_base_dropout": #,
      "loss": #
      },
      "metric": "accuracy",

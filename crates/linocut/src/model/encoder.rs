@@ -177,12 +177,12 @@ impl Encoder {
         }
     }
 
-    /// The same encoder with this probability of dropout, 0 to 1, everywhere.
+    /// The same encoder with other probabilities of dropout, each made from its own.
     #[must_use]
-    pub fn with_dropout(mut self, probability: f32) -> Self {
+    pub fn with_dropout(mut self, from: impl Fn(f32) -> f32) -> Self {
         let ModelConfig { hidden_dropout, attention_dropout, head_dropout, .. } = &mut self.config;
-        for own in [hidden_dropout, attention_dropout, head_dropout] {
-            *own = probability;
+        for probability in [hidden_dropout, attention_dropout, head_dropout] {
+            *probability = from(*probability);
         }
         self
     }

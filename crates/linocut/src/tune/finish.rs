@@ -2,7 +2,7 @@
 
 use super::evaluate::{Evaluation, evaluate};
 use super::trainer::Parameters;
-use super::{ClassWeights, Masks, Method, TrainOptions, Trainer};
+use super::{ClassWeights, Dropout, Masks, Method, TrainOptions, Trainer};
 use crate::Result;
 use crate::cut::{self, BaseId, Card, Cut, Edit, Probe, TensorEdit, Zeros};
 use crate::data::{Dataset, Encoding, Metric};
@@ -134,8 +134,10 @@ fn training(
         Method::Head => {}
         _ => said["lr"] = json!(options.lr),
     }
-    if let Some(dropout) = options.dropout {
-        said["dropout"] = json!(dropout);
+    match options.dropout {
+        Dropout::Fixed(probability) => said["dropout"] = json!(probability),
+        Dropout::OfBase(1.0) => {}
+        Dropout::OfBase(share) => said["share_of_base_dropout"] = json!(share),
     }
     if options.class_weights != ClassWeights::None {
         said["class_weights"] = json!(options.class_weights);

@@ -21,7 +21,7 @@ pub use budget::method_within;
 pub use evaluate::{Evaluation, argmax, evaluate};
 pub use lowrank::LowRank;
 pub use masks::{Masks, Sampling, Scope, Target};
-pub use options::{ClassWeights, Method, TrainOptions};
+pub use options::{ClassWeights, Dropout, Method, TrainOptions};
 pub use run::{Event, Outcome, Storage, state_path, train};
 pub use select::Selection;
 pub(crate) use select::matches;

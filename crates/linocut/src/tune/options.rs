@@ -162,6 +162,32 @@ pub enum ClassWeights {
     Balanced,
 }
 
+/// Dropout in training.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Dropout {
+    /// The probabilities in the base's configuration times this, 0 to 1.
+    OfBase(f64),
+    /// This probability everywhere, below 1.
+    Fixed(f64),
+}
+
+impl Default for Dropout {
+    fn default() -> Self {
+        Self::OfBase(1.0)
+    }
+}
+
+impl Dropout {
+    /// The probability at a place where the base's configuration says `own`.
+    pub(super) fn at(self, own: f32) -> f32 {
+        match self {
+            Self::OfBase(share) => (share * f64::from(own)) as f32,
+            Self::Fixed(probability) => probability as f32,
+        }
+    }
+}
+
 /// Everything that decides what a run computes; equal options on equal data and base give an
 /// equal cut.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -184,10 +210,9 @@ pub struct TrainOptions {
     pub decay: f64,
     /// Largest gradient norm.
     pub clip: f64,
-    /// Probability of dropping hidden states, attention and the pooled vector; `None` is
-    /// what the base's configuration says.
+    /// How often hidden states, attention and the pooled vector are dropped.
     #[serde(default)]
-    pub dropout: Option<f64>,
+    pub dropout: Dropout,
     /// Seed of everything random.
     pub seed: u64,
     /// Tokens beyond which a text is cut.
@@ -211,6 +236,11 @@ impl TrainOptions {
             Method::Bias | Method::LowRank { .. } => 1e-3,
             _ => 1e-4,
         };
+        // Drawn masks drop entries already.
+        let dropout = match method {
+            Method::Mask { .. } => Dropout::OfBase(0.5),
+            _ => Dropout::default(),
+        };
         Self {
             method,
             epochs: default_epochs(rows),
@@ -221,7 +251,7 @@ impl TrainOptions {
             warmup: 0.1,
             decay: 0.01,
             clip: 1.0,
-            dropout: None,
+            dropout,
             seed: 0,
             max_length: 128,
             early_stop: None,
@@ -251,11 +281,19 @@ impl TrainOptions {
                 return fail(option, value.to_string(), "a number above 0");
             }
         }
-        let shares = [("--warmup", self.warmup), ("--decay", self.decay)];
-        for (option, value) in shares.into_iter().chain(self.dropout.map(|p| ("--dropout", p))) {
+        for (option, value) in [("--warmup", self.warmup), ("--decay", self.decay)] {
             if !(0.0..1.0).contains(&value) {
                 return fail(option, value.to_string(), "a number in [0, 1)");
             }
+        }
+        match self.dropout {
+            Dropout::Fixed(p) if !(0.0..1.0).contains(&p) => {
+                return fail("--dropout", p.to_string(), "a number in [0, 1)");
+            }
+            Dropout::OfBase(share) if !(0.0..=1.0).contains(&share) => {
+                return fail("the share of the base's dropout", share.to_string(), "0 to 1");
+            }
+            _ => {}
         }
         if let Some(share) = self.early_stop.filter(|s| !(0.01..=0.5).contains(s)) {
             return fail("--early-stop", share.to_string(), "a share from 0.01 to 0.5");
@@ -304,6 +342,14 @@ mod tests {
         let chosen = Method::mask().settled(1300);
         assert_eq!(scale(chosen, 9000), 6.0);
         assert_eq!(Method::Full.settled(1300), Method::Full);
+    }
+
+    #[test]
+    fn masks_halve_the_bases_dropout() {
+        let at = |method, own| TrainOptions::new(method, 1000).dropout.at(own);
+        assert_eq!((at(Method::mask(), 0.1), at(Method::mask(), 0.0)), (0.05, 0.0));
+        assert_eq!((at(Method::Full, 0.1), at(Method::Head, 0.2)), (0.1, 0.2));
+        assert_eq!(Dropout::Fixed(0.3).at(0.1), 0.3);
     }
 
     #[test]

@@ -148,10 +148,7 @@ pub fn train(
     let options = &TrainOptions { method: options.method.settled(steps), ..options.clone() };
     let head = Head::new(train.labels.len().max(1), base.config().hidden, options.seed);
     let Base { name, fingerprint, encoder, weights, tokenizer, .. } = base;
-    let encoder = match options.dropout {
-        Some(probability) => encoder.with_dropout(probability as f32),
-        None => encoder,
-    };
+    let encoder = encoder.with_dropout(|own| options.dropout.at(own));
     let (trained, rates) = (Trained::by(&options.method), Rates::of(options, steps));
     let trainer = Trainer::new(encoder, weights, head, marks, trained, rates);
     let progress = Progress { identity, ..Progress::default() };
