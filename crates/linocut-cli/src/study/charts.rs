@@ -31,7 +31,8 @@ pub(super) fn ranking(rows: &[Row]) -> String {
             let name = text(Pos::new(HPos::Right, VPos::Center));
             area.draw(&Text::new(row.arm.clone(), (left - 8, y), name))?;
             area.draw(&PathElement::new([(left, y), (width - right, y)], FAINT))?;
-            let baseline = matches!(row.arm.as_str(), "head" | "random-mask" | "magnitude");
+            let baselines = ["head", "random-mask", "magnitude", "mask-of-another-task"];
+            let baseline = baselines.contains(&row.arm.as_str());
             let colour = if baseline { RED } else { BLUE };
             let spread = row.deviation.unwrap_or(0.0);
             let whisker = [row.mean - spread, row.mean + spread].map(at);
@@ -157,13 +158,31 @@ fn scatter(
             chart.draw_series([PathElement::new([(low, y), (high, y)], RED.mix(0.6))])?;
             chart.draw_series([Text::new(row.arm.clone(), (low, y), label(&RED))])?;
         }
+        // From the lowest up, so that names that would overlap stand above each other in the order
+        // of their scores.
+        let mut points = points.to_vec();
+        points.sort_by(|(_, a), (_, b)| a.mean.total_cmp(&b.mean));
+        let mut names: Vec<(i32, i32, i32)> = Vec::new(); // left, right, bottom; pixels
         for (x, row) in points {
             let (x, y) = (x.log10(), 100.0 * row.mean);
             let spread = 100.0 * row.deviation.unwrap_or(0.0);
             chart.draw_series([PathElement::new([(x, y - spread), (x, y + spread)], BLUE)])?;
             chart.draw_series([Circle::new((x, y), 4, BLUE.filled())])?;
-            let name = EmptyElement::at((x, y)) + Text::new(row.arm.clone(), (6, -4), label(&INK));
-            chart.draw_series([name])?;
+            let (left, dot) = chart.backend_coord(&(x, y));
+            let right = left + 13 * row.arm.len() as i32 / 2;
+            let overlaps = |bottom: i32| {
+                let over = |&&(l, r, b): &&(i32, i32, i32)| {
+                    l < right && left < r && (b - bottom).abs() < 13
+                };
+                names.iter().find(over).map(|&(_, _, b)| b - 13)
+            };
+            let mut bottom = dot - 4;
+            while let Some(above) = overlaps(bottom) {
+                bottom = above;
+            }
+            names.push((left, right, bottom));
+            let name = Text::new(row.arm.clone(), (6, bottom - dot), label(&INK));
+            chart.draw_series([EmptyElement::at((x, y)) + name])?;
         }
         Ok(())
     })
