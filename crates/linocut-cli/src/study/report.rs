@@ -9,7 +9,7 @@ use crate::train::bytes;
 use indicatif::HumanCount;
 use linocut::closeness::{Distance, ModelReport, Overlap};
 use linocut::study::{
-    Advice, Critical, DRAWS, Pair, Paired, Row, Sampled, Setting, Signals, Summary,
+    Advice, Critical, DRAWS, Pair, Paired, Row, Sampled, Setting, Signals, Summary, TaskSummary,
 };
 use std::fmt::Write as _;
 use std::path::Path;
@@ -64,8 +64,7 @@ pub(super) fn sections(
         sections.push(section);
     }
     for task in &summary.tasks {
-        let mut section =
-            Section::new(format!("{} ({})", task.name, task.metric.replace('_', " ")));
+        let mut section = Section::new(title(task));
         section.tables.push(table(&task.rows));
         section.charts = plots(&task.rows);
         let Critical { layers, kinds, .. } = &task.critical;
@@ -89,6 +88,14 @@ pub(super) fn sections(
         sections.push(overlaps(summary));
     }
     sections
+}
+
+/// The task's name and that of its score, which is unknown before a run.
+fn title(task: &TaskSummary) -> String {
+    match task.metric.replace('_', " ") {
+        metric if metric.is_empty() => task.name.clone(),
+        metric => format!("{} ({metric})", task.name),
+    }
 }
 
 /// The whole command that the advice comes down to.
@@ -355,8 +362,7 @@ pub(super) fn text(summary: &Summary, advice: &[Advice], args: &StudyArgs) -> St
         aligned(&table.collect::<Vec<_>>())
     };
     for task in &summary.tasks {
-        text +=
-            &format!("{} ({})\n{}\n", task.name, task.metric.replace('_', " "), short(&task.rows));
+        text += &format!("{}\n{}\n", title(task), short(&task.rows));
     }
     if summary.tasks.len() > 1 {
         text += &format!("mean of the tasks\n{}\n", short(&summary.all));
