@@ -162,6 +162,7 @@ fn scatter(
         // of their scores.
         let mut points = points.to_vec();
         points.sort_by(|(_, a), (_, b)| a.mean.total_cmp(&b.mean));
+        const LINE: i32 = 13; // pixels, of a name in the font of 12
         let mut names: Vec<(i32, i32, i32)> = Vec::new(); // left, right, bottom; pixels
         for (x, row) in points {
             let (x, y) = (x.log10(), 100.0 * row.mean);
@@ -169,16 +170,12 @@ fn scatter(
             chart.draw_series([PathElement::new([(x, y - spread), (x, y + spread)], BLUE)])?;
             chart.draw_series([Circle::new((x, y), 4, BLUE.filled())])?;
             let (left, dot) = chart.backend_coord(&(x, y));
-            let right = left + 13 * row.arm.len() as i32 / 2;
-            let overlaps = |bottom: i32| {
-                let over = |&&(l, r, b): &&(i32, i32, i32)| {
-                    l < right && left < r && (b - bottom).abs() < 13
-                };
-                names.iter().find(over).map(|&(_, _, b)| b - 13)
-            };
+            let right = left + LINE * row.arm.len() as i32 / 2;
             let mut bottom = dot - 4;
-            while let Some(above) = overlaps(bottom) {
-                bottom = above;
+            while let Some((.., below)) =
+                names.iter().find(|(l, r, b)| *l < right && left < *r && (b - bottom).abs() < LINE)
+            {
+                bottom = below - LINE;
             }
             names.push((left, right, bottom));
             let name = Text::new(row.arm.clone(), (6, bottom - dot), label(&INK));
