@@ -12,11 +12,12 @@ impl BaseArgs {
     /// Sets the threads and opens the base.
     pub(crate) fn open(&self, pooling: Option<Pooling>) -> Result<Base> {
         start_threads(self.threads)?;
-        Base::open(&self.folder()?, pooling)
+        Base::open(&self.folder(pooling.is_none())?, pooling)
     }
 
-    /// The folder itself, or that of the hub's copy.
-    pub(crate) fn folder(&self) -> Result<PathBuf> {
+    /// The folder itself, or that of the hub's copy; `own_pooling` says whether its own pooling will
+    /// be asked for.
+    pub(crate) fn folder(&self, own_pooling: bool) -> Result<PathBuf> {
         let path = Path::new(&self.base);
         if path.is_dir() {
             return Ok(path.to_path_buf());
@@ -31,7 +32,9 @@ impl BaseArgs {
             return Err(Error::new(ErrorKind::Base, message).with_hint(EXPECTED));
         }
         #[cfg(feature = "hub")]
-        return crate::hub::folder(&self.base, self.quiet);
+        return crate::hub::folder(&self.base, self.quiet, own_pooling);
+        #[cfg(not(feature = "hub"))]
+        let _ = own_pooling;
         #[cfg(not(feature = "hub"))]
         Err(Error::new(
             ErrorKind::Base,

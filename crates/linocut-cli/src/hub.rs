@@ -1,7 +1,7 @@
 //! A base from the Hugging Face hub, kept in the cache that all its tools share.
 //!
-//! Environment: `HF_HOME` or `HF_HUB_CACHE` (place of the cache), `HF_ENDPOINT` (another server),
-//! `HF_TOKEN` (private models), `HF_HUB_OFFLINE=1` (the cache alone).
+//! Environment, as the hub's own library reads it: `HF_HOME` or `HF_HUB_CACHE` (place of the cache),
+//! `HF_ENDPOINT` (another server), `HF_TOKEN` (private models), `HF_HUB_OFFLINE=1` (the cache alone).
 
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
 use hf_hub::{Cache, Repo, RepoType};
@@ -26,17 +26,34 @@ const POOLING: &str = "1_Pooling/config.json";
 const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
-/// The cache's folder of the model `name`, downloaded as far as it is not there yet.
-pub(crate) fn folder(name: &str, quiet: bool) -> Result<PathBuf> {
-    let cache = match variable("HF_HUB_CACHE") {
+/// The cache's folder of the model `name`, downloaded as far as it is not there yet. `own_pooling`
+/// says that the model's own pooling matters.
+pub(crate) fn folder(name: &str, quiet: bool, own_pooling: bool) -> Result<PathBuf> {
+    let cache = match variable("HF_HUB_CACHE").or_else(|| variable("HUGGINGFACE_HUB_CACHE")) {
         Some(path) => Cache::new(path.into()),
-        None => Cache::from_env(),
+        None => match (variable("HF_HOME"), variable("XDG_CACHE_HOME")) {
+            (None, Some(path)) => Cache::new(Path::new(&path).join("huggingface").join("hub")),
+            _ => Cache::from_env(),
+        },
     };
-    let offline = variable("HF_HUB_OFFLINE").is_some_and(|v| !matches!(v.as_str(), "0" | "false"));
-    if offline {
-        let message =
-            format!("--base {name}: not in {}, and HF_HUB_OFFLINE is set", cache.path().display());
-        return cached(&cache, name).ok_or_else(|| failure(message));
+    let copy = || {
+        let folder = cached(&cache, name)?;
+        if own_pooling && !folder.join(POOLING).exists() && !absent_pooling(&folder).exists() {
+            eprintln!(
+                "note: the copy of {name} in the cache has no {POOLING}; if the model has one, its \
+                 pooling is another than what is taken now: give it as --pooling"
+            );
+        }
+        Ok(folder)
+    };
+    let stated = ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"].map(|name| (name, variable(name)));
+    if let Some((set, Some(value))) = stated.into_iter().find(|(_, value)| value.is_some())
+        && ["1", "on", "yes", "true"].contains(&&*value.to_ascii_lowercase())
+    {
+        return copy().map_err(|lack: String| {
+            failure(format!("--base {name}: {lack}, and {set} is set"))
+                .with_hint("unset it for once to fetch the model, or give a folder that holds it")
+        });
     }
     let mut builder = ApiBuilder::from_cache(cache.clone())
         .with_progress(!quiet && std::io::stderr().is_terminal())
@@ -49,12 +66,12 @@ pub(crate) fn folder(name: &str, quiet: bool) -> Result<PathBuf> {
     }
     let api = builder.build().map_err(|e| request_error(name, "the model", &e))?;
     match download(&api, &cache, name) {
-        Err(Failed::NoAnswer(error)) => match cached(&cache, name) {
-            Some(folder) => {
+        Err(Failed::NoAnswer(error)) => match copy() {
+            Ok(folder) => {
                 eprintln!("note: the hub does not answer; using the copy of {name} in the cache");
                 Ok(folder)
             }
-            None => Err(error),
+            Err(_) => Err(error),
         },
         Err(Failed::Other(error)) => Err(error),
         Ok(folder) => Ok(folder),
@@ -120,19 +137,22 @@ fn download(api: &Api, cache: &Cache, name: &str) -> std::result::Result<PathBuf
     Ok(folder)
 }
 
-/// The copy in the cache, if all that linocut reads is there.
-fn cached(cache: &Cache, name: &str) -> Option<PathBuf> {
-    let config = cache.model(name.to_string()).get("config.json")?;
-    let folder = config.parent()?.to_path_buf();
-    let weights = match folder.join(WEIGHTS).exists() {
-        true => vec![WEIGHTS.to_string()],
-        false => shards(&folder).ok()?,
-    };
-    let whole = folder.join("tokenizer.json").exists()
-        && weights.iter().all(|file| folder.join(file).exists())
-        // Other tools do not fetch this file; without it another pooling would be the default.
-        && (folder.join(POOLING).exists() || absent_pooling(&folder).exists());
-    whole.then_some(folder)
+/// The copy in the cache, if all that linocut needs is there, else what is not.
+fn cached(cache: &Cache, name: &str) -> std::result::Result<PathBuf, String> {
+    let place = cache.path().display();
+    let branch =
+        cache.path().join(format!("models--{}", name.replace('/', "--"))).join("refs/main");
+    let Ok(commit) = fs::read_to_string(branch) else { return Err(format!("not in {place}")) };
+    let folder = cache.model(name.to_string()).pointer_path(commit.trim());
+    let mut needed = vec!["config.json".to_string(), "tokenizer.json".to_string()];
+    match folder.join(INDEX).exists() && !folder.join(WEIGHTS).exists() {
+        true => needed.extend(shards(&folder).map_err(|e| e.to_string())?),
+        false => needed.push(WEIGHTS.to_string()),
+    }
+    match needed.into_iter().find(|file| !folder.join(file).exists()) {
+        None => Ok(folder),
+        Some(missing) => Err(format!("its copy in {place} lacks {missing}")),
+    }
 }
 
 /// Where the cache notes that a commit has no such file: `.no_exist/<commit>/<file>`.

@@ -68,6 +68,10 @@ impl TaskModel {
         let one_or_two = |pairs| if pairs { "pairs of texts" } else { "one text each" };
         let (expected, found) = (one_or_two(card.pairs), one_or_two(given));
         let task = &card.task;
+        // A model's files do not say whether it was fine-tuned on pairs.
+        let packed = given && card.method["name"] == "pack";
+        let hint =
+            if packed { "a model of pairs is packed with `linocut pack --pairs`" } else { hint };
         let message = format!("{place}: the task {task:?} takes {expected}, found {found}");
         Err(Error::new(ErrorKind::Data, message).with_hint(hint))
     }
@@ -75,8 +79,7 @@ impl TaskModel {
 
 /// The base's encoder with another pooling.
 pub(crate) fn encoder(base: &Base, pooling: Pooling) -> Result<Encoder> {
-    let pooler = base.encoder.layout().index("pooler.dense.weight").is_some();
-    Encoder::new(base.config().clone(), pooler, pooling)
+    Encoder::new(base.config().clone(), base.has_pooler(), pooling)
 }
 
 /// The cut's head as the engine takes it.

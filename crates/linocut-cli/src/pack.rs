@@ -46,7 +46,8 @@ pub(crate) struct PackArgs {
     #[arg(long, value_name = "SIZE")]
     pub budget: Option<Budget>,
 
-    /// Export the packed cut aside and compare it with the model, bit by bit
+    /// Export the packed cut aside and compare it with the model, bit by bit, in its tensors and in its
+    /// logits of some texts (of --data, too)
     #[arg(long, conflicts_with = "budget")]
     pub verify: bool,
 
@@ -121,6 +122,9 @@ impl Budget {
     }
 }
 
+/// Rows of `--data` that `--verify` compares logits on.
+const TEXTS: usize = 100;
+
 /// Rows to score on.
 struct Rows {
     data: Dataset,
@@ -139,6 +143,13 @@ pub(crate) fn run(args: PackArgs) -> Result<()> {
         tuned.name.clone_from(name);
     }
     tuned.pairs |= args.pairs;
+    if tuned.tokenizer().is_none() {
+        eprintln!(
+            "note: {} has no tokenizer: whether it read texts as {} does is not known",
+            args.tuned.display(),
+            base.name
+        );
+    }
     let rows = args.data.as_ref().map(|file| rows(&args, file, &mut tuned, &base)).transpose()?;
     let metric = tuned.metric.clone();
     let score = |encoder: &Encoder, weights: &Weights, head: &Head| -> Result<Scores> {
@@ -166,7 +177,11 @@ pub(crate) fn run(args: PackArgs) -> Result<()> {
     let cut = cut?;
     let packed = cut.to_bytes();
     let verified = match args.verify {
-        true => Some(verify(&args, &tuned, base, Cut::from_bytes(&packed)?)?),
+        true => {
+            let cut = Cut::from_bytes(&packed)?;
+            let rows = rows.as_ref().map(|rows| &rows.data);
+            Some(verify(&args, &tuned, base, cut, rows)?)
+        }
         false => None,
     };
     cut.write(&args.out, args.force)?;
@@ -191,9 +206,21 @@ fn rows(args: &PackArgs, file: &Path, tuned: &mut Tuned, base: &Base) -> Result<
     Ok(Rows { data, encodings })
 }
 
-/// Exports the cut into a folder aside and compares that with the model; returns how many tensors
-/// are equal.
-fn verify(args: &PackArgs, tuned: &Tuned, base: Base, cut: Cut) -> Result<usize> {
+/// What `--verify` compared.
+struct Verified {
+    tensors: usize,
+    texts: usize,
+}
+
+/// Exports the cut into a folder aside and compares that with the model, and the logits of the cut
+/// with those of the model's own files.
+fn verify(
+    args: &PackArgs,
+    tuned: &Tuned,
+    base: Base,
+    cut: Cut,
+    rows: Option<&Dataset>,
+) -> Result<Verified> {
     let parent = args.out.parent().filter(|p| !p.as_os_str().is_empty());
     let parent = parent.unwrap_or(Path::new("."));
     let aside = tempfile::Builder::new()
@@ -202,7 +229,7 @@ fn verify(args: &PackArgs, tuned: &Tuned, base: Base, cut: Cut) -> Result<usize>
         .map_err(|e| Error::io(parent, "write into", e))?;
     let model = TaskModel::on(base, cut)?;
     export::fill(&model, aside.path())?;
-    let count = pack::check_restored(tuned, aside.path())?;
+    let tensors = pack::check_restored(tuned, aside.path())?;
     let back = Tuned::open(aside.path(), None)?;
     if (&back.labels, back.problem, back.pooling) != (&tuned.labels, tuned.problem, tuned.pooling) {
         return Err(Error::new(
@@ -210,10 +237,13 @@ fn verify(args: &PackArgs, tuned: &Tuned, base: Base, cut: Cut) -> Result<usize>
             format!("the exported labels are {:?}, expected {:?}", back.labels, tuned.labels),
         ));
     }
-    Ok(count)
+    let texts = rows.map_or(&[][..], |rows| &rows.texts[..rows.texts.len().min(TEXTS)]);
+    let pairs = rows.and_then(|rows| Some(&rows.pairs.as_ref()?[..texts.len()]));
+    let texts = pack::check_logits(tuned, &model.base, &model.head, texts, pairs)?;
+    Ok(Verified { tensors, texts })
 }
 
-fn report(args: &PackArgs, tuned: &Tuned, cut: &Cut, verified: Option<usize>) -> Result<()> {
+fn report(args: &PackArgs, tuned: &Tuned, cut: &Cut, verified: Option<Verified>) -> Result<()> {
     let (card, sizes, whole) = (cut.card(), cut.sizes(), tuned.bytes());
     let mut edits: BTreeMap<&str, usize> = BTreeMap::new();
     for note in card.tensors.values() {
@@ -231,7 +261,8 @@ fn report(args: &PackArgs, tuned: &Tuned, cut: &Cut, verified: Option<usize>) ->
             "bytes": sizes.file,
             "head_bytes": sizes.head,
             "tuned_bytes": whole,
-            "verified_tensors": verified,
+            "verified_tensors": verified.as_ref().map(|v| v.tensors),
+            "verified_texts": verified.as_ref().map(|v| v.texts),
             "metrics_before": before,
             "metrics": args.data.as_ref().map(|_| &card.metrics),
         });
@@ -251,8 +282,11 @@ fn report(args: &PackArgs, tuned: &Tuned, cut: &Cut, verified: Option<usize>) ->
     let edited = if kinds.is_empty() { "none edited".into() } else { kinds.join(", ") };
     let kept = if kept > 0 { format!(", {kept} left as the base's") } else { String::new() };
     text += &format!("of {total} tensors: {edited}{kept}, {identical} identical\n");
-    if let Some(count) = verified {
-        text += &format!("verified: exported, all {count} tensors equal bit for bit, labels too\n");
+    if let Some(Verified { tensors, texts }) = verified {
+        text += &format!(
+            "verified: exported, all {tensors} tensors equal bit for bit, labels too; logits of {texts} \
+             texts equal those that the model's own files give\n"
+        );
     }
     if args.data.is_some() {
         let name = card.metric.key();

@@ -1,6 +1,9 @@
 //! The library's one error type.
 
+use std::cell::Cell;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
+use std::sync::Once;
 
 /// What kind of thing went wrong; decides an exit code or an HTTP status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,5 +97,49 @@ impl fmt::Debug for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.0.source.as_ref().map(|s| s.as_ref() as &(dyn std::error::Error + 'static))
+    }
+}
+
+/// Calls `attempt`, which runs code of others on data of others: where that panics, the panic ends
+/// here, unprinted, and its message is returned.
+///
+/// What `attempt` was changing may be half changed then: drop it. Code that must not panic at all is
+/// to be mended, not to be called through this.
+///
+/// # Errors
+/// The panic's message.
+pub fn contained<T>(attempt: impl FnOnce() -> T) -> std::result::Result<T, String> {
+    thread_local! {
+        static SILENT: Cell<bool> = const { Cell::new(false) };
+    }
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = take_hook();
+        set_hook(Box::new(move |panic| {
+            // At the end of a thread its flag may be gone: then nothing is contained.
+            if !SILENT.try_with(Cell::get).unwrap_or(false) {
+                before(panic);
+            }
+        }));
+    });
+    let outer = SILENT.replace(true);
+    let result = catch_unwind(AssertUnwindSafe(attempt));
+    SILENT.set(outer);
+    result.map_err(|panic| match panic.downcast::<String>() {
+        Ok(message) => *message,
+        Err(panic) => panic.downcast_ref::<&str>().unwrap_or(&"no message").to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::contained;
+
+    #[test]
+    fn a_panic_becomes_its_message() {
+        assert_eq!(contained(|| 3), Ok(3));
+        assert_eq!(contained(|| panic!("row {}", 7)).map(|()| 0), Err("row 7".to_string()));
+        let nested = contained(|| contained(|| panic!("inner")).map(|()| 0));
+        assert_eq!(nested, Ok(Err("inner".to_string())));
     }
 }

@@ -16,4 +16,4 @@ pub mod pack;
 pub mod study;
 pub mod tune;
 
-pub use error::{Error, ErrorKind, Result};
+pub use error::{Error, ErrorKind, Result, contained};

@@ -7,8 +7,8 @@ use std::fs;
 use std::path::Path;
 
 use linocut::ErrorKind;
-use linocut::checkpoint::{Checkpoint, Fingerprint, write_safetensors};
-use linocut::model::Pooling;
+use linocut::checkpoint::{Checkpoint, Fingerprint, StoredTensors, write_safetensors};
+use linocut::model::{Base, Pooling};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -94,7 +94,7 @@ fn tensors_come_sorted_and_read_back() {
         c.read_f32(name, &mut out).unwrap();
         assert_eq!(&out, values);
     }
-    assert!(c.tensor("classifier.weight").is_none() && c.bytes("classifier.weight").is_none());
+    assert!(c.tensor("classifier.weight").is_none());
     assert_eq!(c.config()["hidden_size"], 4);
     assert_eq!(c.name(), dir.path().file_name().unwrap().to_str().unwrap());
 }
@@ -394,4 +394,99 @@ fn writing_replaces_whole_files_or_nothing() {
     let missing = dir.path().join("no/such/folder.safetensors");
     let error = write_safetensors(&missing, [one("a", &[2])]).unwrap_err();
     assert!(error.to_string().contains("cannot write"), "{error}");
+}
+
+/// A copy over the old file while it is read, as a download in place does.
+#[test]
+fn a_file_that_changes_while_it_is_read_is_an_error() {
+    let all = tensors();
+    let dir = folder(&config(), &all);
+    let path = dir.path().join("model.safetensors");
+    let c = Checkpoint::open(dir.path()).unwrap();
+    let stored = StoredTensors::open(dir.path()).unwrap();
+    assert!(c.check_unchanged().is_ok() && stored.check_unchanged().is_ok());
+    fs::File::options().write(true).open(&path).unwrap().set_len(600).unwrap();
+    let text = c.read_f32(&all[5].0, &mut [0.0; 16]).unwrap_err().to_string();
+    assert!(text.contains("model.safetensors became shorter while it was read"), "{text}");
+    let last = stored.tensors().last().unwrap();
+    assert!(stored.bytes(last).unwrap_err().to_string().contains("became shorter"));
+    for text in [c.check_unchanged(), stored.check_unchanged()] {
+        let text = text.unwrap_err().to_string();
+        assert!(text.contains("model.safetensors was changed while it was read"), "{text}");
+    }
+    // One that takes its place is another file: what is open stays whole.
+    write(&path, &all);
+    let c = Checkpoint::open(dir.path()).unwrap();
+    write(&path, &all[..4]);
+    c.read_f32(&all[5].0, &mut [0.0; 16]).unwrap();
+    assert!(c.check_unchanged().is_ok());
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_not_waited_for() {
+    let dir = folder(&config(), &tensors());
+    let path = dir.path().join("model.safetensors");
+    fs::remove_file(&path).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(made.success());
+    let refusal = || Checkpoint::open(dir.path()).err().unwrap().to_string();
+    assert!(refusal().contains("not a regular file"));
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    assert!(refusal().contains("is a directory"));
+}
+
+/// Whatever sizes a config claims, they are compared with the file before anything is made of them.
+#[test]
+fn sizes_are_checked_before_they_are_used() {
+    let testdata = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata");
+    let base = testdata.join("bert/base");
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["config.json", "model.safetensors"] {
+        fs::copy(base.join(name), dir.path().join(name)).unwrap();
+    }
+    fs::copy(testdata.join("tiny/tokenizer.json"), dir.path().join("tokenizer.json")).unwrap();
+    let original: Value =
+        serde_json::from_slice(&fs::read(base.join("config.json")).unwrap()).unwrap();
+    assert!(Base::open(dir.path(), None).is_ok());
+    let most = 1 << 24;
+    for (field, value, said) in [
+        ("num_hidden_layers", json!(most), "16777216 layers of 16 tensors, the weights have 55"),
+        ("num_hidden_layers", json!(4), "4 layers of 16 tensors, the weights have 55 tensors"),
+        ("hidden_size", json!(3 << 22), "shape [99, 36], config.json makes it [99, 12582912]"),
+        ("intermediate_size", json!(most), "shape [50, 36], config.json makes it [16777216, 36]"),
+        ("vocab_size", json!(most), "shape [99, 36], config.json makes it [16777216, 36]"),
+        ("max_position_embeddings", json!(most), "makes it [16777216, 36]"),
+        ("type_vocab_size", json!(3), "makes it [3, 36]"),
+        ("vocab_size", json!(u64::MAX), "vocab_size is 18446744073709551615, expected a whole"),
+        ("hidden_size", json!(1e300), "hidden_size to be a whole number, found 1e+300"),
+        ("num_attention_heads", json!(5), "num_attention_heads is 5, expected a divisor of"),
+        ("num_attention_heads", json!(0), "num_attention_heads is 0, expected a whole number"),
+        ("layer_norm_eps", json!(1e-60), "layer_norm_eps is 1e-60, expected a number in (0, 1)"),
+        ("hidden_dropout_prob", json!(0.999_999_999_999), "expected a number in [0, 1)"),
+        ("is_decoder", json!(1), "is_decoder is 1, expected false"),
+    ] {
+        let mut config = original.clone();
+        config[field] = value;
+        fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
+        let text = Base::open(dir.path(), None).err().unwrap().to_string();
+        assert!(text.contains(said), "{field}: {text}");
+    }
+    // Deep JSON ends where the reader says so, not where the stack does.
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    for name in ["config.json", "tokenizer.json", "tokenizer_config.json"] {
+        let before = fs::read(dir.path().join(name));
+        fs::write(dir.path().join(name), &deep).unwrap();
+        let text = Base::open(dir.path(), None).err().unwrap().to_string();
+        assert!(text.contains(name), "{text}");
+        match before {
+            Ok(_) if name == "config.json" => {
+                fs::write(dir.path().join(name), original.to_string()).unwrap();
+            }
+            Ok(before) => fs::write(dir.path().join(name), before).unwrap(),
+            Err(_) => fs::remove_file(dir.path().join(name)).unwrap(),
+        }
+    }
+    assert!(Base::open(dir.path(), None).is_ok());
 }

@@ -6,7 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use linocut::data::{Batch, Encoding, Tokenizer, epoch_order};
-use serde_json::Value;
+use serde_json::{Value, json};
+use tempfile::TempDir;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -96,6 +97,103 @@ fn a_missing_or_malformed_tokenizer_is_named() {
     fs::write(dir.path().join("tokenizer.json"), "{\"model\": 3}").unwrap();
     let error = Tokenizer::open(dir.path()).err().unwrap().to_string();
     assert!(error.contains("tokenizer.json is not a tokenizer"), "{error}");
+}
+
+/// The tiny tokenizer of 99 tokens with its JSON changed, and settings beside it.
+fn tiny(settings: Option<Value>, change: impl FnOnce(&mut Value)) -> TempDir {
+    let stored = fs::read(root().join("testdata/tiny/tokenizer.json")).unwrap();
+    let mut json: Value = serde_json::from_slice(&stored).unwrap();
+    change(&mut json);
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("tokenizer.json"), json.to_string()).unwrap();
+    if let Some(settings) = settings {
+        fs::write(dir.path().join("tokenizer_config.json"), settings.to_string()).unwrap();
+    }
+    dir
+}
+
+#[test]
+fn the_side_that_is_cut_is_part_of_the_identity() {
+    let open = |settings: Option<Value>, side: Option<&str>| {
+        let dir = tiny(settings, |json| {
+            if let Some(side) = side {
+                json["truncation"] = json!({"direction": side, "max_length": 9,
+                    "strategy": "LongestFirst", "stride": 0});
+            }
+        });
+        let tokenizer = Tokenizer::open(dir.path()).unwrap();
+        let cut = tokenizer.encode("the road to soup", None, 4).unwrap().ids;
+        (tokenizer.fingerprint(), cut)
+    };
+    let (right, left) = ([2, 29, 15, 3], [2, 30, 7, 3]);
+    let plain = open(None, None);
+    // Cut files name their tokenizer by this value: it may never change.
+    assert_eq!(
+        plain.0.to_string(),
+        "87ac6db341554f785c71533296819cd4d7fd0befbdad0474425cc8b3f59490a5"
+    );
+    assert_eq!(plain.1, right);
+    assert_eq!(open(None, Some("Right")), plain);
+    let turned = open(None, Some("Left"));
+    assert_eq!(turned.1, left);
+    assert_ne!(turned.0, plain.0);
+    // As Transformers has it, tokenizer_config.json goes first.
+    let settings = |side: &str| Some(json!({"truncation_side": side}));
+    assert_eq!(open(settings("left"), None), turned);
+    assert_eq!(open(settings("right"), Some("Left")), plain);
+    let dir = tiny(settings("both"), |_| {});
+    let error = Tokenizer::open(dir.path()).err().unwrap().to_string();
+    assert!(error.contains("truncation_side is \"both\", expected left or right"), "{error}");
+}
+
+#[test]
+fn ids_and_types_without_a_row_are_refused() {
+    let open = |rows: usize, types: usize, change: fn(&mut Value)| {
+        let dir = tiny(None, change);
+        Tokenizer::open(dir.path()).unwrap().for_tables(rows, types, dir.path())
+    };
+    let error = |opened: linocut::Result<Tokenizer>| opened.err().unwrap().to_string();
+    assert!(open(99, 2, |_| {}).is_ok());
+    let text = error(open(98, 2, |_| {}));
+    assert!(text.contains("gives \"##z\" the id 98, expected less than 98"), "{text}");
+    // As many tokens as rows, but with a gap.
+    let text = error(open(99, 2, |json| json["model"]["vocab"]["rain"] = json!(4000)));
+    assert!(text.contains("gives \"rain\" the id 4000, expected less than 99"), "{text}");
+    let text = error(open(99, 2, |json| {
+        json["post_processor"]["special_tokens"]["[SEP]"]["ids"] = json!([99]);
+    }));
+    assert!(text.contains("the id 99, expected less than 99"), "{text}");
+    // One token type: texts alone work, a pair is refused.
+    let one = open(99, 1, |_| {}).unwrap();
+    assert_eq!(one.encode("soup", None, 9).unwrap().type_ids, [0, 0, 0]);
+    let text = one.encode("soup", Some("rice"), 9).unwrap_err().to_string();
+    assert!(text.contains("the token type 1, expected less than 1"), "{text}");
+    assert!(text.ends_with("hint: this base takes texts alone, no pairs"), "{text}");
+}
+
+#[test]
+fn templates_that_cannot_work_are_refused_when_opened() {
+    let error = |change: fn(&mut Value)| {
+        let dir = tiny(None, change);
+        Tokenizer::open(dir.path()).err().unwrap().to_string()
+    };
+    let text = error(|json| {
+        let tokens = json["post_processor"]["special_tokens"].as_object_mut().unwrap();
+        tokens.remove("[SEP]");
+    });
+    assert!(text.contains("tokenizer.json is not a tokenizer"), "{text}");
+    assert!(text.contains("template for single has the token \"[SEP]\""), "{text}");
+    let text = error(|json| json["post_processor"]["single"][1]["Sequence"]["id"] = json!("B"));
+    assert!(text.contains("template for single has the texts [\"B\"], expected [\"A\"]"), "{text}");
+    let text = error(|json| drop(json["post_processor"]["pair"].as_array_mut().unwrap().remove(3)));
+    assert!(text.contains("template for pair has the texts [\"A\"]"), "{text}");
+    // Below a sequence of processors, too.
+    let text = error(|json| {
+        let mut template = json["post_processor"].take();
+        template["special_tokens"] = json!({});
+        json["post_processor"] = json!({"type": "Sequence", "processors": [template]});
+    });
+    assert!(text.contains("has the token \"[CLS]\""), "{text}");
 }
 
 #[test]

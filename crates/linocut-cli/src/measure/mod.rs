@@ -167,7 +167,7 @@ fn folder(name: &str, args: &MeasureArgs) -> Result<PathBuf> {
         return Ok(path);
     }
     let base = BaseArgs { base: name.into(), threads: None, quiet: args.quiet };
-    base.folder()
+    base.folder(false)
 }
 
 /// What the figures alone do not say, on standard error.

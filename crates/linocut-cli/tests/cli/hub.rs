@@ -167,7 +167,7 @@ fn a_base_in_shards_with_its_pooling() {
     assert_eq!(place.run("inspect t.cut --json").json()["card"]["pooling"], "mean");
 }
 
-/// A copy that another tool left may lack the pooling: it does for a lookup, not for offline use.
+/// A copy that another tool left may lack the pooling: a cut names its own, and training is told.
 #[test]
 fn a_copy_of_another_tool() {
     let place = Place::trained();
@@ -176,15 +176,43 @@ fn a_copy_of_another_tool() {
         place.write(&format!("{model}/snapshots/{COMMIT}/{name}"), content);
     }
     place.write(&format!("{model}/refs/main"), COMMIT);
-    assert_snapshot!(run(&place, VERIFY, &[("HF_HUB_OFFLINE", "1")]).stderr.replace(&place.path("").display().to_string(), "[DIR]/"), @"
-    error: --base tiny/base: not in [DIR]/cache/hub, and HF_HUB_OFFLINE is set
-    hint: give a folder instead: config.json, model.safetensors and tokenizer.json of a BERT encoder
+    let offline = |line: &str| run(&place, line, &[("HF_HUB_OFFLINE", "1")]);
+    assert_snapshot!(offline(VERIFY), @"
+    exit 0
+    --- stdout
+    ok      topics.cut: topics, 4 probes equal, base restored
     ");
+    let train = "train --base tiny/base --task topics --method head --epochs 1 --out t.cut -q";
+    assert_snapshot!(offline(train).stderr, @"note: the copy of tiny/base in the cache has no 1_Pooling/config.json; if the model has one, its pooling is another than what is taken now: give it as --pooling");
+    // Once looked up it is known that there is none.
     let hub = Hub::serve(files(&place));
     hub.run(&place, VERIFY, None);
     assert_eq!(hub.asked().len(), 1, "nothing is fetched twice");
-    let shown = run(&place, VERIFY, &[("HF_HUB_OFFLINE", "1")]);
-    assert!(shown.to_string().starts_with("exit 0"), "{shown}");
+    let shown = offline(&format!("{train} --force"));
+    assert!(shown.to_string().starts_with("exit 0") && shown.stderr.is_empty(), "{shown}");
+
+    fs::remove_file(place.path(&format!("{model}/snapshots/{COMMIT}/tokenizer.json"))).unwrap();
+    assert_snapshot!(offline(VERIFY).stderr.replace(&place.path("").display().to_string(), "[DIR]/"), @"
+    error: --base tiny/base: its copy in [DIR]/cache/hub lacks tokenizer.json, and HF_HUB_OFFLINE is set
+    hint: unset it for once to fetch the model, or give a folder that holds it
+    ");
+}
+
+/// As the hub's own library reads it.
+#[test]
+fn what_counts_as_offline() {
+    let place = Place::trained();
+    let hub = Hub::serve(files(&place));
+    let endpoint = format!("http://{}", hub.address);
+    for value in ["1", "true", "ON", "Yes"] {
+        let shown = run(&place, VERIFY, &[("HF_HUB_OFFLINE", value), ("HF_ENDPOINT", &endpoint)]);
+        assert!(shown.stderr.contains("and HF_HUB_OFFLINE is set"), "{value}: {shown}");
+        assert!(shown.stderr.contains("tiny/base: not in "), "{value}: {shown}");
+    }
+    for value in ["0", "False", "off", "no", ""] {
+        let shown = run(&place, VERIFY, &[("HF_HUB_OFFLINE", value), ("HF_ENDPOINT", &endpoint)]);
+        assert!(shown.to_string().starts_with("exit 0"), "{value}: {shown}");
+    }
 }
 
 #[test]

@@ -64,18 +64,23 @@ pub(super) fn of(checkpoint: &Checkpoint) -> Result<Fingerprint> {
         field(&mut hasher, name.as_bytes());
         field(&mut hasher, &value);
     }
-    for tensor in checkpoint.tensors() {
+    for (i, tensor) in checkpoint.tensors().iter().enumerate() {
         field(&mut hasher, tensor.name.as_bytes());
         field(&mut hasher, tensor.dtype.to_string().as_bytes());
         let shape: Vec<u8> = tensor.shape.iter().flat_map(|&d| (d as u64).to_le_bytes()).collect();
         field(&mut hasher, &shape);
-        field(&mut hasher, checkpoint.bytes(&tensor.name).expect("a listed tensor has bytes"));
+        hasher.update(&(checkpoint.size(i) as u64).to_le_bytes());
+        checkpoint.chunks(i, |bytes| update(&mut hasher, bytes))?;
     }
     Ok(Fingerprint(*hasher.finalize().as_bytes()))
 }
 
 fn field(hasher: &mut blake3::Hasher, bytes: &[u8]) {
     hasher.update(&(bytes.len() as u64).to_le_bytes());
+    update(hasher, bytes);
+}
+
+fn update(hasher: &mut blake3::Hasher, bytes: &[u8]) {
     // Below this size handing the work to other threads costs more than it saves.
     if bytes.len() < 128 * 1024 {
         hasher.update(bytes);

@@ -1,5 +1,6 @@
 //! Model folders: reading, writing, tensor names, fingerprints.
 
+mod file;
 mod fingerprint;
 mod kind;
 mod names;

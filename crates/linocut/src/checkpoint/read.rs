@@ -1,16 +1,14 @@
 //! A Hugging Face model folder: its config, and its tensors by canonical name.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
-use memmap2::Mmap;
-use safetensors::{Dtype, SafeTensors};
+use safetensors::Dtype;
 use serde_json::Value;
 
+use super::file::TensorFile;
 use super::fingerprint::{self, Fingerprint};
 use super::names::canonical;
 use crate::checkpoint::Pooling;
@@ -29,13 +27,13 @@ pub struct TensorInfo {
     pub shape: Vec<usize>,
 }
 
-/// An opened model folder. The weights stay on disk, mapped into memory and read when asked for.
+/// An opened model folder. The weights stay on disk and are read when asked for.
 pub struct Checkpoint {
     folder: PathBuf,
     config: Value,
-    files: Vec<Mmap>,
+    files: Vec<TensorFile>,
     tensors: Vec<TensorInfo>,
-    /// For each of `tensors`: its file and its bytes there.
+    /// For each of `tensors`: its file and its place in the file's data.
     places: Vec<(usize, Range<usize>)>,
     fingerprint: Fingerprint,
 }
@@ -54,11 +52,8 @@ impl Checkpoint {
         let mut found: Vec<(TensorInfo, (usize, Range<usize>))> = Vec::new();
         let mut other: Vec<String> = Vec::new();
         for (index, path) in paths.iter().enumerate() {
-            let map = map_file(path)?;
-            let (header, metadata) =
-                SafeTensors::read_metadata(&map).map_err(|e| not_safetensors(path, &map, e))?;
-            let data_start = 8 + header;
-            for (stored_name, info) in metadata.tensors() {
+            let (file, infos) = TensorFile::open(path)?;
+            for (stored_name, info) in infos {
                 let Some(canonical) = canonical(&stored_name) else {
                     other.push(stored_name);
                     continue;
@@ -68,11 +63,11 @@ impl Checkpoint {
                     name: canonical.name,
                     stored_name,
                     dtype: info.dtype,
-                    shape: info.shape.clone(),
+                    shape: info.shape,
                 };
-                found.push((tensor, (index, data_start + start..data_start + end)));
+                found.push((tensor, (index, start..end)));
             }
-            files.push(map);
+            files.push(file);
         }
         found.sort_by(|a, b| (&a.0.name, &a.0.stored_name).cmp(&(&b.0.name, &b.0.stored_name)));
         for pair in found.windows(2) {
@@ -151,21 +146,36 @@ impl Checkpoint {
         self.index(name).map(|i| &self.tensors[i])
     }
 
-    /// A tensor's bytes as stored: row-major, little-endian, without any alignment.
-    pub fn bytes(&self, name: &str) -> Option<&[u8]> {
-        let (file, range) = &self.places[self.index(name)?];
-        Some(&self.files[*file][range.clone()])
+    /// Calls `take` with the bytes of the `i`-th tensor as stored, piece by piece: row-major,
+    /// little-endian.
+    pub(super) fn chunks(&self, i: usize, take: impl FnMut(&[u8])) -> Result<()> {
+        let (file, range) = &self.places[i];
+        self.files[*file].chunks(range, take)
+    }
+
+    /// Bytes of the `i`-th tensor.
+    pub(super) fn size(&self, i: usize) -> usize {
+        self.places[i].1.len()
+    }
+
+    /// Checks that all that was read so far is of one state of the files.
+    ///
+    /// # Errors
+    /// If one of them was written to since it was opened.
+    pub fn check_unchanged(&self) -> Result<()> {
+        self.files.iter().try_for_each(TensorFile::check_unchanged)
     }
 
     /// Reads a tensor of F32, F16 or BF16 as f32 into `out`.
     ///
     /// # Errors
-    /// No such tensor, another element type, `out` of another length, or values that are not
-    /// finite (then `out` is filled all the same).
+    /// No such tensor, another element type, `out` of another length, a file that cannot be read or
+    /// became shorter, or values that are not finite (then `out` is filled all the same).
     pub fn read_f32(&self, name: &str, out: &mut [f32]) -> Result<()> {
-        let (Some(info), Some(bytes)) = (self.tensor(name), self.bytes(name)) else {
+        let Some(i) = self.index(name) else {
             return Err(base_error(format!("{} has no tensor {name}", self.folder.display())));
         };
+        let info = &self.tensors[i];
         let wrong = |problem: String| {
             base_error(format!("tensor {name} of {}: {problem}", self.folder.display()))
         };
@@ -177,24 +187,28 @@ impl Checkpoint {
                 info.shape,
             )));
         }
-        match info.dtype {
-            Dtype::F32 => {
-                for (to, from) in out.iter_mut().zip(bytes.chunks_exact(4)) {
-                    *to = f32::from_le_bytes([from[0], from[1], from[2], from[3]]);
-                }
-            }
-            Dtype::F16 => {
-                for (to, from) in out.iter_mut().zip(bytes.chunks_exact(2)) {
-                    *to = f16::from_le_bytes([from[0], from[1]]).to_f32();
-                }
-            }
-            Dtype::BF16 => {
-                for (to, from) in out.iter_mut().zip(bytes.chunks_exact(2)) {
-                    *to = bf16::from_le_bytes([from[0], from[1]]).to_f32();
-                }
-            }
+        let width = match info.dtype {
+            Dtype::F32 => 4,
+            Dtype::F16 | Dtype::BF16 => 2,
             other => return Err(wrong(format!("expected F32, F16 or BF16, found {other}"))),
-        }
+        };
+        let mut rest = &mut *out;
+        self.chunks(i, |bytes| {
+            let (to, after) = std::mem::take(&mut rest).split_at_mut(bytes.len() / width);
+            let values = to.iter_mut();
+            match info.dtype {
+                Dtype::F32 => {
+                    values.zip(bytes.as_chunks().0).for_each(|(v, b)| *v = f32::from_le_bytes(*b));
+                }
+                Dtype::F16 => values
+                    .zip(bytes.as_chunks().0)
+                    .for_each(|(v, b)| *v = f16::from_le_bytes(*b).to_f32()),
+                _ => values
+                    .zip(bytes.as_chunks().0)
+                    .for_each(|(v, b)| *v = bf16::from_le_bytes(*b).to_f32()),
+            }
+            rest = after;
+        })?;
         let bad = out.iter().filter(|v| !v.is_finite()).count();
         if bad > 0 {
             return Err(wrong(format!(
@@ -353,37 +367,4 @@ pub(super) fn convert_hint(file: &str) -> String {
          save_file({{k: v.clone().contiguous() for k, v in torch.load('{file}', \
          weights_only=True).items()}}, 'model.safetensors', metadata={{'format': 'pt'}})\""
     )
-}
-
-/// Maps a file into memory for reading.
-#[allow(unsafe_code)] // memory-mapping is unsafe only if the file changes underneath
-pub(super) fn map_file(path: &Path) -> Result<Mmap> {
-    let attempt = || -> io::Result<Mmap> {
-        let file = File::open(path)?;
-        if file.metadata()?.is_dir() {
-            return Err(io::ErrorKind::IsADirectory.into());
-        }
-        // SAFETY: model files are written once and replaced by renaming, never changed in place;
-        // the map is read-only and lives as long as every slice taken of it.
-        unsafe { Mmap::map(&file) }
-    };
-    attempt().map_err(|e| Error::io(path, "read", e))
-}
-
-pub(super) fn not_safetensors(
-    path: &Path,
-    bytes: &[u8],
-    source: safetensors::SafeTensorError,
-) -> Error {
-    let error = base_error(format!(
-        "{} ({} bytes) is not a whole safetensors file: {source}",
-        path.display(),
-        bytes.len(),
-    ));
-    let error = if bytes.starts_with(b"version https://git-lfs") {
-        error.with_hint("this is a Git LFS pointer; fetch the file itself with: git lfs pull")
-    } else {
-        error.with_hint("the file is damaged or its download was cut short; download it again")
-    };
-    error.with_source(source)
 }

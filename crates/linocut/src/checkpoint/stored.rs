@@ -3,10 +3,10 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use memmap2::Mmap;
-use safetensors::{Dtype, SafeTensors};
+use safetensors::Dtype;
 
-use super::read::{base_error, convert_hint, file_name, map_file, not_safetensors, weight_files};
+use super::file::TensorFile;
+use super::read::{base_error, file_name, weight_files};
 use crate::Result;
 
 /// A tensor as a file holds it.
@@ -22,9 +22,16 @@ pub struct StoredTensor {
     range: Range<usize>,
 }
 
-/// Mapped safetensors files. Opening reads their headers alone.
+impl StoredTensor {
+    /// How many bytes it has.
+    pub fn size(&self) -> usize {
+        self.range.len()
+    }
+}
+
+/// Open safetensors files. Opening reads their headers alone.
 pub struct StoredTensors {
-    files: Vec<Mmap>,
+    files: Vec<TensorFile>,
     tensors: Vec<StoredTensor>,
 }
 
@@ -42,24 +49,12 @@ impl StoredTensors {
         let mut files = Vec::with_capacity(paths.len());
         let mut tensors = Vec::new();
         for (file, path) in paths.iter().enumerate() {
-            let map = map_file(path)?;
-            let (header, metadata) = SafeTensors::read_metadata(&map).map_err(|e| {
-                match ["bin", "pt", "pth", "ckpt"]
-                    .iter()
-                    .any(|e| path.extension() == Some(e.as_ref()))
-                {
-                    true => base_error(format!("{} is not a safetensors file", path.display()))
-                        .with_hint(convert_hint(&file_name(path))),
-                    false => not_safetensors(path, &map, e),
-                }
-            })?;
-            let data = 8 + header;
-            tensors.extend(metadata.tensors().into_iter().map(|(name, info)| {
+            let (opened, infos) = TensorFile::open(path)?;
+            tensors.extend(infos.into_iter().map(|(name, info)| {
                 let (start, end) = info.data_offsets;
-                let (dtype, shape) = (info.dtype, info.shape.clone());
-                StoredTensor { name, dtype, shape, file, range: data + start..data + end }
+                StoredTensor { name, dtype: info.dtype, shape: info.shape, file, range: start..end }
             }));
-            files.push(map);
+            files.push(opened);
         }
         tensors.sort_by(|a, b| a.name.cmp(&b.name));
         if let Some([a, b]) = tensors.array_windows().find(|[a, b]| a.name == b.name) {
@@ -80,12 +75,43 @@ impl StoredTensors {
         &self.tensors
     }
 
-    /// A tensor's bytes: row-major, little-endian, without any alignment.
+    /// A tensor's bytes: row-major, little-endian.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or became shorter.
     ///
     /// # Panics
     /// If `tensor` is of other files.
-    pub fn bytes(&self, tensor: &StoredTensor) -> &[u8] {
-        &self.files[tensor.file][tensor.range.clone()]
+    pub fn bytes(&self, tensor: &StoredTensor) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.read(tensor, 0..tensor.size(), &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The bytes in `range` of a tensor's, into `out`.
+    ///
+    /// # Errors
+    /// As [`StoredTensors::bytes`].
+    ///
+    /// # Panics
+    /// If `tensor` is of other files, or the range ends beyond its bytes.
+    pub fn read(
+        &self,
+        tensor: &StoredTensor,
+        range: Range<usize>,
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
+        assert!(range.end <= tensor.size(), "a range within the tensor");
+        out.resize(range.len(), 0);
+        self.files[tensor.file].read(tensor.range.start + range.start, out)
+    }
+
+    /// Checks that all that was read so far is of one state of the files.
+    ///
+    /// # Errors
+    /// If one of them was written to since it was opened.
+    pub fn check_unchanged(&self) -> Result<()> {
+        self.files.iter().try_for_each(TensorFile::check_unchanged)
     }
 }
 

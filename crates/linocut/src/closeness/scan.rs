@@ -10,7 +10,7 @@ use super::baseline;
 use super::overlap::overlap;
 use super::pairing::{display_names, list, pair};
 use super::report::{Measured, MeasuredModel, PairReport, Report};
-use super::source::{Content, Model, Tuned, entries};
+use super::source::{Content, Model, Scratch, Stored, Tuned};
 use crate::checkpoint::{StoredTensor, StoredTensors, read_model_config};
 use crate::kernels::difference::{self, Differences, Entries, Pair, differences};
 use crate::{Error, ErrorKind, Result};
@@ -59,7 +59,12 @@ pub fn measure(
         models.push(Paired::new(&base, model)?);
     }
 
-    let sums = scan(&base, &models, sigma, options, progress);
+    let sums = scan(&base, &models, sigma, options, progress)?;
+    let files = tuned.iter().filter_map(|model| match &model.content {
+        Content::Checkpoint(files) => Some(files),
+        Content::Cut(_) => None,
+    });
+    files.chain([&base_files]).try_for_each(StoredTensors::check_unchanged)?;
     if !options.allow_nan {
         check_finite(path, tuned, &base.names, &sums.models)?;
     }
@@ -124,33 +129,33 @@ fn initializer_range(path: &Path, options: &Options) -> Result<f64> {
 struct Base<'a> {
     path: &'a Path,
     tensors: Vec<&'a StoredTensor>,
-    entries: Vec<Entries<'a>>,
+    stored: Vec<Stored<'a>>,
     names: Vec<String>,
     not_weights: Vec<String>,
 }
 
 impl<'a> Base<'a> {
     fn new(path: &'a Path, files: &'a StoredTensors) -> Result<Self> {
-        let (tensors, entries, not_weights) = weights(path, files)?;
+        let (tensors, stored, not_weights) = weights(path, files)?;
         if tensors.is_empty() {
             let message = format!("{} holds no weights", path.display());
             return Err(Error::new(ErrorKind::Base, message));
         }
         let names = display_names(&tensors);
-        Ok(Self { path, tensors, entries, names, not_weights })
+        Ok(Self { path, tensors, stored, names, not_weights })
     }
 }
 
-type Weights<'a> = (Vec<&'a StoredTensor>, Vec<Entries<'a>>, Vec<String>);
+type Weights<'a> = (Vec<&'a StoredTensor>, Vec<Stored<'a>>, Vec<String>);
 
-/// The tensors that are weights, their entries, and the names of the others.
+/// The tensors that are weights, where their entries are, and the names of the others.
 fn weights<'a>(path: &Path, files: &'a StoredTensors) -> Result<Weights<'a>> {
     let (mut tensors, mut found, mut others) = (Vec::new(), Vec::new(), Vec::new());
     for tensor in files.tensors() {
-        match entries(path, files, tensor)? {
-            Some(entries) => {
+        match Stored::of(path, files, tensor)? {
+            Some(stored) => {
                 tensors.push(tensor);
-                found.push(entries);
+                found.push(stored);
             }
             None => others.push(tensor.name.clone()),
         }
@@ -181,20 +186,18 @@ impl<'a> Paired<'a> {
                         return Err(Error::new(ErrorKind::Cut, message));
                     }
                 }
-                let tensors = base.names.iter().zip(&base.entries);
+                let tensors = base.names.iter().zip(&base.stored);
                 let tensors = tensors
-                    .map(|(name, entries)| {
-                        Tuned::of_edit(cut.edits().get(name), *entries).map(Some)
-                    })
+                    .map(|(name, stored)| Tuned::of_edit(cut.edits().get(name), *stored).map(Some))
                     .collect::<Result<_>>()?;
                 return Ok(Self { tensors, only_in_tuned: vec![], not_weights: vec![] });
             }
         };
-        let (tensors, entries, not_weights) = weights(&model.path, files)?;
+        let (tensors, stored, not_weights) = weights(&model.path, files)?;
         let pairs = pair((base.path, &base.tensors, &base.names), (&model.path, &tensors))?;
         let unused = (0..tensors.len()).filter(|&j| !pairs.contains(&Some(j)));
         let only_in_tuned = unused.map(|j| tensors[j].name.clone()).collect();
-        let tensors = pairs.iter().map(|j| j.map(|j| Tuned::Stored(entries[j]))).collect();
+        let tensors = pairs.iter().map(|j| j.map(|j| Tuned::Stored(stored[j]))).collect();
         Ok(Self { tensors, only_in_tuned, not_weights })
     }
 }
@@ -228,7 +231,7 @@ fn scan(
     sigma: f64,
     options: &Options,
     progress: impl Fn(u64, u64),
-) -> Sums {
+) -> Result<Sums> {
     let tensors = base.tensors.len();
     let mut sums = Sums {
         models: vec![vec![None; tensors]; models.len()],
@@ -237,20 +240,20 @@ fn scan(
     };
     // Tensors without entries have one empty chunk, so that they are reported too.
     let chunks = |tensor: usize| {
-        let len = base.entries[tensor].len();
+        let len = base.stored[tensor].len();
         (0..len.max(1)).step_by(CHUNK).map(move |start| (tensor, start..len.min(start + CHUNK)))
     };
     let jobs: Vec<(usize, Range<usize>)> = (0..tensors).flat_map(chunks).collect();
-    let all: u64 = base.entries.iter().map(|e| e.len() as u64).sum();
+    let all: u64 = base.stored.iter().map(|e| e.len() as u64).sum();
     let mut done = 0;
     for batch in jobs.chunks(BATCH) {
         progress(done, all);
         let found: Vec<Part> = batch
             .par_iter()
             .map_init(
-                || vec![Vec::new(); models.len()],
+                || (Vec::new(), models.iter().map(|_| Scratch::default()).collect::<Vec<_>>()),
                 |scratch, (tensor, range)| {
-                    let mut part = compare(base, models, options, scratch, *tensor, range.clone());
+                    let mut part = compare(base, models, options, scratch, *tensor, range.clone())?;
                     let seed = options
                         .sample_baseline
                         .filter(|_| baseline::is_drawn(&base.tensors[*tensor].shape));
@@ -258,10 +261,10 @@ fn scan(
                         let key = (seed, *tensor as u64, (range.start / CHUNK) as u64);
                         baseline::sampled(range.len(), sigma, key, options.tolerance)
                     });
-                    part
+                    Ok(part)
                 },
             )
-            .collect();
+            .collect::<Result<_>>()?;
         for part in &found {
             for (model, found) in sums.models.iter_mut().zip(&part.models) {
                 if let Some(found) = found {
@@ -276,26 +279,26 @@ fn scan(
         done += batch.iter().map(|(_, range)| range.len() as u64).sum::<u64>();
     }
     progress(done, all);
-    sums
+    Ok(sums)
 }
 
 fn compare(
     base: &Base<'_>,
     models: &[Paired<'_>],
     options: &Options,
-    scratch: &mut [Vec<[u8; 4]>],
+    (buffer, scratch): &mut (Vec<u8>, Vec<Scratch>),
     tensor: usize,
     range: Range<usize>,
-) -> Part {
-    let before = base.entries[tensor].slice(range.clone());
+) -> Result<Part> {
+    let before = base.stored[tensor].read(range.clone(), buffer)?;
     let after: Vec<Option<Entries<'_>>> = models
         .iter()
         .zip(scratch)
         .map(|(model, scratch)| {
-            let tuned = model.tensors[tensor].as_ref()?;
-            Some(tuned.entries(range.clone(), before, scratch))
+            let tuned = model.tensors[tensor].as_ref();
+            tuned.map(|tuned| tuned.entries(range.clone(), before, scratch)).transpose()
         })
-        .collect();
+        .collect::<Result<_>>()?;
     let compared = after.iter().map(|v| v.map(|v| differences(before, v, options.tolerance)));
     let models = compared.collect();
     let mut between = Vec::new();
@@ -307,7 +310,7 @@ fn compare(
             _ => Pair::default(),
         }));
     }
-    Part { tensor, models, pairs: between, baseline: None }
+    Ok(Part { tensor, models, pairs: between, baseline: None })
 }
 
 fn wide(entries: Entries<'_>) -> Cow<'_, [[u8; 4]]> {

@@ -57,10 +57,71 @@ impl Model {
     }
 }
 
+/// A tensor of floats in a file.
+#[derive(Clone, Copy)]
+pub(super) struct Stored<'a> {
+    files: &'a StoredTensors,
+    pub(super) tensor: &'a StoredTensor,
+}
+
+impl<'a> Stored<'a> {
+    /// Of any tensor that holds weights; none for whole numbers and truth values.
+    ///
+    /// # Errors
+    /// Any other element type than F32, F16 and BF16.
+    pub(super) fn of(
+        path: &Path,
+        files: &'a StoredTensors,
+        tensor: &'a StoredTensor,
+    ) -> Result<Option<Self>> {
+        match tensor.dtype {
+            Dtype::F32 | Dtype::F16 | Dtype::BF16 => Ok(Some(Self { files, tensor })),
+            Dtype::BOOL | Dtype::U8 | Dtype::I8 | Dtype::U16 | Dtype::I16 => Ok(None),
+            Dtype::U32 | Dtype::I32 | Dtype::U64 | Dtype::I64 => Ok(None),
+            other => Err(Error::new(
+                ErrorKind::Base,
+                format!(
+                    "{}: tensor {} is of type {other}, expected F32, F16 or BF16",
+                    path.display(),
+                    tensor.name
+                ),
+            )
+            .with_hint("convert the model to one of these first")),
+        }
+    }
+
+    /// How many entries it has.
+    pub(super) fn len(&self) -> usize {
+        self.tensor.size() / self.width()
+    }
+
+    /// Reads the entries in `range`; `buffer` holds them.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or became shorter.
+    pub(super) fn read<'s>(
+        &self,
+        range: Range<usize>,
+        buffer: &'s mut Vec<u8>,
+    ) -> Result<Entries<'s>> {
+        let width = self.width();
+        self.files.read(self.tensor, range.start * width..range.end * width, buffer)?;
+        Ok(match self.tensor.dtype {
+            Dtype::F32 => Entries::F32(buffer.as_chunks().0),
+            Dtype::F16 => Entries::F16(buffer.as_chunks().0),
+            _ => Entries::Bf16(buffer.as_chunks().0),
+        })
+    }
+
+    fn width(&self) -> usize {
+        self.tensor.dtype.bitsize() / 8
+    }
+}
+
 /// One tensor of a tuned model, as it differs from the base's.
 pub(super) enum Tuned<'a> {
     /// Entries of its own.
-    Stored(Entries<'a>),
+    Stored(Stored<'a>),
     /// The base's.
     Same,
     /// The base's, but for +0.0 at these positions, which increase.
@@ -70,18 +131,18 @@ pub(super) enum Tuned<'a> {
 }
 
 impl<'a> Tuned<'a> {
-    /// What `edit` makes of the tensor whose entries are `base`.
+    /// What `edit` makes of the base's tensor.
     ///
     /// # Errors
-    /// If it does not give finite values on them.
-    pub(super) fn of_edit(edit: Option<&'a TensorEdit>, base: Entries<'_>) -> Result<Self> {
+    /// If it does not give finite values on that, or that cannot be read.
+    pub(super) fn of_edit(edit: Option<&'a TensorEdit>, base: Stored<'_>) -> Result<Self> {
         let Some(edit) = edit else { return Ok(Tuned::Same) };
         match &edit.edit {
             Edit::Zeros(zeros) => Ok(Tuned::Zeroed(zeros.positions())),
             Edit::Replace { values, .. } => Ok(Tuned::Replaced(values.into())),
             Edit::Delta(_) | Edit::Sparse(_) | Edit::Sign(_) | Edit::LowRank(_) => {
-                let mut bytes = Vec::new();
-                base.widen(&mut bytes);
+                let (mut buffer, mut bytes) = (Vec::new(), Vec::new());
+                base.read(0..base.len(), &mut buffer)?.widen(&mut bytes);
                 let mut values: Vec<f32> = bytes.into_iter().map(f32::from_le_bytes).collect();
                 let (positions, changed) = edit.change(&values)?;
                 match positions {
@@ -96,59 +157,39 @@ impl<'a> Tuned<'a> {
     }
 
     /// The entries in `range`; `base` are the base's there, and `scratch` holds what has to be
-    /// made.
+    /// read or made.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or became shorter.
     pub(super) fn entries<'s>(
         &'s self,
         range: Range<usize>,
         base: Entries<'s>,
-        scratch: &'s mut Vec<[u8; 4]>,
-    ) -> Entries<'s> {
-        scratch.clear();
+        scratch: &'s mut Scratch,
+    ) -> Result<Entries<'s>> {
+        let made = &mut scratch.made;
+        made.clear();
         match self {
-            Tuned::Stored(entries) => entries.slice(range),
-            Tuned::Same => base,
+            Tuned::Stored(tensor) => return tensor.read(range, &mut scratch.read),
+            Tuned::Same => return Ok(base),
             Tuned::Zeroed(positions) => {
                 let place = |at: usize| positions.partition_point(|&p| (p as usize) < at);
                 let here = &positions[place(range.start)..place(range.end)];
                 if here.is_empty() {
-                    return base;
+                    return Ok(base);
                 }
-                base.widen(scratch);
-                here.iter().for_each(|&p| scratch[p as usize - range.start] = [0; 4]);
-                Entries::F32(scratch)
+                base.widen(made);
+                here.iter().for_each(|&p| made[p as usize - range.start] = [0; 4]);
             }
-            Tuned::Replaced(values) => {
-                scratch.extend(values[range].iter().map(|v| v.to_le_bytes()));
-                Entries::F32(scratch)
-            }
+            Tuned::Replaced(values) => made.extend(values[range].iter().map(|v| v.to_le_bytes())),
         }
+        Ok(Entries::F32(made))
     }
 }
 
-/// A stored tensor's entries; none for whole numbers and truth values, which are no weights.
-///
-/// # Errors
-/// Any other element type than F32, F16 and BF16.
-pub(super) fn entries<'a>(
-    path: &Path,
-    files: &'a StoredTensors,
-    tensor: &StoredTensor,
-) -> Result<Option<Entries<'a>>> {
-    let bytes = files.bytes(tensor);
-    match tensor.dtype {
-        Dtype::F32 => Ok(Some(Entries::F32(bytes.as_chunks().0))),
-        Dtype::F16 => Ok(Some(Entries::F16(bytes.as_chunks().0))),
-        Dtype::BF16 => Ok(Some(Entries::Bf16(bytes.as_chunks().0))),
-        Dtype::BOOL | Dtype::U8 | Dtype::I8 | Dtype::U16 | Dtype::I16 => Ok(None),
-        Dtype::U32 | Dtype::I32 | Dtype::U64 | Dtype::I64 => Ok(None),
-        other => Err(Error::new(
-            ErrorKind::Base,
-            format!(
-                "{}: tensor {} is of type {other}, expected F32, F16 or BF16",
-                path.display(),
-                tensor.name
-            ),
-        )
-        .with_hint("convert the model to one of these first")),
-    }
+/// What the entries of one chunk are read into, or made in.
+#[derive(Default)]
+pub(super) struct Scratch {
+    read: Vec<u8>,
+    made: Vec<[u8; 4]>,
 }

@@ -10,6 +10,7 @@ mod split;
 mod table;
 mod task;
 mod tokenize;
+mod tokenizer_file;
 
 use serde::{Deserialize, Serialize};
 

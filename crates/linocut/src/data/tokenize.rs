@@ -9,8 +9,9 @@ use tokenizers::utils::truncation::{
     TruncationDirection, TruncationParams, TruncationStrategy, truncate_encodings,
 };
 
+use super::tokenizer_file;
 use crate::checkpoint::Fingerprint;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, contained};
 
 /// The tokens of one text, or of a pair of texts, special tokens included.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,46 +29,70 @@ pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     direction: TruncationDirection,
     fingerprint: Fingerprint,
+    /// Ids and token types that the base's embeddings have rows for.
+    rows: usize,
+    types: usize,
 }
 
+const OTHER_MODEL: &str = "tokenizer and weights come from different models";
+
 impl Tokenizer {
-    /// Reads `tokenizer.json` of a model folder.
+    /// Reads `tokenizer.json` of a model folder, and from `tokenizer_config.json`, where there is
+    /// one, which side of a text too long is cut.
     ///
     /// # Errors
     /// A missing or malformed file.
     pub fn open(folder: &Path) -> Result<Self> {
-        let path = folder.join("tokenizer.json");
-        if !path.exists() {
-            let message = format!("{} has no tokenizer.json", folder.display());
-            return Err(Error::new(ErrorKind::Base, message).with_hint(
-                "write one with: python -c \"from transformers import AutoTokenizer; \
-                 AutoTokenizer.from_pretrained('.').save_pretrained('.')\"",
-            ));
+        let (inner, direction, fingerprint) = tokenizer_file::open(folder)?;
+        Ok(Self { inner, direction, fingerprint, rows: usize::MAX, types: usize::MAX })
+    }
+
+    /// The tokenizer of the JSON that `tokenizer.json` would hold, `settings` being those of
+    /// `tokenizer_config.json`; `path` is for errors.
+    pub(crate) fn from_json(path: &Path, json: &Value, settings: &Value) -> Result<Self> {
+        let side = tokenizer_file::side(path, settings)?;
+        let (inner, direction, fingerprint) =
+            tokenizer_file::parse(path, json.to_string().as_bytes(), side)?;
+        Ok(Self { inner, direction, fingerprint, rows: usize::MAX, types: usize::MAX })
+    }
+
+    /// What `tokenizer.json` holds, every field in today's spelling.
+    pub(crate) fn to_json(&self) -> Value {
+        serde_json::to_value(&self.inner).unwrap_or_default()
+    }
+
+    /// The side of texts too long that is cut: `left` or `right`.
+    pub(crate) fn cut_side(&self) -> &str {
+        self.direction.as_ref()
+    }
+
+    /// The same for the base in `folder`, whose embeddings have `rows` tokens and `types` token types.
+    ///
+    /// # Errors
+    /// An id or a type of a text alone that has no row. Types of pairs are for
+    /// [`Tokenizer::encode`] to check: a base without them takes texts alone.
+    pub fn for_tables(mut self, rows: usize, types: usize, folder: &Path) -> Result<Self> {
+        (self.rows, self.types) = (rows, types);
+        let largest = self.inner.get_vocab(true).into_iter().max_by_key(|&(_, id)| id);
+        if let Some((token, id)) = largest.filter(|&(_, id)| id as usize >= rows) {
+            let message = format!(
+                "{}: tokenizer.json gives {token:?} the id {id}, expected less than {rows}, the rows \
+                 of the word embeddings",
+                folder.display()
+            );
+            return Err(Error::new(ErrorKind::Base, message).with_hint(OTHER_MODEL));
         }
-        let bytes = std::fs::read(&path).map_err(|e| Error::io(&path, "read", e))?;
-        let malformed = |problem: &dyn std::fmt::Display| {
-            let message = format!("{} is not a tokenizer: {problem}", path.display());
-            Error::new(ErrorKind::Base, message)
-        };
-        let mut inner =
-            tokenizers::Tokenizer::from_bytes(&bytes).map_err(|e| malformed(&e).with_source(e))?;
-        let direction = inner.get_truncation().map_or(TruncationDirection::Right, |t| t.direction);
-        inner.with_truncation(None).map_err(|e| malformed(&e))?;
-        inner.with_padding(None);
-        let mut json: Value =
-            serde_json::from_slice(&bytes).map_err(|e| malformed(&e).with_source(e))?;
-        if let Some(fields) = json.as_object_mut() {
-            fields.remove("truncation");
-            fields.remove("padding");
+        // Any text shows what comes around every text.
+        match contained(|| self.encode("a", None, 1 << 16)) {
+            Ok(Err(error)) if error.kind() != ErrorKind::Data => Err(error),
+            Ok(_) => Ok(self),
+            Err(panic) => Err(tokenizer_file::malformed(&folder.join("tokenizer.json"), &panic)),
         }
-        let mut canonical = Vec::with_capacity(bytes.len());
-        write_sorted(&json, &mut canonical);
-        let fingerprint = Fingerprint(*blake3::hash(&canonical).as_bytes());
-        Ok(Self { inner, direction, fingerprint })
     }
 
     /// The identity of this tokenizer: BLAKE3 of its JSON with sorted keys and no spaces, without
-    /// `truncation` and `padding`, which say how it was last used and not what it is.
+    /// `truncation` and `padding`, which say how it was last used and not what it is. One that cuts
+    /// the left side of texts has `"truncation":{"direction":"Left"}` there.
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
@@ -84,7 +109,8 @@ impl Tokenizer {
     /// to check.
     ///
     /// # Errors
-    /// A `max_length` that leaves no room for text, or a text that the tokenizer rejects.
+    /// A `max_length` that leaves no room for text, a text that the tokenizer rejects, or one with an
+    /// id or a token type that the base has no row for.
     pub fn encode(&self, text: &str, pair: Option<&str>, max_length: usize) -> Result<Encoding> {
         let processor = self.inner.get_post_processor();
         let special = processor.map_or(0, |p| p.added_tokens(pair.is_some()));
@@ -127,10 +153,33 @@ impl Tokenizer {
                 cut: tokens > room,
             })
         };
-        attempt().map_err(|e| {
+        let encoding = attempt().map_err(|e| {
             let start: String = text.chars().take(60).collect();
             Error::new(ErrorKind::Data, format!("cannot tokenise {start:?}: {e}")).with_source(e)
-        })
+        })?;
+        self.check_rows(&encoding, pair.is_some())?;
+        Ok(encoding)
+    }
+
+    /// Checks that the base has a row for every id and type.
+    fn check_rows(&self, encoding: &Encoding, pair: bool) -> Result<()> {
+        let beyond = |ids: &[u32], rows: usize| ids.iter().copied().find(|&id| id as usize >= rows);
+        if let Some(id) = beyond(&encoding.ids, self.rows) {
+            let message = format!(
+                "the tokenizer gives the id {id}, expected less than {}, the rows of the word \
+                 embeddings",
+                self.rows
+            );
+            return Err(Error::new(ErrorKind::Base, message).with_hint(OTHER_MODEL));
+        }
+        let Some(id) = beyond(&encoding.type_ids, self.types) else { return Ok(()) };
+        let message = format!(
+            "the tokenizer gives the token type {id}, expected less than {}, the rows of the token \
+             type embeddings",
+            self.types
+        );
+        let error = Error::new(ErrorKind::Base, message);
+        Err(if pair { error.with_hint("this base takes texts alone, no pairs") } else { error })
     }
 
     /// [`Tokenizer::encode`] of many texts on all threads, in their order, and how many were cut.
@@ -155,36 +204,5 @@ impl Tokenizer {
         let encoded = encoded.into_iter().collect::<Result<Vec<_>>>()?;
         let cut = encoded.iter().filter(|e| e.cut).count();
         Ok((encoded, cut))
-    }
-}
-
-/// JSON without spaces and with the keys of every object sorted bytewise.
-fn write_sorted(value: &Value, out: &mut Vec<u8>) {
-    match value {
-        Value::Object(fields) => {
-            let mut fields: Vec<_> = fields.iter().collect();
-            fields.sort_by_key(|(key, _)| key.as_str());
-            out.push(b'{');
-            for (i, (key, field)) in fields.into_iter().enumerate() {
-                if i > 0 {
-                    out.push(b',');
-                }
-                out.extend_from_slice(Value::from(key.as_str()).to_string().as_bytes());
-                out.push(b':');
-                write_sorted(field, out);
-            }
-            out.push(b'}');
-        }
-        Value::Array(items) => {
-            out.push(b'[');
-            for (i, item) in items.iter().enumerate() {
-                if i > 0 {
-                    out.push(b',');
-                }
-                write_sorted(item, out);
-            }
-            out.push(b']');
-        }
-        plain => out.extend_from_slice(plain.to_string().as_bytes()),
     }
 }

@@ -27,18 +27,6 @@ impl<'a> Entries<'a> {
         self.len() == 0
     }
 
-    /// The entries in `range`.
-    ///
-    /// # Panics
-    /// If the range ends beyond the last entry.
-    pub fn slice(&self, range: std::ops::Range<usize>) -> Entries<'a> {
-        match self {
-            Entries::F32(x) => Entries::F32(&x[range]),
-            Entries::F16(x) => Entries::F16(&x[range]),
-            Entries::Bf16(x) => Entries::Bf16(&x[range]),
-        }
-    }
-
     /// Appends the entries to `out`, each as the bytes of the 32-bit float that equals it.
     pub fn widen(&self, out: &mut Vec<[u8; 4]>) {
         match self {

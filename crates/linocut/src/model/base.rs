@@ -28,24 +28,13 @@ impl Base {
     ///
     /// # Errors
     /// A missing or malformed file, an unsupported architecture, non-finite weights, or a
-    /// tokenizer with more entries than the word embeddings have rows.
+    /// tokenizer with an id that the word embeddings have no row for.
     pub fn open(folder: &Path, pooling: Option<Pooling>) -> Result<Self> {
         let checkpoint = Checkpoint::open(folder)?;
         let encoder = Encoder::open(&checkpoint, pooling)?;
         let weights = encoder.load(&checkpoint)?;
-        let tokenizer = Tokenizer::open(folder)?;
-        if tokenizer.vocab_size() > encoder.config().vocab {
-            return Err(Error::new(
-                ErrorKind::Base,
-                format!(
-                    "{}: tokenizer.json has {} entries, the word embeddings {} rows",
-                    folder.display(),
-                    tokenizer.vocab_size(),
-                    encoder.config().vocab
-                ),
-            )
-            .with_hint("tokenizer and weights come from different models"));
-        }
+        let (vocab, types) = (encoder.config().vocab, encoder.config().token_types);
+        let tokenizer = Tokenizer::open(folder)?.for_tables(vocab, types, folder)?;
         Ok(Self {
             name: checkpoint.name(),
             folder: folder.to_path_buf(),
@@ -59,6 +48,11 @@ impl Base {
     /// The architecture.
     pub fn config(&self) -> &ModelConfig {
         self.encoder.config()
+    }
+
+    /// Whether it has a pooler, which `cls` pooling reads texts through.
+    pub fn has_pooler(&self) -> bool {
+        self.encoder.layout().index("pooler.dense.weight").is_some()
     }
 
     /// Checks a limit on the tokens of a text.

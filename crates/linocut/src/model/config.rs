@@ -58,8 +58,8 @@ impl ModelConfig {
             None | Some(Value::Null) => Ok(default),
             Some(v) => v
                 .as_f64()
-                .filter(|p| (0.0..1.0).contains(p))
                 .map(|p| p as f32)
+                .filter(|p| (0.0..1.0).contains(p))
                 .ok_or_else(|| wrong(field, "a number in [0, 1)")),
         };
         let text = |field: &str, default: &'static str| match config.get(field) {
@@ -74,8 +74,12 @@ impl ModelConfig {
         if text("position_embedding_type", "absolute")? != "absolute" {
             return Err(wrong("position_embedding_type", "\"absolute\""));
         }
-        if config.get("is_decoder").and_then(Value::as_bool) == Some(true) {
-            return Err(wrong("is_decoder", "false"));
+        for field in ["is_decoder", "add_cross_attention"] {
+            // As Python has it, anything but these is true.
+            let value = config.get(field).unwrap_or(&Value::Null);
+            if ![Value::Null, false.into(), 0.into()].contains(value) {
+                return Err(wrong(field, "false"));
+            }
         }
         let activation = match text("hidden_act", "gelu")?.as_str() {
             "gelu" => Activation::Gelu,
@@ -87,6 +91,7 @@ impl ModelConfig {
             None | Some(Value::Null) => 1e-12,
             Some(v) => v
                 .as_f64()
+                .map(|e| e as f32)
                 .filter(|e| *e > 0.0 && *e < 1.0)
                 .ok_or_else(|| wrong("layer_norm_eps", "a number in (0, 1)"))?,
         };
@@ -99,7 +104,7 @@ impl ModelConfig {
             vocab: size("vocab_size", 30522)?,
             positions: size("max_position_embeddings", 512)?,
             token_types: size("type_vocab_size", 2)?,
-            eps: eps as f32,
+            eps,
             hidden_dropout,
             attention_dropout: share("attention_probs_dropout_prob", 0.1)?,
             head_dropout: share("classifier_dropout", hidden_dropout)?,

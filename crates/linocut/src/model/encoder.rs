@@ -2,7 +2,7 @@
 
 use super::embeddings::{self, EmbeddingTape};
 use super::layer::{Layer, LayerTape, Scratch, bias_grad, weight_grad};
-use super::layout::{embedding, layer_tensor, pooler_tensor};
+use super::layout::{check_shapes, embedding, layer_tensor, pooler_tensor};
 use super::{DropoutStep, Grads, Layout, ModelConfig, Pooling, Weights};
 use crate::checkpoint::Checkpoint;
 use crate::data::Batch;
@@ -90,10 +90,14 @@ impl Encoder {
     /// folder names, else `cls` where there is a pooler, else `mean`.
     ///
     /// # Errors
-    /// An unsupported architecture, or `cls` without a pooler.
+    /// An unsupported architecture, a tensor that is missing or of another shape than `config.json`
+    /// says, or `cls` without a pooler.
     pub fn open(checkpoint: &Checkpoint, pooling: Option<Pooling>) -> Result<Self> {
         let config = ModelConfig::from_json(checkpoint.config())?;
-        let pooler = checkpoint.tensor("pooler.dense.weight").is_some();
+        let shape = |name: &str| checkpoint.tensor(name).map(|found| &found.shape[..]);
+        let pooler = shape("pooler.dense.weight").is_some();
+        let place = checkpoint.folder().display().to_string();
+        check_shapes(&config, pooler, shape, checkpoint.tensors().len(), &place)?;
         let pooling = match pooling {
             Some(pooling) => pooling,
             None => {
@@ -103,34 +107,16 @@ impl Encoder {
         Self::new(config, pooler, pooling)
     }
 
-    /// Reads the weights of `checkpoint`.
+    /// Reads the weights of `checkpoint`, which the encoder was opened from.
     ///
     /// # Errors
-    /// A missing tensor, another shape than `config.json` says, or non-finite entries.
+    /// Non-finite entries, or a file that is written to meanwhile.
     pub fn load(&self, checkpoint: &Checkpoint) -> Result<Weights> {
         let mut weights = Weights::new(self.layout.clone(), vec![0.0; self.layout.len()]);
         for (i, spec) in self.layout.tensors().iter().enumerate() {
-            let found = checkpoint.tensor(&spec.name).ok_or_else(|| {
-                Error::new(
-                    ErrorKind::Base,
-                    format!("{}: tensor {} is missing", checkpoint.folder().display(), spec.name),
-                )
-                .with_hint("is this folder an encoder of the architecture its config.json says?")
-            })?;
-            if found.shape != spec.shape {
-                return Err(Error::new(
-                    ErrorKind::Base,
-                    format!(
-                        "{}: tensor {} has shape {:?}, config.json makes it {:?}",
-                        checkpoint.folder().display(),
-                        spec.name,
-                        found.shape,
-                        spec.shape
-                    ),
-                ));
-            }
             checkpoint.read_f32(&spec.name, weights.at_mut(i))?;
         }
+        checkpoint.check_unchanged()?;
         Ok(weights)
     }
 

@@ -1,6 +1,7 @@
 //! Names, shapes and order of a BERT encoder's tensors.
 
 use super::{Kind, Layout, ModelConfig};
+use crate::{Error, ErrorKind, Result};
 
 /// Positions of the embeddings' tensors in the layout.
 pub(crate) mod embedding {
@@ -46,46 +47,91 @@ impl Layout {
     /// The tensors of a BERT encoder: word, position and token-type embeddings, their LayerNorm,
     /// the layers, and the pooler if there is one.
     pub fn bert(config: &ModelConfig, pooler: bool) -> Self {
-        let (h, f) = (config.hidden, config.intermediate);
-        let mut tensors = Vec::new();
-        let mut add = |name: String, shape: &[usize], kind, layer| {
-            tensors.push((name, shape.to_vec(), kind, layer));
-        };
-        for (name, rows) in [
-            ("word_embeddings", config.vocab),
-            ("position_embeddings", config.positions),
-            ("token_type_embeddings", config.token_types),
-        ] {
-            add(format!("embeddings.{name}.weight"), &[rows, h], Kind::Embeddings, None);
-        }
-        add("embeddings.LayerNorm.weight".into(), &[h], Kind::LayerNorm, None);
-        add("embeddings.LayerNorm.bias".into(), &[h], Kind::LayerNorm, None);
-        for layer in 0..config.layers {
-            let mut add = |suffix: &str, shape: &[usize], kind| {
-                add(format!("encoder.layer.{layer}.{suffix}"), shape, kind, Some(layer));
-            };
-            for (name, kind) in [("query", Kind::Query), ("key", Kind::Key), ("value", Kind::Value)]
-            {
-                add(&format!("attention.self.{name}.weight"), &[h, h], kind);
-            }
-            for name in ["query", "key", "value"] {
-                add(&format!("attention.self.{name}.bias"), &[h], Kind::Bias);
-            }
-            add("attention.output.dense.weight", &[h, h], Kind::AttentionOutput);
-            add("attention.output.dense.bias", &[h], Kind::Bias);
-            add("attention.output.LayerNorm.weight", &[h], Kind::LayerNorm);
-            add("attention.output.LayerNorm.bias", &[h], Kind::LayerNorm);
-            add("intermediate.dense.weight", &[f, h], Kind::Intermediate);
-            add("intermediate.dense.bias", &[f], Kind::Bias);
-            add("output.dense.weight", &[h, f], Kind::Output);
-            add("output.dense.bias", &[h], Kind::Bias);
-            add("output.LayerNorm.weight", &[h], Kind::LayerNorm);
-            add("output.LayerNorm.bias", &[h], Kind::LayerNorm);
-        }
-        if pooler {
-            add("pooler.dense.weight".into(), &[h, h], Kind::Pooler, None);
-            add("pooler.dense.bias".into(), &[h], Kind::Bias, None);
-        }
-        Self::new(tensors)
+        Self::new(tensors(config, pooler))
     }
+}
+
+/// Checks that a file's tensors have the shapes that its config says, before anything of those sizes
+/// is made. `shape` gives the shape of a tensor by canonical name, `count` says how many there are,
+/// and `place` is the model's folder, for errors.
+///
+/// # Errors
+/// More layers than the file can have, or the first tensor that is missing or of another shape.
+pub(crate) fn check_shapes<'a>(
+    config: &ModelConfig,
+    pooler: bool,
+    shape: impl Fn(&str) -> Option<&'a [usize]>,
+    count: usize,
+    place: &str,
+) -> Result<()> {
+    let refuse = |message: String| Error::new(ErrorKind::Base, format!("{place}: {message}"));
+    if config.layers > count / slot::COUNT {
+        return Err(refuse(format!(
+            "config.json makes it {} layers of {} tensors, the weights have {count} tensors",
+            config.layers,
+            slot::COUNT
+        )));
+    }
+    for (name, expected, ..) in tensors(config, pooler) {
+        match shape(&name) {
+            Some(found) if found == expected => {}
+            Some(found) => {
+                return Err(refuse(format!(
+                    "tensor {name} has shape {found:?}, config.json makes it {expected:?}"
+                )));
+            }
+            None => {
+                return Err(refuse(format!("tensor {name} is missing")).with_hint(
+                    "is this folder an encoder of the architecture its config.json says?",
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Name, shape, kind and layer of every tensor, in the layout's order.
+type Tensors = Vec<(String, Vec<usize>, Kind, Option<usize>)>;
+
+fn tensors(config: &ModelConfig, pooler: bool) -> Tensors {
+    let (h, f) = (config.hidden, config.intermediate);
+    let mut tensors = Vec::new();
+    let mut add = |name: String, shape: &[usize], kind, layer| {
+        tensors.push((name, shape.to_vec(), kind, layer));
+    };
+    for (name, rows) in [
+        ("word_embeddings", config.vocab),
+        ("position_embeddings", config.positions),
+        ("token_type_embeddings", config.token_types),
+    ] {
+        add(format!("embeddings.{name}.weight"), &[rows, h], Kind::Embeddings, None);
+    }
+    add("embeddings.LayerNorm.weight".into(), &[h], Kind::LayerNorm, None);
+    add("embeddings.LayerNorm.bias".into(), &[h], Kind::LayerNorm, None);
+    for layer in 0..config.layers {
+        let mut add = |suffix: &str, shape: &[usize], kind| {
+            add(format!("encoder.layer.{layer}.{suffix}"), shape, kind, Some(layer));
+        };
+        for (name, kind) in [("query", Kind::Query), ("key", Kind::Key), ("value", Kind::Value)] {
+            add(&format!("attention.self.{name}.weight"), &[h, h], kind);
+        }
+        for name in ["query", "key", "value"] {
+            add(&format!("attention.self.{name}.bias"), &[h], Kind::Bias);
+        }
+        add("attention.output.dense.weight", &[h, h], Kind::AttentionOutput);
+        add("attention.output.dense.bias", &[h], Kind::Bias);
+        add("attention.output.LayerNorm.weight", &[h], Kind::LayerNorm);
+        add("attention.output.LayerNorm.bias", &[h], Kind::LayerNorm);
+        add("intermediate.dense.weight", &[f, h], Kind::Intermediate);
+        add("intermediate.dense.bias", &[f], Kind::Bias);
+        add("output.dense.weight", &[h, f], Kind::Output);
+        add("output.dense.bias", &[h], Kind::Bias);
+        add("output.LayerNorm.weight", &[h], Kind::LayerNorm);
+        add("output.LayerNorm.bias", &[h], Kind::LayerNorm);
+    }
+    if pooler {
+        add("pooler.dense.weight".into(), &[h, h], Kind::Pooler, None);
+        add("pooler.dense.bias".into(), &[h], Kind::Bias, None);
+    }
+    tensors
 }

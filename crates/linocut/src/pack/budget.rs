@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
-use super::build::{Packing, Score, Story};
+use super::build::{Packing, Score, Scores, Story};
 use super::candidates::{Candidate, Changed, How};
 use super::ingest::Tuned;
 use super::lossless::exact_edits;
@@ -19,6 +19,9 @@ use super::survey::Movement;
 use crate::cut::{Cut, Sizes, TensorEdit};
 use crate::model::Base;
 use crate::{Error, ErrorKind, Result};
+
+/// A number that takes as many characters as any.
+const LONGEST_NUMBER: f64 = -2.2250738585072014e-308;
 
 /// Packs `tuned` as a cut of `base` whose file has at most `budget` bytes. The head stays as it is.
 /// The card tells the relative error left in every changed tensor (‖tuned − stored‖ over
@@ -41,7 +44,9 @@ pub fn to_budget(
         let specs = packing.base.weights.layout().tensors();
         changed.iter().map(|m| specs[m.tensor].name.clone()).collect()
     };
-    // Without scores after, those before stand in: about as many bytes.
+    // Until the packed model is scored, the longest numbers there are stand in for its scores.
+    let stand_ins: Scores =
+        before.iter().flatten().map(|(name, _)| (name.clone(), LONGEST_NUMBER)).collect();
     let story = |budget: u64, left: &[f64]| {
         let left = names.iter().cloned().zip(left.iter().map(|&l| json!(rounded(l))));
         let mut training = json!({
@@ -53,25 +58,23 @@ pub fn to_budget(
             training["metrics_before"] = json!(before);
         }
         let method = json!({"name": "pack", "fidelity": "budget", "budget": budget});
-        Story { method, training, metrics: before.clone().unwrap_or_default() }
+        Story { method, training, metrics: stand_ins.clone() }
     };
     let untouched = vec![1.0; changed.len()];
     let mut least = packing.cut(BTreeMap::new(), story(budget, &untouched), None)?.sizes();
     if least.file > budget {
-        // The card has the budget in it, whose digits count too.
-        loop {
-            let story = story(least.file, &untouched);
-            let again = packing.cut(BTreeMap::new(), story, None)?.sizes();
-            if again.file <= least.file {
-                return Err(too_small(budget, &least));
-            }
-            least = again;
-        }
+        // The card has the budget in it, whose digits count too: with those of what is told to give,
+        // the file may be as many bytes longer as there are digits.
+        let digits = story(least.file + 20, &untouched);
+        least = packing.cut(BTreeMap::new(), digits, None)?.sizes();
+        return Err(too_small(budget, &least));
     }
 
     let exact = exact_edits(packing.base, tuned, &survey, progress)?;
     let hulls = hulls(packing.base, tuned, &changed, &exact)?;
-    let mut allowance = budget - least.file;
+    let (mut allowance, mut times) = (budget - least.file, 1u64);
+    // What names and offsets take is estimated. Each time that is too little, twice as much is given
+    // up, until nothing is edited at all, which fits for sure.
     loop {
         let chosen = spend(&hulls, allowance);
         let mut edits = BTreeMap::new();
@@ -94,12 +97,17 @@ pub fn to_budget(
         if score.is_some() && cut.sizes().file <= budget {
             cut = packing.cut(edits, story(budget, &left), score)?;
         }
-        let size = cut.sizes().file;
-        if size <= budget {
+        let sizes = cut.sizes();
+        if sizes.file <= budget {
+            tuned.tensors().check_unchanged()?;
             return Ok(cut);
         }
-        // What names and offsets take was estimated; no edits at all fit for sure.
-        allowance = allowance.saturating_sub(size - budget);
+        if allowance == 0 {
+            // A score that the model as it came did not have.
+            return Err(too_small(budget, &sizes));
+        }
+        allowance = allowance.saturating_sub((sizes.file - budget).saturating_mul(times));
+        times = times.saturating_mul(2);
     }
 }
 

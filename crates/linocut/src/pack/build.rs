@@ -43,13 +43,15 @@ impl<'a> Packing<'a> {
         score: Option<Score<'_>>,
     ) -> Result<Self> {
         tuned.check_fits(base)?;
-        let pooler = base.encoder.layout().index("pooler.dense.weight").is_some();
-        let encoder = Encoder::new(base.config().clone(), pooler, tuned.pooling)?;
+        let encoder = Encoder::new(base.config().clone(), base.has_pooler(), tuned.pooling)?;
         let head = tuned.head()?;
         let survey = Survey::of(base, tuned)?;
         tuned.check_related(base, &survey)?;
         let before = match score {
-            Some(score) => Some(score(&encoder, &tuned.weights(base)?, &head)?),
+            Some(score) => {
+                let (encoder, weights, head) = tuned.model()?;
+                Some(score(&encoder, &weights, &head)?)
+            }
             None => None,
         };
         Ok(Self { base, tuned, encoder, head, survey, before })

@@ -28,7 +28,7 @@ pub fn lossless(
 ) -> Result<Cut> {
     let mut packing = Packing::new(base, tuned, score)?;
     let edits = exact_edits(packing.base, tuned, &packing.survey, progress)?;
-    let (source, others) = (tuned.source(packing.base)?, tuned.others());
+    let (source, others) = (tuned.source(packing.base)?, tuned.others()?);
     let mut training = json!({
         "tensors": packing.survey.0.len(),
         "identical": packing.survey.0.len() - edits.len(),
@@ -38,7 +38,9 @@ pub fn lossless(
     }
     let method = json!({"name": "pack", "fidelity": "lossless"});
     let story = Story { method, training, metrics: BTreeMap::new() };
-    packing.cut(edits, story, score)?.with_source(source, others)
+    let cut = packing.cut(edits, story, score)?.with_source(source, others)?;
+    tuned.tensors().check_unchanged()?;
+    Ok(cut)
 }
 
 /// The smallest exact edit of every tensor that changed.

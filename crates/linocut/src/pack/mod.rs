@@ -1,15 +1,20 @@
 //! An existing fine-tuned model as a cut of its base: exactly, or to a budget of bytes.
 
+mod architecture;
 mod budget;
 mod build;
 mod candidates;
+mod contents;
 mod ingest;
 mod lossless;
 mod restore;
 mod survey;
+mod tokenizer;
+mod verify;
 
 pub use budget::to_budget;
 pub use build::{Score, Scores};
 pub use ingest::Tuned;
 pub use lossless::lossless;
-pub use restore::{check_restored, restore};
+pub use restore::restore;
+pub use verify::{check_logits, check_restored};

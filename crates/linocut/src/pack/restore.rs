@@ -5,11 +5,10 @@ use std::path::Path;
 
 use safetensors::Dtype;
 
-use super::ingest::Tuned;
-use crate::checkpoint::{StoredTensors, write_stored};
+use crate::Result;
+use crate::checkpoint::write_stored;
 use crate::cut::{Cut, Source, StoreType};
 use crate::model::Weights;
-use crate::{Error, ErrorKind, Result};
 
 /// A tensor of the model and where its values are.
 struct Back<'a> {
@@ -64,36 +63,4 @@ fn back<'a>(
 ) -> Back<'a> {
     let (name, shape) = (name.into(), shape.to_vec());
     Back { name, dtype: store.dtype(), shape, data: Data::Values(store, values) }
-}
-
-/// Checks that the safetensors of the folder `restored` are those of `tuned`: names, types, shapes,
-/// and every bit. Returns how many tensors there are.
-///
-/// # Errors
-/// If they cannot be read, or naming the first tensor that differs.
-pub fn check_restored(tuned: &Tuned, restored: &Path) -> Result<usize> {
-    let restored = StoredTensors::open(restored)?;
-    let (before, after) = (tuned.tensors(), &restored);
-    let wrong = |what: String| {
-        Err(Error::new(ErrorKind::Cut, format!("the exported model is not the packed one: {what}")))
-    };
-    if before.tensors().len() != after.tensors().len() {
-        return wrong(format!(
-            "{} tensors, expected {}",
-            after.tensors().len(),
-            before.tensors().len()
-        ));
-    }
-    for (a, b) in before.tensors().iter().zip(after.tensors()) {
-        if (&a.name, a.dtype, &a.shape) != (&b.name, b.dtype, &b.shape) {
-            return wrong(format!(
-                "{} {} {:?}, expected {} {} {:?}",
-                b.name, b.dtype, b.shape, a.name, a.dtype, a.shape
-            ));
-        }
-        if before.bytes(a) != after.bytes(b) {
-            return wrong(format!("other bits in {}", a.name));
-        }
-    }
-    Ok(after.tensors().len())
 }

@@ -1,0 +1,147 @@
+//! Reading `tokenizer.json`, which anyone may have written.
+
+use std::fmt::Display;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use tokenizers::utils::truncation::TruncationDirection;
+
+use crate::checkpoint::Fingerprint;
+use crate::{Error, ErrorKind, Result, contained};
+
+/// A tokenizer without truncation and padding, the side it cuts, and its identity.
+pub(super) type Parts = (tokenizers::Tokenizer, TruncationDirection, Fingerprint);
+
+/// Reads the tokenizer of a model folder.
+pub(super) fn open(folder: &Path) -> Result<Parts> {
+    let path = folder.join("tokenizer.json");
+    if !path.exists() {
+        let message = format!("{} has no tokenizer.json", folder.display());
+        return Err(Error::new(ErrorKind::Base, message).with_hint(
+            "write one with: python -c \"from transformers import AutoTokenizer; \
+             AutoTokenizer.from_pretrained('.').save_pretrained('.')\"",
+        ));
+    }
+    let bytes = std::fs::read(&path).map_err(|e| Error::io(&path, "read", e))?;
+    let beside = folder.join("tokenizer_config.json");
+    parse(&path, &bytes, side(&beside, &settings(&beside)?)?)
+}
+
+/// `tokenizer_config.json` of a model folder, null where there is none.
+fn settings(path: &Path) -> Result<Value> {
+    if !path.exists() {
+        return Ok(Value::Null);
+    }
+    let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read", e))?;
+    serde_json::from_slice(&bytes).map_err(|e| {
+        let message = format!("{} is not JSON: {e}", path.display());
+        Error::new(ErrorKind::Base, message).with_source(e)
+    })
+}
+
+/// The side of texts too long that settings say to cut; it goes before `tokenizer.json`'s.
+pub(super) fn side(path: &Path, settings: &Value) -> Result<Option<TruncationDirection>> {
+    match &settings["truncation_side"] {
+        Value::Null => Ok(None),
+        Value::String(side) if side == "right" => Ok(Some(TruncationDirection::Right)),
+        Value::String(side) if side == "left" => Ok(Some(TruncationDirection::Left)),
+        other => {
+            let path = path.display();
+            let message = format!("{path}: truncation_side is {other}, expected left or right");
+            Err(Error::new(ErrorKind::Base, message))
+        }
+    }
+}
+
+/// Makes a tokenizer of its JSON; `side` goes before what that says. `path` is for errors.
+pub(super) fn parse(path: &Path, bytes: &[u8], side: Option<TruncationDirection>) -> Result<Parts> {
+    let malformed = |problem: &dyn Display| malformed(path, problem);
+    let mut json: Value =
+        serde_json::from_slice(bytes).map_err(|e| malformed(&e).with_source(e))?;
+    let read = contained(|| tokenizers::Tokenizer::from_bytes(bytes));
+    let mut inner =
+        read.map_err(|panic| malformed(&panic))?.map_err(|e| malformed(&e).with_source(e))?;
+    let its = inner.get_truncation().map_or(TruncationDirection::Right, |t| t.direction);
+    let direction = side.unwrap_or(its);
+    inner.with_truncation(None).map_err(|e| malformed(&e))?;
+    inner.with_padding(None);
+    if let Some(processor) = inner.get_post_processor() {
+        let processor = serde_json::to_value(processor).unwrap_or_default();
+        check_templates(&processor).map_err(|problem| malformed(&problem))?;
+    }
+    if let Some(fields) = json.as_object_mut() {
+        fields.remove("truncation");
+        fields.remove("padding");
+        if direction == TruncationDirection::Left {
+            fields.insert("truncation".into(), json!({"direction": "Left"}));
+        }
+    }
+    let mut canonical = Vec::with_capacity(bytes.len());
+    write_sorted(&json, &mut canonical);
+    Ok((inner, direction, Fingerprint(*blake3::hash(&canonical).as_bytes())))
+}
+
+/// What is not a tokenizer, and why.
+pub(super) fn malformed(path: &Path, problem: &dyn Display) -> Error {
+    Error::new(ErrorKind::Base, format!("{} is not a tokenizer: {problem}", path.display()))
+}
+
+/// Checks that templates define the tokens they name and take the texts they are given; the
+/// `tokenizers` crate finds out at the first text, with a panic.
+fn check_templates(processor: &Value) -> std::result::Result<(), String> {
+    for part in processor["processors"].as_array().into_iter().flatten() {
+        check_templates(part)?;
+    }
+    let defined = &processor["special_tokens"];
+    for (name, texts) in [("single", &["A"][..]), ("pair", &["A", "B"])] {
+        let Some(pieces) = processor[name].as_array() else { continue };
+        for token in pieces.iter().filter_map(|piece| piece["SpecialToken"]["id"].as_str()) {
+            if defined.get(token).is_none() {
+                return Err(format!(
+                    "its post_processor's template for {name} has the token {token:?}, which its \
+                     special_tokens do not define"
+                ));
+            }
+        }
+        let mut found: Vec<&str> =
+            pieces.iter().filter_map(|piece| piece["Sequence"]["id"].as_str()).collect();
+        found.sort_unstable();
+        if found != texts {
+            return Err(format!(
+                "its post_processor's template for {name} has the texts {found:?}, expected {texts:?}"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// JSON without spaces and with the keys of every object sorted bytewise.
+fn write_sorted(value: &Value, out: &mut Vec<u8>) {
+    match value {
+        Value::Object(fields) => {
+            let mut fields: Vec<_> = fields.iter().collect();
+            fields.sort_by_key(|(key, _)| key.as_str());
+            out.push(b'{');
+            for (i, (key, field)) in fields.into_iter().enumerate() {
+                if i > 0 {
+                    out.push(b',');
+                }
+                out.extend_from_slice(Value::from(key.as_str()).to_string().as_bytes());
+                out.push(b':');
+                write_sorted(field, out);
+            }
+            out.push(b'}');
+        }
+        Value::Array(items) => {
+            out.push(b'[');
+            for (i, item) in items.iter().enumerate() {
+                if i > 0 {
+                    out.push(b',');
+                }
+                write_sorted(item, out);
+            }
+            out.push(b']');
+        }
+        plain => out.extend_from_slice(plain.to_string().as_bytes()),
+    }
+}

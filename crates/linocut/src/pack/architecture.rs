@@ -1,0 +1,225 @@
+//! What a fine-tuned model's `config.json` makes of it: only what is understood is packed.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::contents::is_understood;
+use super::ingest::tuned_error;
+use crate::checkpoint::StoredTensors;
+use crate::data::Problem;
+use crate::model::{ModelConfig, Pooling};
+use crate::{Error, ErrorKind, Result};
+
+/// The class that Transformers has for a text classifier on BERT.
+const PLAIN: &str = "BertForSequenceClassification";
+/// The class that `linocut export` brings along for other poolings.
+const EXPORTED: &str = "LinocutForSequenceClassification";
+const SUPPORTED: &str = "supported: models fine-tuned as BertForSequenceClassification";
+
+/// The encoder's sizes and the pooling: BERT's own, or what an export says.
+///
+/// # Errors
+/// Anything but the two classes that are understood, with the reason; a config that makes more of the
+/// model than its class does.
+pub(super) fn architecture(folder: &Path, config: &Value) -> Result<(ModelConfig, Pooling)> {
+    let shown = folder.display();
+    let exported = match config["model_type"].as_str() {
+        None | Some("bert") => false,
+        Some("linocut_bert") => true,
+        Some(other) => {
+            return Err(tuned_error(format!(
+                "{shown}: expected an encoder of model_type \"bert\", found {other:?}"
+            ))
+            .with_hint(SUPPORTED));
+        }
+    };
+    let expected = if exported { EXPORTED } else { PLAIN };
+    let classes = config["architectures"].as_array().map_or(&[][..], Vec::as_slice);
+    match classes {
+        [class] if class == expected => {}
+        [] => {
+            return Err(tuned_error(format!(
+                "{shown}: config.json names no class in architectures"
+            ))
+            .with_hint(format!(
+                "other classes have tensors of the same names; if it is one, write \
+                     \"architectures\": [{expected:?}] into config.json"
+            )));
+        }
+        _ => return Err(other_class(folder, classes, expected)),
+    }
+    let own_code = &config["auto_map"]["AutoModelForSequenceClassification"];
+    let unfit = |what: String, hint: &str| {
+        Err(tuned_error(format!("{shown}: {what}")).with_hint(hint.to_string()))
+    };
+    if !exported && !own_code.is_null() {
+        return unfit(
+            format!("config.json has its own code compute the model (auto_map {own_code})"),
+            SUPPORTED,
+        );
+    }
+    if !config["quantization_config"].is_null() {
+        return unfit(
+            "config.json says that the weights are quantised (quantization_config)".into(),
+            "pack the model as it was before, in f32, f16 or bf16",
+        );
+    }
+    if config["pruned_heads"].as_object().is_some_and(|heads| !heads.is_empty()) {
+        return unfit(
+            "attention heads were removed from it (pruned_heads)".into(),
+            "a cut keeps the base's shapes; pack the model as it was before",
+        );
+    }
+    if folder.join("adapter_config.json").exists() {
+        return unfit(
+            "adapter_config.json says that adapters belong to the model".into(),
+            "merge them into its weights first (PEFT: merge_and_unload), or remove the file",
+        );
+    }
+    let pooling = match (exported, config["linocut_pooling"].as_str()) {
+        (false, _) => Pooling::Cls,
+        (true, Some("mean")) => Pooling::Mean,
+        (true, Some("first")) => Pooling::First,
+        (true, other) => {
+            return Err(tuned_error(format!(
+                "{shown}: linocut_pooling is {other:?}, expected mean or first"
+            )));
+        }
+    };
+    let mut config = config.clone();
+    config["model_type"] = "bert".into();
+    let config = ModelConfig::from_json(&config).map_err(|e| {
+        let hint = e.hint().map(str::to_string);
+        let message = e.to_string();
+        let message = message.lines().next().unwrap_or_default();
+        let error = tuned_error(format!("{shown}: {message}"));
+        if let Some(hint) = hint { error.with_hint(hint) } else { error }
+    })?;
+    Ok((config, pooling))
+}
+
+/// Why a model of another class cannot be packed.
+fn other_class(folder: &Path, classes: &[Value], expected: &str) -> Error {
+    let found: Vec<String> = classes.iter().map(Value::to_string).collect();
+    let (shown, found) = (folder.display(), found.join(" and "));
+    let (reason, hint) = match classes[0].as_str().unwrap_or_default() {
+        "BertForTokenClassification" => ("it labels every token, not a text".into(), SUPPORTED),
+        "BertForMultipleChoice" => ("it scores choices against each other".into(), SUPPORTED),
+        "BertForQuestionAnswering" => ("it finds answers within a text".into(), SUPPORTED),
+        "BertModel"
+        | "BertForMaskedLM"
+        | "BertForPreTraining"
+        | "BertForNextSentencePrediction"
+        | "BertLMHeadModel" => (
+            "it has no head that labels texts".into(),
+            "a pretrained model is a base: `linocut train --base` learns a task on it",
+        ),
+        _ => {
+            let tensors = StoredTensors::open(folder).ok();
+            let mut names = tensors.iter().flat_map(|t| t.tensors()).map(|t| &t.name);
+            let unknown = names.find(|name| !is_understood(name));
+            let what = unknown.map_or(String::new(), |name| format!(" (as its tensor {name})"));
+            (format!("what that class computes{what} is not known here"), SUPPORTED)
+        }
+    };
+    tuned_error(format!("{shown} is a {found}, expected a {expected}: {reason}")).with_hint(hint)
+}
+
+/// What is predicted: `given`, else what `config.json` says, else as Transformers decides it.
+///
+/// # Errors
+/// A problem that the head's outputs contradict.
+pub(super) fn problem(
+    shown: &str,
+    config: &Value,
+    outputs: usize,
+    given: Option<Problem>,
+) -> Result<Problem> {
+    let stated = match config["problem_type"].as_str() {
+        Some("regression") => Some(Problem::Regression),
+        Some("single_label_classification") => Some(Problem::SingleLabel),
+        Some("multi_label_classification") => Some(Problem::MultiLabel),
+        None if config["problem_type"].is_null() => None,
+        _ => {
+            return Err(tuned_error(format!(
+                "{shown}: problem_type {}, expected regression, single_label_classification or \
+                 multi_label_classification",
+                config["problem_type"]
+            )));
+        }
+    };
+    let by_outputs = if outputs == 1 { Problem::Regression } else { Problem::SingleLabel };
+    let problem = given.or(stated).unwrap_or(by_outputs);
+    let (name, expected) = match problem {
+        Problem::Regression if outputs != 1 => ("a regression", "1: a cut predicts one number"),
+        Problem::SingleLabel if outputs == 1 => ("a choice of one label", "2 or more"),
+        _ => return Ok(problem),
+    };
+    let place = if given.is_some() { "--problem" } else { "config.json" };
+    let kind = if given.is_some() { ErrorKind::Config } else { ErrorKind::Base };
+    let s = if outputs == 1 { "" } else { "s" };
+    let message = format!(
+        "{shown}: {place} makes it {name}, and its head has {outputs} output{s}, expected {expected}"
+    );
+    Err(Error::new(kind, message))
+}
+
+/// The names of the head's `outputs` labels: `id2label`, or where it is absent what Transformers
+/// calls them.
+///
+/// # Errors
+/// Another number of labels, gaps in their numbers, a name given twice or to another number in
+/// `label2id`.
+pub(super) fn labels(shown: &str, config: &Value, outputs: usize) -> Result<Vec<String>> {
+    let wrong = |what: String| Err(tuned_error(format!("{shown}: {what}")));
+    let rows = |n: usize| if n == 1 { "1 output".to_string() } else { format!("{n} outputs") };
+    let map = match &config["id2label"] {
+        Value::Object(map) => map,
+        Value::Null => {
+            if let Some(n) = config["num_labels"].as_u64().filter(|&n| n != outputs as u64) {
+                return wrong(format!("num_labels is {n}, the head has {}", rows(outputs)));
+            }
+            return Ok((0..outputs).map(|i| format!("LABEL_{i}")).collect());
+        }
+        other => return wrong(format!("id2label is {other}, expected names by number")),
+    };
+    let mut labels: BTreeMap<usize, &str> = BTreeMap::new();
+    for (key, name) in map {
+        let number = key.parse().ok().filter(|n: &usize| n.to_string() == *key);
+        let Some(number) = number else {
+            return wrong(format!("id2label has the key {key:?}, expected a number from 0"));
+        };
+        let Some(name) = name.as_str() else {
+            return wrong(format!("id2label names {number} {name}, expected a text in quotes"));
+        };
+        labels.insert(number, name);
+    }
+    let missing = (0..outputs).find(|i| !labels.contains_key(i));
+    if labels.len() != outputs {
+        return wrong(format!("id2label has {} labels, the head {}", labels.len(), rows(outputs)));
+    }
+    if let Some(missing) = missing {
+        let last = labels.keys().last().copied().unwrap_or_default();
+        return wrong(format!(
+            "id2label lacks {missing} and goes up to {last}, expected 0 to {}",
+            outputs - 1
+        ));
+    }
+    let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
+    for (&number, &name) in &labels {
+        if let Some(first) = numbers.insert(name, number) {
+            return wrong(format!("id2label names both {first} and {number} {name:?}"));
+        }
+    }
+    // Names that stand in one of the two alone contradict nothing: LABEL_0 is often left there.
+    for (name, number) in config["label2id"].as_object().into_iter().flatten() {
+        if let Some(&own) = numbers.get(name.as_str())
+            && number.as_u64() != Some(own as u64)
+        {
+            return wrong(format!("{name:?} is {own} in id2label, {number} in label2id"));
+        }
+    }
+    Ok(labels.into_values().map(str::to_string).collect())
+}

@@ -1,0 +1,195 @@
+//! Every tensor of a fine-tuned model, and what it is there for: none is left out in silence.
+
+use std::collections::BTreeMap;
+
+use safetensors::Dtype;
+
+use super::ingest::tuned_error;
+use crate::checkpoint::{StoredTensor, StoredTensors, canonical};
+use crate::cut::StoreType;
+use crate::model::layout::check_shapes;
+use crate::model::{ModelConfig, Pooling};
+use crate::{Error, Result};
+
+/// The head's tensors as stored.
+const HEAD: [&str; 2] = ["classifier.weight", "classifier.bias"];
+
+/// Tensors that a classifier does not compute with: what pretraining left.
+const LEFT_OVER: [&str; 12] = [
+    "cls.predictions.bias",
+    "cls.predictions.decoder.bias",
+    "cls.predictions.decoder.weight",
+    "cls.predictions.transform.LayerNorm.beta",
+    "cls.predictions.transform.LayerNorm.bias",
+    "cls.predictions.transform.LayerNorm.gamma",
+    "cls.predictions.transform.LayerNorm.weight",
+    "cls.predictions.transform.dense.bias",
+    "cls.predictions.transform.dense.weight",
+    "cls.seq_relationship.bias",
+    "cls.seq_relationship.weight",
+    "embeddings.token_type_ids",
+];
+const POSITION_IDS: &str = "embeddings.position_ids";
+
+/// Where everything is, as positions among the stored tensors.
+pub(super) struct Contents {
+    /// The encoder's tensors, by canonical name.
+    pub(super) encoder: BTreeMap<String, usize>,
+    /// The head's matrix.
+    pub(super) weight: usize,
+    /// The head's bias.
+    pub(super) bias: usize,
+    /// What is carried along.
+    pub(super) others: Vec<usize>,
+}
+
+impl Contents {
+    /// Accounts for all `tensors` of the model in the folder `shown`.
+    ///
+    /// # Errors
+    /// No head of one linear layer, an encoder that is not what `config` says, element types other
+    /// than F32, F16 and BF16, and any tensor that is none of what is understood: the first of them
+    /// and their number.
+    pub(super) fn of(
+        shown: &str,
+        tensors: &StoredTensors,
+        config: &ModelConfig,
+        pooling: Pooling,
+    ) -> Result<Self> {
+        let all = tensors.tensors();
+        let mut encoder: BTreeMap<String, usize> = BTreeMap::new();
+        let (mut head, mut others, mut unknown) = ([None; 2], Vec::new(), Vec::new());
+        for (i, tensor) in all.iter().enumerate() {
+            if let Some(name) = canonical(&tensor.name).map(|c| c.name) {
+                if let Some(first) = encoder.insert(name.clone(), i) {
+                    let (first, second) = (&all[first].name, &tensor.name);
+                    return Err(tuned_error(format!(
+                        "{shown} holds tensor {name} twice: as {first} and as {second}"
+                    )));
+                }
+            } else if let Some(part) = HEAD.iter().position(|name| *name == tensor.name) {
+                head[part] = Some(i);
+            } else if is_understood(&tensor.name) {
+                if tensor.name.ends_with(POSITION_IDS) {
+                    check_position_ids(shown, tensor, &tensors.bytes(tensor)?)?;
+                }
+                others.push(i);
+            } else {
+                unknown.push(&tensor.name[..]);
+            }
+        }
+        let [Some(weight), Some(bias)] = head else {
+            if unknown.iter().any(|name| is_adapter(name)) {
+                return Err(not_understood(shown, unknown));
+            }
+            let found = others.iter().map(|&i| &all[i].name[..]).chain(unknown.iter().copied());
+            let found: Vec<&str> = found.take(4).collect();
+            let found = if found.is_empty() { "none".into() } else { found.join(", ") };
+            return Err(tuned_error(format!(
+                "{shown} has no head: expected classifier.weight and classifier.bias, found \
+                 beside the encoder: {found}"
+            ))
+            .with_hint("only models fine-tuned as BertForSequenceClassification can be packed"));
+        };
+        // Before anything is missing: what is of another name is the reason.
+        if !unknown.is_empty() {
+            return Err(not_understood(shown, unknown));
+        }
+        let shape = |name: &str| encoder.get(name).map(|&i| &all[i].shape[..]);
+        let pooler = shape("pooler.dense.weight").is_some();
+        if pooling == Pooling::Cls && !pooler {
+            return Err(tuned_error(format!(
+                "{shown} has no pooler.dense.weight, through which BertForSequenceClassification \
+                 reads a text"
+            ))
+            .with_hint("Transformers would draw one at random; save the model with its pooler"));
+        }
+        check_shapes(config, pooler, shape, encoder.len(), shown)?;
+        let beyond = |name: &str| {
+            let layer = canonical(name).and_then(|c| c.layer);
+            layer.is_some_and(|layer| layer >= config.layers)
+                || !pooler && name.starts_with("pooler.")
+        };
+        let more = encoder.iter().filter(|(name, _)| beyond(name));
+        let more: Vec<&str> = more.map(|(_, &i)| &all[i].name[..]).collect();
+        if !more.is_empty() {
+            return Err(not_understood(shown, more));
+        }
+        let (shape, bias_shape) = (&all[weight].shape, &all[bias].shape);
+        let outputs: usize = bias_shape.iter().product();
+        if shape[..] != [outputs, config.hidden] || bias_shape.len() != 1 || outputs == 0 {
+            return Err(tuned_error(format!(
+                "{shown}: classifier.weight is {shape:?} and classifier.bias {bias_shape:?}, \
+                 expected [labels, {}] and [labels]",
+                config.hidden
+            )));
+        }
+        let floats = encoder.values().chain([&weight, &bias]).map(|&i| &all[i]);
+        for tensor in floats {
+            if StoreType::of(tensor.dtype).is_none() {
+                return Err(tuned_error(format!(
+                    "{shown}: tensor {} is {}, expected F32, F16 or BF16",
+                    tensor.name, tensor.dtype
+                ))
+                .with_hint("pack the model as it was before its weights were quantised"));
+            }
+        }
+        Ok(Self { encoder, weight, bias, others })
+    }
+}
+
+/// Whether a tensor of this name has a part in a model that can be packed, or is known to have none.
+pub(super) fn is_understood(name: &str) -> bool {
+    let plain = name.strip_prefix("bert.").unwrap_or(name);
+    canonical(name).is_some()
+        || HEAD.contains(&name)
+        || LEFT_OVER.contains(&plain)
+        || plain == POSITION_IDS
+}
+
+/// Names the first of the tensors that would be left out.
+fn not_understood(shown: &str, mut unknown: Vec<&str>) -> Error {
+    unknown.sort_unstable();
+    let (first, count) = (unknown[0], unknown.len());
+    let hint = if unknown.iter().any(|name| is_adapter(name)) {
+        "merge adapters into the weights first (PEFT: merge_and_unload), and save the model then"
+    } else {
+        "only what BertForSequenceClassification computes with can be packed"
+    };
+    let what = if count == 1 {
+        format!("a tensor that is no part of a BertForSequenceClassification: {first}")
+    } else {
+        format!(
+            "{count} tensors that are no part of a BertForSequenceClassification, the first of them \
+             {first}"
+        )
+    };
+    tuned_error(format!("{shown} holds {what}")).with_hint(hint)
+}
+
+fn is_adapter(name: &str) -> bool {
+    let name = name.to_lowercase();
+    ["adapter", "lora_", "base_layer"].iter().any(|part| name.contains(part))
+}
+
+/// Positions are counted from 0; a table that says otherwise was computed with, once.
+fn check_position_ids(shown: &str, tensor: &StoredTensor, bytes: &[u8]) -> Result<()> {
+    let counted = match tensor.dtype {
+        Dtype::I64 => {
+            let ids = bytes.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b));
+            ids.eq(0..(bytes.len() / 8) as i64)
+        }
+        Dtype::I32 => {
+            let ids = bytes.as_chunks().0.iter().map(|b| i32::from_le_bytes(*b));
+            ids.eq(0..(bytes.len() / 4) as i32)
+        }
+        _ => false,
+    };
+    if counted {
+        return Ok(());
+    }
+    Err(tuned_error(format!(
+        "{shown}: {} ({}) does not count 0, 1, 2 and so on, as positions do here",
+        tensor.name, tensor.dtype
+    )))
+}
