@@ -51,8 +51,10 @@ def task():
             yield f"{' '.join(words)}\t{label}\n"
 
     train = list(rows(48))
-    # Rows of the training file: learnt by heart, their scores are the same on every CPU.
-    for name, chosen in [("train", train), ("dev", train[:12])]:
+    # Rows of the training file with their first two words swapped: learnt by heart, their scores are the
+    # same on every CPU, and no dev text stands among the training rows.
+    swapped = [" ".join([b, a, *rest]) for a, b, *rest in (row.split(" ") for row in train[:12])]
+    for name, chosen in [("train", train), ("dev", swapped)]:
         (FOLDER / "task" / f"{name}.tsv").write_text("sentence1\tlabel\n" + "".join(chosen))
     description = {"name": "topics", "kind": "single", "type": "classification", "labels": list(TOPICS), "metric": "accuracy"}
     (FOLDER / "task" / "task.json").write_text(json.dumps(description, indent=1) + "\n")

@@ -12,7 +12,7 @@ use crate::study::StudyArgs;
 use crate::verify::VerifyArgs;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use linocut::cut::StoreType;
-use linocut::data::{Problem, TaskSpec};
+use linocut::data::{Columns, Problem, Reading, TaskSpec};
 use linocut::model::Pooling;
 use linocut::tune::Scope;
 use std::path::PathBuf;
@@ -84,6 +84,44 @@ impl ColumnArgs {
             spec.label.clone_from(&self.label);
         }
     }
+}
+
+/// How a table of texts is written.
+#[derive(Args, Clone)]
+pub(crate) struct FormatArgs {
+    /// What separates the cells of a TSV or CSV file: one character, or tab [default: seen from the
+    /// header]
+    #[arg(long, value_name = "CHAR", value_parser = delimiter)]
+    pub delimiter: Option<char>,
+
+    /// What quotation marks are in a TSV or CSV file [default: csv in .csv, else seen from the file]
+    #[arg(long, value_name = "HOW")]
+    pub quotes: Option<QuotesName>,
+}
+
+impl FormatArgs {
+    /// How to read `columns`, and at most `limit` rows, of such a file.
+    pub(crate) fn reading(&self, columns: Columns, limit: Option<usize>) -> Reading {
+        let quotes = self.quotes.map(|quotes| matches!(quotes, QuotesName::Csv));
+        Reading { columns, limit, delimiter: self.delimiter, quotes }
+    }
+}
+
+fn delimiter(text: &str) -> std::result::Result<char, String> {
+    let mut chars = text.chars();
+    match (text, chars.next(), chars.next()) {
+        ("tab" | "\\t", ..) => Ok('\t'),
+        (_, Some(c), None) if !matches!(c, '"' | '\n' | '\r') => Ok(c),
+        _ => Err("expected one character, such as ';', or tab".into()),
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum QuotesName {
+    /// They enclose cells, as in CSV
+    Csv,
+    /// They are text like any other
+    None,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -241,6 +279,9 @@ pub(crate) struct TrainArgs {
     #[command(flatten, next_help_heading = "Task")]
     pub columns: ColumnArgs,
 
+    #[command(flatten, next_help_heading = "Task")]
+    pub format: FormatArgs,
+
     /// Name of the task in the card [default: the folder's or the label column's]
     #[arg(long, help_heading = "Task")]
     pub name: Option<String>,
@@ -249,9 +290,13 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "KIND", help_heading = "Task")]
     pub problem: Option<ProblemName>,
 
-    /// Read at most this many rows of each file
+    /// Read at most this many rows of each file, spread over it
     #[arg(long, value_name = "ROWS", help_heading = "Task")]
     pub limit: Option<usize>,
+
+    /// Stop at what is otherwise warned of, such as dev labels that training has not seen
+    #[arg(long, help_heading = "Task")]
+    pub strict: bool,
 
     /// What is trained beside the head
     #[arg(long, default_value = "mask", help_heading = "Method")]

@@ -1,9 +1,10 @@
 //! `linocut eval`
 
-use crate::args::{BaseArgs, ColumnArgs};
+use crate::args::{BaseArgs, ColumnArgs, FormatArgs};
 use crate::model::{TaskModel, note_texts_cut};
 use crate::output::print;
 use crate::scores;
+use crate::task::Tell;
 use clap::{ArgGroup, Args};
 use linocut::data::{Dataset, Table, TaskFolder, TaskSpec};
 use linocut::{Error, ErrorKind, Result, tune};
@@ -36,9 +37,16 @@ pub(crate) struct EvalArgs {
     #[command(flatten)]
     pub columns: ColumnArgs,
 
-    /// Read at most this many rows
+    #[command(flatten)]
+    pub format: FormatArgs,
+
+    /// Read at most this many rows, spread over the file
     #[arg(long, value_name = "ROWS")]
     pub limit: Option<usize>,
+
+    /// Stop at what is otherwise warned of, such as labels that training has not seen
+    #[arg(long)]
+    pub strict: bool,
 
     /// Print the scores as JSON
     #[arg(long)]
@@ -49,8 +57,10 @@ pub(crate) fn run(args: EvalArgs) -> Result<()> {
     let (file, spec) = rows(&args)?;
     let model = TaskModel::open(&args.cut, &args.base)?;
     let card = model.cut.card();
-    let table = Table::read(&file, args.limit)?;
-    let data = Dataset::evaluation(&table, &spec, card.problem, &card.labels)?;
+    let table = Table::read(&file, &args.format.reading(spec.columns(), args.limit))?;
+    let mut remarks = table.remarks().to_vec();
+    let data = Dataset::evaluation(&table, &spec, card.problem, &card.labels, &mut remarks)?;
+    Tell { quiet: args.base.quiet, strict: args.strict }.all(&remarks)?;
     let place = file.display().to_string();
     model.check_pairs(data.pairs.is_some(), &place, "name the columns: --text and --text-pair")?;
     let logits = model.logits(&data.texts, data.pairs.as_deref(), |_| {})?;

@@ -1,9 +1,10 @@
 //! `linocut pack`
 
-use crate::args::{BaseArgs, ColumnArgs, ProblemName};
+use crate::args::{BaseArgs, ColumnArgs, FormatArgs, ProblemName};
 use crate::export;
 use crate::model::{TaskModel, note_texts_cut};
 use crate::output::{check_free, print};
+use crate::task::Tell;
 use crate::train::bytes;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -58,7 +59,10 @@ pub(crate) struct PackArgs {
     #[command(flatten)]
     pub columns: ColumnArgs,
 
-    /// Read at most this many rows
+    #[command(flatten)]
+    pub format: FormatArgs,
+
+    /// Read at most this many rows, spread over the file
     #[arg(long, value_name = "ROWS", requires = "data")]
     pub limit: Option<usize>,
 
@@ -192,8 +196,10 @@ pub(crate) fn run(args: PackArgs) -> Result<()> {
 fn rows(args: &PackArgs, file: &Path, tuned: &mut Tuned, base: &Base) -> Result<Rows> {
     let mut spec = TaskSpec::default();
     args.columns.name_in(&mut spec);
-    let table = Table::read(file, args.limit)?;
-    let data = Dataset::evaluation(&table, &spec, tuned.problem, &tuned.labels)?;
+    let table = Table::read(file, &args.format.reading(spec.columns(), args.limit))?;
+    let mut remarks = table.remarks().to_vec();
+    let data = Dataset::evaluation(&table, &spec, tuned.problem, &tuned.labels, &mut remarks)?;
+    Tell { quiet: args.base.quiet, strict: false }.all(&remarks)?;
     if tuned.pairs && data.pairs.is_none() {
         let message = format!("{}: the task takes pairs of texts, found one each", file.display());
         return Err(Error::new(ErrorKind::Data, message)

@@ -2,12 +2,19 @@
 
 #![allow(clippy::unwrap_used)] // clippy sees a test only in functions marked so
 
+#[path = "data_rows/hostile.rs"]
+mod hostile;
+#[path = "data_rows/labels.rs"]
+mod labels;
+#[path = "data_rows/reader.rs"]
+mod reader;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use linocut::data::{
-    Cell, Dataset, Metric, Problem, Table, Targets, TaskFolder, TaskSpec, split_holdout,
+    Cell, Dataset, Metric, Problem, Reading, Table, Targets, TaskFolder, TaskSpec, split_holdout,
 };
 use parquet::data_type::{ByteArray, ByteArrayType};
 use parquet::file::writer::SerializedFileWriter;
@@ -21,24 +28,38 @@ fn file(dir: &TempDir, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
 }
 
 fn table(name: &str, content: impl AsRef<[u8]>) -> Table {
-    Table::read(&file(&tempfile::tempdir().unwrap(), name, content), None).unwrap()
+    Table::read(&file(&tempfile::tempdir().unwrap(), name, content), &Reading::default()).unwrap()
 }
 
 fn table_error(name: &str, content: impl AsRef<[u8]>) -> String {
     let dir = tempfile::tempdir().unwrap();
-    Table::read(&file(&dir, name, content), None).unwrap_err().to_string()
+    Table::read(&file(&dir, name, content), &Reading::default()).unwrap_err().to_string()
 }
 
 fn train(name: &str, content: &str) -> Dataset {
-    Dataset::train(&table(name, content), &TaskSpec::default()).unwrap()
+    Dataset::train(&table(name, content), &TaskSpec::default(), &mut Vec::new()).unwrap()
 }
 
 fn train_error(name: &str, content: &str, spec: &TaskSpec) -> String {
-    Dataset::train(&table(name, content), spec).unwrap_err().to_string()
+    Dataset::train(&table(name, content), spec, &mut Vec::new()).unwrap_err().to_string()
 }
 
-fn cells(table: &Table) -> Vec<Vec<Cell>> {
-    let row = |r| (0..table.columns().len()).map(|c| table.cell(r, c).clone()).collect();
+/// The rows of a file and what is said of them.
+fn judged(name: &str, content: &str, spec: &TaskSpec) -> (Dataset, String) {
+    let table = table(name, content);
+    let mut remarks = table.remarks().to_vec();
+    let rows = Dataset::train(&table, spec, &mut remarks).unwrap();
+    let said: Vec<String> = remarks.iter().map(|remark| format!("{remark}\n")).collect();
+    (rows, said.concat())
+}
+
+#[track_caller]
+fn has(text: &str, parts: &[&str]) {
+    parts.iter().for_each(|part| assert!(text.contains(part), "{part:?} not in: {text}"));
+}
+
+fn cells(table: &Table) -> Vec<Vec<Cell<'_>>> {
+    let row = |r| (0..table.columns().len()).map(|c| table.cell(r, c)).collect();
     (0..table.rows()).map(row).collect()
 }
 
@@ -62,7 +83,7 @@ fn write_parquet(path: &Path, schema: &str, columns: &[&[&str]]) {
 fn every_format_reads_the_same_table() {
     let expected = table("a.tsv", "text\tlabel\nHé \"x\", y\t1\n漢字 🙂\tno\n");
     assert_eq!(expected.columns(), ["text", "label"]);
-    assert_eq!(expected.cell(0, 0), &Cell::Text("Hé \"x\", y".into()));
+    assert_eq!(expected.cell(0, 0), Cell::Text("Hé \"x\", y"));
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.parquet");
     write_parquet(
@@ -78,23 +99,27 @@ fn every_format_reads_the_same_table() {
             "{\"text\": \"H\\u00e9 \\\"x\\\", y\", \"label\": 1}\n\n\
              {\"label\": \"no\", \"text\": \"漢字 🙂\"}\n",
         ),
-        Table::read(&path, None).unwrap(),
+        Table::read(&path, &Reading::default()).unwrap(),
     ] {
         assert_eq!(same.columns(), expected.columns());
         assert_eq!(cells(&same), cells(&expected), "{}", same.path().display());
     }
-    assert_eq!(Table::read(&path, Some(1)).unwrap().rows(), 1);
-    assert!(Table::read(&path, None).unwrap().place(1).ends_with("a.parquet, row 2"));
+    let one = Reading { limit: Some(1), ..Reading::default() };
+    assert_eq!(Table::read(&path, &one).unwrap().rows(), 1);
+    let all = Table::read(&path, &Reading::default()).unwrap();
+    assert!(all.place(1).ends_with("a.parquet, row 2"));
 }
 
 /// Written by pyarrow: see `reference/parquet.py`.
 #[test]
 fn columns_of_parquet_become_cells() {
-    let text = |s: &str| Cell::Text(s.into());
-    let list = |items: &[&str]| Cell::List(items.iter().map(|s| s.to_string()).collect());
+    let text = Cell::Text;
+    let (names, numbers) = (["a", "b"].map(String::from), ["3", "1"].map(String::from));
+    let other = Cell::Other("an object");
     for compression in ["none", "snappy", "gzip", "zstd", "lz4"] {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/data");
-        let t = Table::read(&folder.join(format!("columns-{compression}.parquet")), None).unwrap();
+        let path = folder.join(format!("columns-{compression}.parquet"));
+        let t = Table::read(&path, &Reading::default()).unwrap();
         let expected = [
             ("text", text("Hé, \"x\""), Cell::Missing),
             ("large", text("a"), text("漢字 🙂")),
@@ -107,13 +132,13 @@ fn columns_of_parquet_become_cells() {
             ("double", text("0.1"), text("1e-300")),
             ("half", text("0.5"), text("-2.0")),
             ("date", text("2024-02-29"), Cell::Missing),
-            ("names", list(&["a", "b"]), list(&[])),
-            ("numbers", list(&["3", "1"]), Cell::Missing),
-            ("nested", Cell::Nested, Cell::Nested),
+            ("names", Cell::List(&names), Cell::List(&[])),
+            ("numbers", Cell::List(&numbers), Cell::Missing),
+            ("nested", other, other),
         ];
         assert_eq!(t.columns(), expected.each_ref().map(|column| column.0));
         for (c, (name, first, second)) in expected.iter().enumerate() {
-            assert_eq!([t.cell(0, c), t.cell(1, c)], [first, second], "{name}, {compression}");
+            assert_eq!([t.cell(0, c), t.cell(1, c)], [*first, *second], "{name}, {compression}");
         }
     }
 }
@@ -125,7 +150,7 @@ fn json_values_become_cells() {
         "{\"a\": 1.50, \"b\": true, \"c\": null}\n{\"d\": [\"x\", 2], \"e\": {\"f\": 1}, \"a\": -3}\n",
     );
     assert_eq!(t.columns(), ["a", "b", "c", "d", "e"]);
-    let text = |s: &str| Cell::Text(s.into());
+    let (text, list) = (Cell::Text, ["x", "2"].map(String::from));
     assert_eq!(
         cells(&t),
         [
@@ -134,8 +159,8 @@ fn json_values_become_cells() {
                 text("-3"),
                 Cell::Missing,
                 Cell::Missing,
-                Cell::List(vec!["x".into(), "2".into()]),
-                Cell::Nested,
+                Cell::List(&list),
+                Cell::Other("an object"),
             ],
         ]
     );
@@ -164,7 +189,8 @@ fn faults_of_a_file_are_named_with_their_line() {
     has(table_error("a.tsv", b"\xff\xfet\x00"), &["UTF-16", "iconv -f UTF-16"]);
     has(table_error("a.jsonl", "{\"a\": 1}\n{\"a\": }\n"), &["a.jsonl, line 2: not a JSON object"]);
     has(table_error("a.json", "[{\"a\": 1}]"), &["one JSON array", "jq -c '.[]'"]);
-    has(table_error("a.tsv", "a\ta\n1\t2\n"), &["two columns are called \"a\""]);
+    let twice = table("a.tsv", "a\ta\n1\t2\n").column("a").unwrap_err().to_string();
+    has(twice, &["two columns are called \"a\""]);
     has(table_error("a.parquet", "PAR1 this is not one PAR1"), &["a.parquet is not readable"]);
     has(table_error("a.xlsx", "x"), &["cannot tell the format", ".parquet"]);
     let t = table("a.tsv", "body\tkind\nx\ty\n");
@@ -173,7 +199,7 @@ fn faults_of_a_file_are_named_with_their_line() {
         &["\"label\"", "columns are \"body\", \"kind\""],
     );
     has(
-        Table::read(Path::new("no/such.tsv"), None).unwrap_err().to_string(),
+        Table::read(Path::new("no/such.tsv"), &Reading::default()).unwrap_err().to_string(),
         &["cannot read no/such.tsv"],
     );
 }
@@ -202,10 +228,12 @@ fn the_problem_follows_the_label_column() {
     assert_eq!(d.targets, Targets::MultiHot(vec![vec![0, 1], vec![0]]));
 
     let spec = TaskSpec { problem: Some(Problem::MultiLabel), ..TaskSpec::default() };
-    let d = Dataset::train(&table("a.csv", "text,label\na,\"y, x\"\nb,\nc,x\n"), &spec).unwrap();
+    let t = table("a.csv", "text,label\na,\"y, x\"\nb,\nc,x\n");
+    let d = Dataset::train(&t, &spec, &mut Vec::new()).unwrap();
     assert_eq!(d.targets, Targets::MultiHot(vec![vec![0, 1], vec![], vec![0]]));
     let spec = TaskSpec { problem: Some(Problem::Regression), ..TaskSpec::default() };
-    let d = Dataset::train(&table("a.csv", "text,label\na,1\nb,2\n"), &spec).unwrap();
+    let t = table("a.csv", "text,label\na,1\nb,2\n");
+    let d = Dataset::train(&t, &spec, &mut Vec::new()).unwrap();
     assert_eq!(d.targets, Targets::Values(vec![1.0, 2.0]));
 }
 
@@ -261,11 +289,22 @@ fn faults_of_rows_are_named_counted_and_hinted() {
         &["line 3: label \"Span\" is not among the 2 labels of the task", "are \"spam\", \"ham\""],
     );
     let dev = table("dev.tsv", "text\tlabel\na\tham\nb\teggs\n");
-    let error = Dataset::evaluation(&dev, &auto, Problem::SingleLabel, &spec.labels).unwrap_err();
-    has(error.to_string(), &["dev.tsv, line 3: label \"eggs\"", "labels of the training rows"]);
+    let evaluate = |table: &Table, how: &TaskSpec, remarks: &mut Vec<_>| {
+        Dataset::evaluation(table, how, Problem::SingleLabel, &spec.labels, remarks)
+    };
+    let error = evaluate(&dev, &spec, &mut Vec::new()).unwrap_err().to_string();
+    has(error, &["dev.tsv, line 3: label \"eggs\"", "labels of the training rows"]);
     let one = table("dev.tsv", "text\tlabel\na\tham\n");
-    let d = Dataset::evaluation(&one, &auto, Problem::SingleLabel, &spec.labels).unwrap();
-    assert_eq!((d.rows(), d.labels), (1, spec.labels));
+    let d = evaluate(&one, &auto, &mut Vec::new()).unwrap();
+    assert_eq!((d.rows(), &d.labels), (1, &spec.labels));
+    // Where the task does not list its labels, others count as wrong, unless none is known.
+    let mut remarks = Vec::new();
+    let d = evaluate(&dev, &auto, &mut remarks).unwrap();
+    assert_eq!(d.targets, Targets::Classes(vec![0, 2]));
+    has(remarks[0].to_string(), &["warning: ", "1 of 2 rows", "\"eggs\" (1)", "count as wrong"]);
+    let none = table("dev.tsv", "text\tlabel\na\tHam\n");
+    let error = evaluate(&none, &auto, &mut Vec::new()).unwrap_err().to_string();
+    has(error, &["line 2: label \"Ham\"", "nearest known are \"ham\""]);
 }
 
 #[test]
@@ -283,7 +322,8 @@ fn a_task_folder_says_how_to_read_its_files() {
     let folder = TaskFolder::open(dir.path()).unwrap();
     assert_eq!(folder.spec.metric, Some(Metric::BinaryF1 { positive: "yes".into() }));
     assert!(folder.dev.is_none());
-    let d = Dataset::train(&Table::read(&folder.train, None).unwrap(), &folder.spec).unwrap();
+    let t = Table::read(&folder.train, &Reading::default()).unwrap();
+    let d = Dataset::train(&t, &folder.spec, &mut Vec::new()).unwrap();
     assert_eq!((d.name.as_str(), d.labels.join(" ")), ("para", "no yes".to_string()));
     assert_eq!(d.targets, Targets::Classes(vec![1, 0]));
     assert!(d.pairs.is_some());
@@ -305,12 +345,30 @@ fn a_task_folder_says_how_to_read_its_files() {
 fn rows_are_held_out_by_their_text_and_the_seed() {
     // Every fourth row repeats an earlier text.
     let rows: Vec<String> = (0..400)
-        .map(|i| format!("row {}\t{}\n", if i % 4 == 3 { i - 3 } else { i }, i % 3))
+        .map(|i| {
+            let i = if i % 4 == 3 { i - 3 } else { i };
+            // 0 and 1 are frequent, one text has 2, two have 3, thirty have 4.
+            let label = match i {
+                0 => "2",
+                1 | 2 => "3",
+                100..140 => "4",
+                i => ["0", "1"][i % 2],
+            };
+            format!("row {i}\t{label}\n")
+        })
         .collect();
     let all = train("a.tsv", &format!("text\tlabel\n{}", rows.concat()));
     let (kept, held) = split_holdout(&all, 0.2, 7).unwrap();
     assert_eq!(kept.rows() + held.rows(), 400);
-    assert!((80..=81).contains(&held.rows()), "{}", held.rows());
+    assert!((78..=83).contains(&held.rows()), "{}", held.rows());
+    let with = |d: &Dataset, label: u32| match &d.targets {
+        Targets::Classes(all) => all.iter().filter(|&&l| l == label).count(),
+        _ => unreachable!(),
+    };
+    let held_out: Vec<usize> = (0..5).map(|label| with(&held, label)).collect();
+    assert_eq!(held_out[2], 0, "the only text of a label is learned");
+    assert!(with(&kept, 3) > 0 && (7..=9).contains(&held_out[4]), "{held_out:?}");
+    assert!((52..=56).contains(&held_out[0]), "{held_out:?} of {}", with(&all, 0));
     assert!(held.texts.iter().all(|t| !kept.texts.contains(t)), "a text is on both sides");
     assert_eq!((&held.labels, held.problem), (&all.labels, all.problem));
     assert_eq!(split_holdout(&all, 0.2, 7).unwrap(), (kept, held.clone()));
@@ -326,5 +384,7 @@ fn rows_are_held_out_by_their_text_and_the_seed() {
         assert!(error.contains("must be between 0 and 1"), "{error}");
     }
     let error = split_holdout(&all.select(&[0, 0]), 0.5, 7).unwrap_err().to_string();
-    assert!(error.contains("too few to hold 0.5 of them out"), "{error}");
+    assert!(error.contains("all 2 rows of a have the same text, so none can be held"), "{error}");
+    let error = split_holdout(&all.select(&[0, 1]), 0.9, 7).unwrap_err().to_string();
+    assert!(error.contains("too few to hold 0.9 of them out"), "{error}");
 }

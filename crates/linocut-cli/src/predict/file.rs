@@ -4,6 +4,7 @@ use super::format::Predictions;
 use super::{PredictArgs, check_output};
 use crate::model::{TaskModel, note_texts_cut};
 use crate::output::stdout_error;
+use crate::task::Tell;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use linocut::checkpoint::write_atomically;
 use linocut::data::{Dataset, Table, TaskSpec};
@@ -44,7 +45,8 @@ pub(super) fn run(args: &PredictArgs, input: &Path) -> Result<()> {
     check_output(args, input)?;
     let spec =
         TaskSpec { text: args.text.clone(), pair: args.text_pair.clone(), ..TaskSpec::default() };
-    let table = Table::read(input, None)?;
+    let table = Table::read(input, &args.format.reading(spec.texts_only(), None))?;
+    Tell { quiet: args.base.quiet, strict: false }.all(table.remarks())?;
     let (texts, pairs) = Dataset::texts(&table, &spec)?;
     let model = TaskModel::open(&args.cut, &args.base)?;
     let place = input.display().to_string();

@@ -4,7 +4,7 @@ mod file;
 mod format;
 mod lines;
 
-use crate::args::BaseArgs;
+use crate::args::{BaseArgs, FormatArgs};
 use crate::model::{TaskModel, note_texts_cut};
 use crate::output::{check_free, print};
 use clap::Args;
@@ -58,6 +58,9 @@ pub(crate) struct PredictArgs {
     /// Column of the second text of a pair
     #[arg(long, value_name = "COLUMN", requires = "text")]
     pub text_pair: Option<String>,
+
+    #[command(flatten)]
+    pub format: FormatArgs,
 
     /// Labels shown for a single text
     #[arg(long, value_name = "K", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]

@@ -7,10 +7,10 @@ mod time;
 
 use crate::args::{BaseArgs, PoolingName};
 use crate::output::print;
-use crate::task::Task;
+use crate::task::{Task, Tell};
 use clap::Args;
 use linocut::checkpoint::write_atomically;
-use linocut::data::TaskFolder;
+use linocut::data::{Reading, TaskFolder};
 use linocut::model::Base;
 use linocut::study::{
     Advice, Arm, Folder, Grid, Setting, StudyTask, Summary, TaskFiles, advise, choose, summarise,
@@ -166,7 +166,10 @@ fn tasks(args: &StudyArgs) -> Result<(Vec<Task>, BTreeMap<String, TaskFiles>)> {
         let folder = TaskFolder::open(path)?;
         let dev = folder.dev.as_deref();
         // The rows held out, where a task has no dev file, are the same for every seed.
-        let task = Task::of(&folder.spec, &folder.train, dev, args.limit, 0)?;
+        let reading =
+            Reading { columns: folder.spec.columns(), limit: args.limit, ..Reading::default() };
+        let tell = Tell { quiet: args.base.quiet, strict: false };
+        let task = Task::of(&folder.spec, &folder.train, dev, &reading, 0, tell)?;
         let mut files = BTreeMap::new();
         let task_file = path.join("task.json");
         for file in [&task_file, &folder.train].into_iter().chain(&folder.dev) {

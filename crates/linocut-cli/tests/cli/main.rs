@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test it says where it failed")]
 
+mod data;
 mod export;
 mod hub;
 mod inspect;

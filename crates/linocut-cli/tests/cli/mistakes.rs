@@ -18,7 +18,7 @@ fn rows() {
     exit 1
     --- stderr
     error: train.tsv: no label column was named, and none of label, labels, class, category, intent, target, score is present; its columns are "sentence", "kind"
-    hint: name the label column
+    hint: name the label column: --label; if the first line is a row, put a line of names before it
     "#);
     assert_snapshot!(train_on("text\tlabel\nrain\twet\nsnow\t\nsun\tdry\n"), @r#"
     exit 1
@@ -29,6 +29,7 @@ fn rows() {
     assert_snapshot!(train_on("text\tlabel\nrain\twet\n \twet\nsun\tdry\n"), @r#"
     exit 1
     --- stderr
+    note: label column "label": 2 labels, one a row, since it holds texts; --problem says otherwise
     error: train.tsv, line 3: column "text" holds no text (1 of 3 rows)
     hint: remove the rows without text
     "#);
@@ -36,11 +37,12 @@ fn rows() {
     exit 1
     --- stderr
     error: train.tsv, line 3: expected 2 cells, as the header has, found 1
-    hint: cells are separated by tabs and cannot hold one; nothing is quoted
+    hint: cells are separated by tabs and cannot hold one; nothing is quoted (--quotes csv if it is)
     ");
     assert_snapshot!(train_on("text\tlabel\nrain\twet\nsnow\twet\n"), @r#"
     exit 1
     --- stderr
+    note: label column "label": 1 label, one a row, since it holds texts; --problem says otherwise
     error: train.tsv: all 2 rows have the label "wet" in column "label", so there is nothing to learn
     "#);
 }

@@ -13,14 +13,16 @@ fn pairs_of_texts() {
     }
     place.write("pairs.tsv", rows);
     let files = "--train pairs.tsv --dev pairs.tsv --method head --epochs 2 --out p.cut";
-    assert_snapshot!(place.run(&format!("train --base base {files}")).rough(), @"
+    assert_snapshot!(place.run(&format!("train --base base {files}")).rough(), @r#"
     exit 0
     --- stdout
     accuracy # on # dev rows
     p.cut: # KB (# KB without the head); the base is # KB
     --- stderr
+    note: label column "label": # labels, one a row, since it holds texts; --problem says otherwise
+    warning: pairs.tsv is the training file itself: its score says what was learned by heart
     pairs: # rows, # dev rows, # labels; head on base, # epochs
-    ");
+    "#);
     let shown = place.run_with("predict p.cut --base base --top 1", &["the rain", "the snow"], b"");
     assert!(shown.to_string().starts_with("exit 0"), "{shown}");
     let shown = place.run_with("predict p.cut --base base", &["the rain"], b"");
@@ -71,14 +73,16 @@ fn several_labels() {
     place.write("many.jsonl", rows);
     let options = "--method full --lr 2e-3 --head-lr 1e-2 --epochs 40 --batch 8 --out m.cut";
     let files = "--train many.jsonl --dev many.jsonl";
-    assert_snapshot!(place.run(&format!("train --base base {files} {options}")).rough(), @"
+    assert_snapshot!(place.run(&format!("train --base base {files} {options}")).rough(), @r#"
     exit 0
     --- stdout
     f1 micro # on # dev rows
     m.cut: # KB (# KB without the head); the base is # KB
     --- stderr
+    note: label column "labels": # labels, any number a row, since it holds lists; --problem says otherwise
+    warning: many.jsonl is the training file itself: its score says what was learned by heart
     many: # rows, # dev rows, # labels; full on base, # epochs
-    ");
+    "#);
     assert_snapshot!(place.run("eval m.cut --base base --data many.jsonl"), @"
     exit 0
     --- stdout
@@ -141,14 +145,16 @@ fn a_number() {
     }
     place.write("n.jsonl", rows);
     let files = "--train n.jsonl --dev n.jsonl --method full --epochs 3 --out n.cut";
-    assert_snapshot!(place.run(&format!("train --base base {files}")).rough(), @"
+    assert_snapshot!(place.run(&format!("train --base base {files}")).rough(), @r#"
     exit 0
     --- stdout
     pearson spearman # on # dev rows
     n.cut: # KB (# KB without the head); the base is # KB
     --- stderr
+    note: label column "score": a number a row (regression), since its numbers are not all whole (n.jsonl, line #: #); --problem says otherwise
+    warning: n.jsonl is the training file itself: its score says what was learned by heart
     n: # rows, # dev rows, regression; full on base, # epochs
-    ");
+    "#);
     assert_snapshot!(place.run("eval n.cut --base base --data n.jsonl").rough(), @"
     exit 0
     --- stdout
@@ -188,14 +194,16 @@ fn quoted_csv() {
     }
     place.write("q.csv", rows);
     let files = "--train q.csv --dev q.csv --text body --label queue --method head --out q.cut";
-    assert_snapshot!(place.run(&format!("train --base base {files} --epochs 1")).rough(), @"
+    assert_snapshot!(place.run(&format!("train --base base {files} --epochs 1")).rough(), @r#"
     exit 0
     --- stdout
     accuracy # on # dev rows
     q.cut: # KB (# KB without the head); the base is # KB
     --- stderr
+    note: label column "queue": # labels, one a row, since it holds texts; --problem says otherwise
+    warning: q.csv is the training file itself: its score says what was learned by heart
     queue: # rows, # dev rows, # labels; head on base, # epochs
-    ");
+    "#);
     let shown = place.run("predict q.cut --base base --in q.csv --text body --out o.csv");
     assert_snapshot!(shown, @"exit 0");
     assert_snapshot!(place.text("o.csv").lines().next().unwrap(), @r#"label,score,"hot, dry","say ""wet""""#);

@@ -207,14 +207,15 @@ fn rows_are_held_out_without_a_dev_file() {
     let place = Place::new();
     let options = "--method head --epochs 1 --out t.cut";
     let shown = place.run(&format!("train --base base --train topics/train.tsv {options}"));
-    assert_snapshot!(shown.rough(), @"
+    assert_snapshot!(shown.rough(), @r#"
     exit 0
     --- stdout
     accuracy # on # held-out rows
     t.cut: # KB (# KB without the head); the base is # KB
     --- stderr
+    note: label column "label": # labels, one a row, since it holds texts; --problem says otherwise
     train: # rows, # dev rows held out, # labels; head on base, # epochs
-    ");
+    "#);
 }
 
 #[test]
@@ -258,6 +259,7 @@ fn texts_beyond_the_limit_are_counted() {
     );
     let shown = place.train("--method head --epochs 1", "t.cut");
     assert_snapshot!(shown.stderr, @"
+    warning: 2 of 14 dev rows have a text that stands among the training rows, too: the score is too good by what was learned by heart
     note: 1 training texts are longer than 40 tokens and were cut
     note: 2 dev texts are longer than 40 tokens and were cut
     ");

@@ -1,8 +1,13 @@
 //! A task's rows: texts, labels and what is to be predicted of each.
 
-use super::table::{Cell, Table, data_error};
+use std::collections::HashSet;
+
+use super::Problem;
+use super::column::Cell;
+use super::labels::{self, Labels};
+use super::remark::Remark;
+use super::table::{Table, data_error};
 use super::task::TaskSpec;
-use super::{Problem, labels};
 use crate::Result;
 
 /// What is to be predicted, for each row.
@@ -34,30 +39,19 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// The rows to learn from; their labels become the task's, unless `spec` lists them.
+    /// The rows to learn from; their labels become the task's, unless `spec` lists them. The label
+    /// column is judged before it is believed: `remarks` get what was decided and what may be a
+    /// mistake.
     ///
     /// # Errors
-    /// A missing column, a blank text, a row without its label, a label that `spec` does not list,
-    /// a regression value that is not finite, or rows that all have the same label.
-    pub fn train(table: &Table, spec: &TaskSpec) -> Result<Self> {
+    /// A missing column, one column as text and label, a blank text, a row without its label, a
+    /// label that `spec` does not list, a regression value that is not finite, rows that all have
+    /// the same label, or a label column that cannot be meant.
+    pub fn train(table: &Table, spec: &TaskSpec, remarks: &mut Vec<Remark>) -> Result<Self> {
         let column = spec.label_column(table)?;
-        let problem = match spec.problem {
-            Some(problem) => problem,
-            None if !spec.labels.is_empty() => {
-                match labels::infer_problem(table, column) {
-                    // Listed labels are classes, even if they look like numbers.
-                    Problem::Regression => Problem::SingleLabel,
-                    other => other,
-                }
-            }
-            None => labels::infer_problem(table, column),
-        };
-        let known = match (problem, spec.labels.is_empty()) {
-            (Problem::Regression, _) => Vec::new(),
-            (_, false) => spec.labels.clone(),
-            (_, true) => labels::collect(table, column, problem)?,
-        };
-        let dataset = Self::read(table, spec, column, problem, known, "the task")?;
+        let judged = labels::judge(table, column, spec, remarks)?;
+        let dataset = Self::read(table, spec, column, judged, "the task", remarks)?;
+        dataset.remark_few_texts(table, remarks);
         let only = match &dataset.targets {
             Targets::Classes(rows) => rows
                 .iter()
@@ -83,34 +77,72 @@ impl Dataset {
 
     /// Rows to evaluate a known task on: `problem` and `labels` come from its training.
     ///
+    /// A label that is not among `labels` counts as wrong and is told in `remarks`, with how many
+    /// rows have it; [`Dataset::labels`] then ends with one name for all such. It is an error where
+    /// `spec` lists the labels.
+    ///
     /// # Errors
-    /// As [`Dataset::train`], and a label unseen in training; any number of classes may occur.
+    /// As [`Dataset::train`], and labels none of which is known; any number of classes may occur.
     pub fn evaluation(
         table: &Table,
         spec: &TaskSpec,
         problem: Problem,
         labels: &[String],
+        remarks: &mut Vec<Remark>,
     ) -> Result<Self> {
         let column = spec.label_column(table)?;
-        Self::read(table, spec, column, problem, labels.to_vec(), "the training rows")
+        let open = spec.labels.is_empty();
+        let known = labels::known(table, column, problem, labels, open)?;
+        Self::read(table, spec, column, known, "the training rows", remarks)
     }
 
     fn read(
         table: &Table,
         spec: &TaskSpec,
         column: usize,
-        problem: Problem,
-        labels: Vec<String>,
+        mut labels: Labels,
         whose: &str,
+        remarks: &mut Vec<Remark>,
     ) -> Result<Self> {
         let (texts, pairs) = Self::texts(table, spec)?;
-        let targets = labels::targets(table, column, problem, &labels, whose)?;
+        let targets = labels::targets(table, column, &mut labels, whose, remarks)?;
         let name = if spec.name.is_empty() {
             table.path().file_stem().map_or_else(String::new, |s| s.to_string_lossy().into_owned())
         } else {
             spec.name.clone()
         };
-        Ok(Self { name, problem, labels, texts, pairs, targets })
+        let Labels { problem, names, .. } = labels;
+        Ok(Self { name, problem, labels: names, texts, pairs, targets })
+    }
+
+    /// A text column with few different texts may be another one.
+    fn remark_few_texts(&self, table: &Table, remarks: &mut Vec<Remark>) {
+        let different = (0..self.rows()).map(|row| self.text(row)).collect::<HashSet<_>>().len();
+        if self.rows() >= 50 && different * 20 <= self.rows() {
+            remarks.push(Remark::Warning(format!(
+                "{}: {} rows have {different} different texts; if that is not the column of the \
+                 text, name it: --text",
+                table.path().display(),
+                self.rows(),
+            )));
+        }
+    }
+
+    /// What is said of dev rows whose texts stand among these training rows, if any do.
+    pub fn overlap(&self, dev: &Dataset) -> Option<Remark> {
+        let learned: HashSet<_> = (0..self.rows()).map(|row| self.text(row)).collect();
+        let both = (0..dev.rows()).filter(|&row| learned.contains(&dev.text(row))).count();
+        (both > 0).then(|| {
+            Remark::Warning(format!(
+                "{both} of {} dev rows have a text that stands among the training rows, too: the \
+                 score is too good by what was learned by heart",
+                dev.rows()
+            ))
+        })
+    }
+
+    fn text(&self, row: usize) -> (&str, Option<&str>) {
+        (&self.texts[row], self.pairs.as_ref().map(|pairs| pairs[row].as_str()))
     }
 
     /// The texts alone, for prediction, and the second texts where the task has them.
@@ -161,16 +193,28 @@ fn text_column(table: &Table, column: usize) -> Result<Vec<String>> {
     };
     let empty: Vec<usize> = (0..table.rows()).filter(|&row| text(row).is_none()).collect();
     let Some(&first) = empty.first() else {
-        return Ok((0..table.rows()).filter_map(text).cloned().collect());
+        return Ok((0..table.rows()).filter_map(text).map(String::from).collect());
     };
     let name = &table.columns()[column];
-    let problem = match table.cell(first, column) {
-        Cell::Missing | Cell::Text(_) => format!("column {name:?} holds no text"),
-        _ => format!("expected text in column {name:?}, found a list or an object"),
+    let found = match table.cell(first, column) {
+        Cell::Missing | Cell::Text(_) => None,
+        Cell::List(_) => Some("a list"),
+        Cell::Other(what) => Some(what),
+    };
+    let (problem, hint) = match found {
+        None => (format!("column {name:?} holds no text"), "remove the rows without text"),
+        Some("an object") if table.rows() == 1 => (
+            format!("expected text in column {name:?}, found an object"),
+            "write one object a line; in pandas: df.to_json(PATH, orient=\"records\", lines=True)",
+        ),
+        Some(what) => (
+            format!("expected text in column {name:?}, found {what}"),
+            "give every row a text, or name another column: --text",
+        ),
     };
     let message =
         format!("{}: {problem} ({})", table.place(first), counted(empty.len(), table.rows()));
-    Err(data_error(message).with_hint("remove the rows without text"))
+    Err(data_error(message).with_hint(hint))
 }
 
 /// `1 of 20 rows`: how often a problem shown once occurs.

@@ -1,23 +1,29 @@
 //! Tables of texts and labels, tokenised into packed batches.
 
 mod batch;
+mod column;
 mod dataset;
 mod delimited;
 mod jsonl;
 mod labels;
 mod parquet;
+mod records;
+mod remark;
 mod split;
 mod table;
 mod task;
+mod text;
 mod tokenize;
 mod tokenizer_file;
 
 use serde::{Deserialize, Serialize};
 
 pub use batch::{Batch, epoch_order};
+pub use column::Cell;
 pub use dataset::{Dataset, Targets};
+pub use remark::Remark;
 pub use split::split_holdout;
-pub use table::{Cell, Table};
+pub use table::{Columns, Reading, Table};
 pub use task::{Metric, TaskFolder, TaskSpec};
 pub use tokenize::{Encoding, Tokenizer};
 

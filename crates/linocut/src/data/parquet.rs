@@ -1,53 +1,133 @@
-//! Parquet through the crate's record reader.
+//! Parquet through the crate's record reader, which is kept from what would hurt it.
 
-use std::fs::File;
+mod bounds;
+mod thrift;
+
 use std::path::Path;
 
 use ::parquet::errors::ParquetError;
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
 use ::parquet::record::Field;
+use ::parquet::schema::types::Type;
+use bytes::Bytes;
 
-use super::table::{Cell, Table, data_error};
+use super::column::Value;
+use super::table::{Reading, Table, data_error};
+use crate::error::contained;
 use crate::{Error, Result};
 
-pub(super) fn read_parquet(path: &Path, limit: usize) -> Result<Table> {
-    let failed = |e: ParquetError| {
-        data_error(format!("{} is not readable Parquet: {e}", path.display())).with_source(e)
-    };
-    let file = File::open(path).map_err(|e| Error::io(path, "read", e))?;
-    let reader = SerializedFileReader::new(file).map_err(failed)?;
+pub(super) fn read(path: &Path, reading: &Reading) -> Result<Table> {
+    let bytes = Bytes::from(std::fs::read(path).map_err(|e| Error::io(path, "read", e))?);
+    if bytes.is_empty() {
+        return Err(data_error(format!("{} is empty", path.display())));
+    }
+    // The crate takes a damaged file for granted here and there.
+    contained(|| read_whole(path, bytes, reading))
+        .unwrap_or_else(|panic| Err(unreadable(path, &format!("it is damaged ({panic})"))))
+}
+
+fn unreadable(path: &Path, why: &str) -> Error {
+    let error = data_error(format!("{} is not readable Parquet: {why}", path.display()));
+    error.with_hint(match why {
+        why if why.contains("is compressed by") => {
+            "read are uncompressed, snappy, gzip, zstd and lz4; in pandas: \
+             df.to_parquet(PATH, compression=\"zstd\")"
+        }
+        why if why.contains("is encrypted") => "write it without encryption",
+        _ => {
+            "write it again, or copy it again from where it came; pandas reads a whole one by \
+              pandas.read_parquet(PATH)"
+        }
+    })
+}
+
+fn read_whole(path: &Path, bytes: Bytes, reading: &Reading) -> Result<Table> {
+    let failed = |e: ParquetError| unreadable(path, &e.to_string()).with_source(e);
+    bounds::footer(&bytes).map_err(|why| unreadable(path, why))?;
+    let reader = SerializedFileReader::new(bytes.clone()).map_err(failed)?;
     let schema = reader.metadata().file_metadata().schema();
-    let columns = schema.get_fields().iter().map(|f| f.name().to_string()).collect();
-    let mut table = Table::new(path, columns, "row");
-    for (i, row) in reader.get_row_iter(None).map_err(failed)?.take(limit).enumerate() {
+    let mut table = Table::new(path, "row", reading);
+    let mut kept = Vec::new();
+    for (number, field) in schema.get_fields().iter().enumerate() {
+        table.add_column(field.name().to_string(), reading);
+        if table.kept(number).is_some() {
+            kept.push((number, field.clone()));
+        }
+    }
+    if kept.is_empty() {
+        // There are rows, or not; their cells are of no interest.
+        for row in 0..reader.metadata().file_metadata().num_rows().clamp(0, 1) {
+            table.start_row(row as usize + 1)?;
+        }
+        return Ok(table);
+    }
+    check_pages(&bytes, &reader, reading).map_err(|why| unreadable(path, &why))?;
+
+    let fields = kept.iter().map(|(_, field)| field.clone()).collect();
+    let projection = Type::group_type_builder(schema.name()).with_fields(fields).build();
+    let rows = reader.get_row_iter(Some(projection.map_err(failed)?)).map_err(failed)?;
+    let mut room = bounds::most(bytes.len());
+    for (i, row) in rows.enumerate() {
         let row = row.map_err(failed)?;
-        let cells = row.get_column_iter().map(|(_, field)| cell(field)).collect();
-        table.push(i + 1, cells);
+        let number = table.start_row(i + 1)?;
+        let mut taken = 16;
+        for ((column, _), (_, field)) in kept.iter().zip(row.get_column_iter()) {
+            let value = cell(field);
+            taken += size(&value);
+            if let (Some(number), Some(column)) = (number, table.kept(*column)) {
+                column.put(number, value);
+            }
+        }
+        room = room.checked_sub(taken).ok_or_else(|| {
+            unreadable(path, &format!("its {} bytes hold too much unpacked", bytes.len()))
+        })?;
     }
     Ok(table)
 }
 
-fn cell(field: &Field) -> Cell {
-    match field {
-        Field::Null => Cell::Missing,
-        Field::Str(text) => Cell::Text(text.clone()),
-        // Strings that their writer did not declare as such.
-        Field::Bytes(bytes) => {
-            bytes.as_utf8().map_or(Cell::Nested, |text| Cell::Text(text.to_string()))
+fn check_pages(
+    bytes: &Bytes,
+    reader: &SerializedFileReader<Bytes>,
+    reading: &Reading,
+) -> std::result::Result<(), String> {
+    let mut unpacked = 0;
+    for group in 0..reader.metadata().num_row_groups() {
+        for (column, chunk) in reader.metadata().row_group(group).columns().iter().enumerate() {
+            let name = chunk.column_path().parts().first();
+            if !name.is_some_and(|name| reading.columns.contains(name)) {
+                continue;
+            }
+            bounds::pages(bytes, chunk, &mut unpacked)?;
+            if chunk.encodings().any(bounds::is_delta) {
+                bounds::deltas(reader, (group, column))?;
+            }
         }
+    }
+    Ok(())
+}
+
+/// Bytes of a cell, about.
+fn size(value: &Value) -> u64 {
+    match value {
+        Value::Missing | Value::Other(_) => 16,
+        Value::Text(text) => 16 + text.len() as u64,
+        Value::List(items) => 32 + items.iter().map(|item| 32 + item.len() as u64).sum::<u64>(),
+    }
+}
+
+fn cell(field: &Field) -> Value {
+    match field {
+        Field::Null => Value::Missing,
+        Field::Str(text) => Value::Text(text.clone()),
+        // Strings that their writer did not declare as such.
+        Field::Bytes(bytes) => bytes
+            .as_utf8()
+            .map_or(Value::Other("bytes that are not UTF-8"), |text| Value::Text(text.to_string())),
         // Rust's shortest form that reads back as the same number, not the crate's rounded one.
-        Field::Float(value) => Cell::Text(format!("{value:?}")),
-        Field::Double(value) => Cell::Text(format!("{value:?}")),
-        Field::ListInternal(list) => list
-            .elements()
-            .iter()
-            .map(|item| match cell(item) {
-                Cell::Text(text) => Some(text),
-                _ => None,
-            })
-            .collect::<Option<Vec<_>>>()
-            .map_or(Cell::Nested, Cell::List),
-        Field::Group(_) | Field::MapInternal(_) => Cell::Nested,
-        plain => Cell::Text(plain.to_string()),
+        Field::Float(value) => Value::Text(format!("{value:?}")),
+        Field::Double(value) => Value::Text(format!("{value:?}")),
+        Field::ListInternal(list) => Value::list(list.elements().iter().map(cell)),
+        Field::Group(_) | Field::MapInternal(_) => Value::Other("an object"),
+        plain => Value::Text(plain.to_string()),
     }
 }

@@ -1,15 +1,26 @@
 //! Rows held out of a training file.
 
-use super::dataset::Dataset;
+use std::collections::HashMap;
+
+use super::dataset::{Dataset, Targets};
 use super::table::data_error;
 use crate::{Error, ErrorKind, Result};
+
+/// Rows with equal texts: they go to one side together.
+struct Group {
+    hash: [u8; 32],
+    rows: Vec<usize>,
+    /// The rarest label that any of them has; 0 where there are none.
+    label: u32,
+}
 
 /// Splits rows into (training, held out), about `share` (between 0 and 1, both excluded) of them
 /// held out.
 ///
-/// Which rows depends on their texts and `seed` alone, not on their order or the number of
-/// threads: rows go by a hash, and rows with equal texts go to the same side, so that no held-out
-/// text was learned by heart. Both parts keep the order of the file.
+/// Of every label about that share is held out, of several labels a row the rarest counting, and
+/// never the last different text of a label. Which rows depends on their texts, their labels and
+/// `seed` alone, not on their order or the number of threads; rows with equal texts go to the same
+/// side, so that no held-out text was learned by heart. Both parts keep the order of the file.
 ///
 /// # Errors
 /// A share out of range, or too few different texts to have one on each side.
@@ -18,36 +29,89 @@ pub fn split_holdout(dataset: &Dataset, share: f64, seed: u64) -> Result<(Datase
         let message = format!("the share to hold out must be between 0 and 1, found {share}");
         return Err(Error::new(ErrorKind::Config, message));
     }
-    let rows = dataset.rows();
-    let mut keys: Vec<([u8; 32], usize)> = (0..rows)
-        .map(|row| {
-            let mut hasher = blake3::Hasher::new();
-            hasher.update(&seed.to_le_bytes());
-            hasher.update(&(dataset.texts[row].len() as u64).to_le_bytes());
-            hasher.update(dataset.texts[row].as_bytes());
-            if let Some(pairs) = &dataset.pairs {
-                hasher.update(pairs[row].as_bytes());
+    let mut strata: HashMap<u32, Vec<Group>> = HashMap::new();
+    for group in groups(dataset, seed) {
+        strata.entry(group.label).or_default().push(group);
+    }
+    let mut strata: Vec<(u32, Vec<Group>)> = strata.into_iter().collect();
+    strata.iter_mut().for_each(|(_, groups)| groups.sort_unstable_by_key(|group| group.hash));
+    // Labels by what is left of their share when whole rows are taken; equal ones by their first hash.
+    let rows = |groups: &[Group]| groups.iter().map(|group| group.rows.len()).sum::<usize>();
+    let wanted = |groups: &[Group]| rows(groups) as f64 * share;
+    strata.sort_by(|(_, a), (_, b)| {
+        wanted(b).fract().total_cmp(&wanted(a).fract()).then_with(|| a[0].hash.cmp(&b[0].hash))
+    });
+    let total = ((dataset.rows() as f64 * share).round() as usize).max(1);
+    let whole: usize = strata.iter().map(|(_, groups)| wanted(groups) as usize).sum();
+    let mut spare = total.saturating_sub(whole);
+    let mut held = Vec::new();
+    for (_, groups) in &strata {
+        let mut room = wanted(groups) as usize;
+        if spare > 0 && groups.len() > 1 {
+            room += 1;
+            spare -= 1;
+        }
+        for group in &groups[..groups.len() - 1] {
+            if room == 0 {
+                break;
             }
-            (*hasher.finalize().as_bytes(), row)
-        })
-        .collect();
-    keys.sort_unstable();
-    let same = |i: usize| keys[i - 1].0 == keys[i].0;
-    let mut held = ((rows as f64 * share).round() as usize).max(1);
-    while held < rows && same(held) {
-        held += 1;
+            room = room.saturating_sub(group.rows.len());
+            held.extend_from_slice(&group.rows);
+        }
     }
-    if held >= rows {
-        return Err(data_error(format!(
-            "{} rows of {} are too few to hold {share} of them out",
-            rows, dataset.name,
-        ))
-        .with_hint("give more rows, a smaller share, or a file of rows to evaluate on"));
+    if held.is_empty() {
+        let (rows, name) = (dataset.rows(), &dataset.name);
+        let one_text = matches!(&strata[..], [(_, groups)] if groups.len() == 1);
+        return Err(match (rows, one_text) {
+            (0 | 1, _) => data_error(format!("{name} has {rows} rows, so none can be held out"))
+                .with_hint("give more rows, or a file of rows to evaluate on"),
+            (_, true) => data_error(format!(
+                "all {rows} rows of {name} have the same text, so none can be held out"
+            ))
+            .with_hint("give rows of other texts, or a file of rows to evaluate on"),
+            _ => data_error(format!(
+                "{rows} rows of {name} are too few to hold {share} of them out and keep a text of \
+                 every label"
+            ))
+            .with_hint("give more rows, a smaller share, or a file of rows to evaluate on"),
+        });
     }
-    let part = |range: &[([u8; 32], usize)]| {
-        let mut rows: Vec<usize> = range.iter().map(|(_, row)| *row).collect();
-        rows.sort_unstable();
-        dataset.select(&rows)
+    held.sort_unstable();
+    let mut is_held = vec![false; dataset.rows()];
+    held.iter().for_each(|&row| is_held[row] = true);
+    let kept: Vec<usize> = (0..dataset.rows()).filter(|&row| !is_held[row]).collect();
+    Ok((dataset.select(&kept), dataset.select(&held)))
+}
+
+fn groups(dataset: &Dataset, seed: u64) -> Vec<Group> {
+    let mut counts = vec![0usize; dataset.labels.len()];
+    let labels = |row: usize| match &dataset.targets {
+        Targets::Classes(all) => &all[row..=row],
+        Targets::MultiHot(all) => &all[row][..],
+        Targets::Values(_) => &[],
     };
-    Ok((part(&keys[held..]), part(&keys[..held])))
+    (0..dataset.rows()).flat_map(labels).for_each(|&label| counts[label as usize] += 1);
+    let mut groups: HashMap<[u8; 32], Group> = HashMap::new();
+    for row in 0..dataset.rows() {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&seed.to_le_bytes());
+        hasher.update(&(dataset.texts[row].len() as u64).to_le_bytes());
+        hasher.update(dataset.texts[row].as_bytes());
+        if let Some(pairs) = &dataset.pairs {
+            hasher.update(pairs[row].as_bytes());
+        }
+        let hash = *hasher.finalize().as_bytes();
+        groups
+            .entry(hash)
+            .or_insert_with(|| Group { hash, rows: Vec::new(), label: 0 })
+            .rows
+            .push(row);
+    }
+    let mut groups: Vec<Group> = groups.into_values().collect();
+    for group in &mut groups {
+        let all = group.rows.iter().flat_map(|&row| labels(row)).copied();
+        let rarest = all.min_by_key(|&label| (counts[label as usize], label));
+        group.label = rarest.map_or(0, |label| label + 1);
+    }
+    groups
 }

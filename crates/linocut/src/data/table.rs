@@ -2,90 +2,206 @@
 
 use std::path::{Path, PathBuf};
 
+use super::batch::SplitMix64;
+use super::column::{Cell, Column};
+use super::labels::distance;
+use super::remark::Remark;
 use crate::{Error, ErrorKind, Result};
 
-/// One value of a table.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Cell {
-    /// No value: null, or a JSON object without this key. A TSV or CSV file has none; its empty
-    /// cells are empty texts.
-    Missing,
-    /// A text, or a number or truth value as text.
-    Text(String),
-    /// A list of such values.
-    List(Vec<String>),
-    /// An object or a list of lists; fine in a column that nobody reads.
-    Nested,
+/// How to read a file. `Reading::default()` reads all of it.
+#[derive(Debug, Clone, Default)]
+pub struct Reading {
+    /// The columns whose cells are kept.
+    pub columns: Columns,
+    /// At most so many rows, spread over the file: which, follows from a hash of their numbers.
+    pub limit: Option<usize>,
+    /// What separates cells of a TSV or CSV file; `None` sees it from the header.
+    pub delimiter: Option<char>,
+    /// Whether cells of such a file may stand in quotation marks, as RFC 4180 has it. `None`: those
+    /// of `.csv` may; for others the file decides.
+    pub quotes: Option<bool>,
+}
+
+/// Columns of a table.
+#[derive(Debug, Clone, Default)]
+pub enum Columns {
+    /// All of them.
+    #[default]
+    All,
+    /// Those of these names that are present.
+    Named(Vec<String>),
+}
+
+impl Columns {
+    pub(super) fn contains(&self, name: &str) -> bool {
+        match self {
+            Columns::All => true,
+            Columns::Named(names) => names.iter().any(|n| n == name),
+        }
+    }
 }
 
 /// A table as read from one file.
+///
+/// It takes the texts of the cells kept and about 16 bytes more for each; while it is read, the
+/// file stands in memory beside it.
 #[derive(Debug, Clone)]
 pub struct Table {
     path: PathBuf,
-    columns: Vec<String>,
-    rows: Vec<Vec<Cell>>,
-    /// For each row its 1-based line, or in Parquet its 1-based number.
-    lines: Vec<usize>,
     /// `line`, or `row` for Parquet.
     unit: &'static str,
+    /// Whether the first line gives the names.
+    pub(super) has_header: bool,
+    names: Vec<String>,
+    /// For each name its place in `columns`, if its cells are kept.
+    kept: Vec<Option<u32>>,
+    columns: Vec<Column>,
+    /// For each row its 1-based line, or in Parquet its 1-based number.
+    lines: Vec<u32>,
+    /// Rows of the file so far, and the sample of them that is kept.
+    seen: usize,
+    sample: Option<Sample>,
+    remarks: Vec<Remark>,
+}
+
+/// The `limit` rows with the smallest hashes of those seen, and up to as many more.
+#[derive(Debug, Clone)]
+struct Sample {
+    limit: usize,
+    hashes: Vec<u64>,
+    /// Rows with larger hashes are not of the sample any more.
+    most: u64,
 }
 
 impl Table {
-    /// Reads a file, at most its first `limit` rows; the format follows the file's extension:
+    /// Reads a file; the format follows its extension:
     ///
-    /// - `.tsv`, `.txt`: a header line, then one row a line, separated by tabs. No quoting: a `"`
-    ///   is a `"`, as in the GLUE files.
-    /// - `.csv`: a header row, quoting as in RFC 4180.
+    /// - `.tsv`, `.txt`, `.csv`: a header, then a row a line; see [`Reading`] for delimiter and
+    ///   quotation marks.
     /// - `.jsonl`, `.json`: one JSON object a line.
     /// - `.parquet`.
     ///
-    /// Text is UTF-8, with or without a byte-order mark; lines end in LF or CRLF.
+    /// Text is UTF-8, with or without a byte-order mark; lines end in LF or CRLF. Names of columns
+    /// may be empty or stand twice where nobody reads them.
     ///
     /// # Errors
     /// An unreadable file, another extension, bytes that are not UTF-8, a row with more or fewer
-    /// cells than the header, malformed JSON or Parquet, a column name given twice, or no rows.
-    pub fn read(path: &Path, limit: Option<usize>) -> Result<Self> {
-        let limit = limit.unwrap_or(usize::MAX);
+    /// cells than the header, a quotation mark that RFC 4180 has no place for, malformed JSON or
+    /// Parquet, a key that stands twice in an object, or no rows.
+    pub fn read(path: &Path, reading: &Reading) -> Result<Self> {
+        if reading.limit == Some(0) {
+            return Err(Error::new(
+                ErrorKind::Config,
+                "the limit of rows is 0, expected 1 or more",
+            ));
+        }
         let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
         let mut table = match extension.as_deref() {
-            Some("tsv" | "txt") => super::delimited::read_tsv(path, limit),
-            Some("csv") => super::delimited::read_csv(path, limit),
-            Some("jsonl" | "json") => super::jsonl::read_jsonl(path, limit),
-            Some("parquet") => super::parquet::read_parquet(path, limit),
+            Some("tsv" | "txt") => super::delimited::read(path, '\t', reading),
+            Some("csv") => super::delimited::read(path, ',', reading),
+            Some("jsonl" | "json") => super::jsonl::read(path, reading),
+            Some("parquet") => super::parquet::read(path, reading),
             _ => {
                 let message = format!("cannot tell the format of {}", path.display());
                 return Err(Error::new(ErrorKind::Data, message)
                     .with_hint("expected a name ending in .tsv, .txt, .csv, .jsonl or .parquet"));
             }
         }?;
-        for (i, column) in table.columns.iter().enumerate() {
-            if table.columns[..i].contains(column) {
-                return Err(data_error(format!(
-                    "{}: two columns are called {column:?}",
-                    path.display()
-                )));
-            }
-        }
-        if table.rows.is_empty() {
+        if table.seen == 0 {
             return Err(data_error(format!("{} has no rows", path.display())));
         }
-        // Objects of a JSONL file that lack a key seen later.
-        let width = table.columns.len();
-        table.rows.iter_mut().for_each(|row| row.resize(width, Cell::Missing));
+        table.shrink();
+        if table.lines.len() < table.seen {
+            let (rows, seen) = (table.lines.len(), table.seen);
+            table.remark(Remark::Note(format!(
+                "{}: {rows} of {seen} rows are read, chosen by a hash of their numbers",
+                path.display()
+            )));
+        }
         Ok(table)
     }
 
-    pub(super) fn new(path: &Path, columns: Vec<String>, unit: &'static str) -> Self {
-        Self { path: path.to_path_buf(), columns, rows: Vec::new(), lines: Vec::new(), unit }
+    pub(super) fn new(path: &Path, unit: &'static str, reading: &Reading) -> Self {
+        let sample =
+            reading.limit.map(|limit| Sample { limit, hashes: Vec::new(), most: u64::MAX });
+        Self {
+            path: path.to_path_buf(),
+            unit,
+            has_header: false,
+            names: Vec::new(),
+            kept: Vec::new(),
+            columns: Vec::new(),
+            lines: Vec::new(),
+            seen: 0,
+            sample,
+            remarks: Vec::new(),
+        }
     }
 
-    pub(super) fn push(&mut self, line: usize, row: Vec<Cell>) {
-        self.rows.push(row);
+    /// Adds a column; its cells are kept if `reading` asks for them.
+    pub(super) fn add_column(&mut self, name: String, reading: &Reading) {
+        let keep = reading.columns.contains(&name);
+        self.names.push(name);
+        self.kept.push(keep.then_some(self.columns.len() as u32));
+        if keep {
+            self.columns.push(Column::default());
+        }
+    }
+
+    /// Starts a row; its cells are put by [`Table::kept`], unless this is `None`.
+    ///
+    /// # Errors
+    /// More lines than 2³².
+    pub(super) fn start_row(&mut self, line: usize) -> Result<Option<u32>> {
+        let line = u32::try_from(line).map_err(|_| {
+            data_error(format!("{} has more than 2^32 {}s", self.path.display(), self.unit))
+        })?;
+        let hash = SplitMix64::new(self.seen as u64).next();
+        self.seen += 1;
+        if let Some(sample) = &self.sample {
+            if hash > sample.most {
+                return Ok(None);
+            }
+            if self.lines.len() >= sample.limit.saturating_mul(2) {
+                self.shrink();
+            }
+        }
+        if let Some(sample) = &mut self.sample {
+            sample.hashes.push(hash);
+        }
         self.lines.push(line);
+        Ok(Some(self.lines.len() as u32 - 1))
     }
 
-    pub(super) fn columns_mut(&mut self) -> &mut Vec<String> {
-        &mut self.columns
+    /// The cells of a column, by its number, where they are kept.
+    pub(super) fn kept(&mut self, number: usize) -> Option<&mut Column> {
+        self.kept[number].map(|place| &mut self.columns[place as usize])
+    }
+
+    /// Leaves no more rows than the sample should have.
+    fn shrink(&mut self) {
+        let Some(sample) = &mut self.sample else { return };
+        if sample.hashes.len() <= sample.limit {
+            return;
+        }
+        let mut hashes = sample.hashes.clone();
+        // The generator is a bijection: no two rows have the same hash.
+        sample.most = *hashes.select_nth_unstable(sample.limit - 1).1;
+        let kept: Vec<bool> = sample.hashes.iter().map(|&hash| hash <= sample.most).collect();
+        let mut keep = kept.iter().copied();
+        self.lines.retain(|_| keep.next().unwrap_or(false));
+        let mut keep = kept.iter().copied();
+        sample.hashes.retain(|_| keep.next().unwrap_or(false));
+        self.columns.iter_mut().for_each(|column| column.retain(&kept));
+    }
+
+    pub(super) fn remark(&mut self, remark: Remark) {
+        self.remarks.push(remark);
+    }
+
+    /// What is to be said of how the file was read.
+    pub fn remarks(&self) -> &[Remark] {
+        &self.remarks
     }
 
     /// The file it was read from.
@@ -93,36 +209,72 @@ impl Table {
         &self.path
     }
 
-    /// Column names in the order of the file.
+    /// Names of all columns in the order of the file, kept or not.
     pub fn columns(&self) -> &[String] {
-        &self.columns
+        &self.names
     }
 
     /// Number of rows.
     pub fn rows(&self) -> usize {
-        self.rows.len()
+        self.lines.len()
     }
 
-    /// The value in row `row` (0-based) of column `column`, as [`Table::column`] numbers it.
+    /// The value in row `row` (0-based) of column `column`, as [`Table::column`] numbers it;
+    /// nothing where the column was not kept.
     ///
     /// # Panics
     /// If either is out of range.
-    pub fn cell(&self, row: usize, column: usize) -> &Cell {
-        &self.rows[row][column]
+    pub fn cell(&self, row: usize, column: usize) -> Cell<'_> {
+        assert!(row < self.rows(), "row {row} of {}", self.rows());
+        self.kept[column]
+            .map_or(Cell::Missing, |place| self.columns[place as usize].get(row as u32))
     }
 
     /// The number of the column called `name`.
     ///
     /// # Errors
-    /// No such column; names the columns present.
+    /// No such column, or two; names the columns present.
     pub fn column(&self, name: &str) -> Result<usize> {
-        self.columns.iter().position(|c| c == name).ok_or_else(|| {
-            data_error(format!(
-                "{} has no column {name:?}; its columns are {}",
-                self.path.display(),
-                self.column_list(),
-            ))
-        })
+        let mut found = (0..self.names.len()).filter(|&i| self.names[i] == name);
+        let Some(first) = found.next() else { return Err(self.no_column(name)) };
+        if found.next().is_some() {
+            let path = self.path.display();
+            return Err(data_error(format!("{path}: two columns are called {name:?}"))
+                .with_hint("rename one of them"));
+        }
+        Ok(first)
+    }
+
+    fn no_column(&self, name: &str) -> Error {
+        let error = data_error(format!(
+            "{} has no column {name:?}; its columns are {}",
+            self.path.display(),
+            self.column_list(),
+        ));
+        // A long name is a row's text where a header is missing, and takes long to compare.
+        let short = self.names.iter().filter(|known| known.len() <= 64);
+        let near = short.map(|known| (distance(known.trim(), name.trim()), known)).min();
+        match near {
+            Some((edits, near)) if edits <= 2.min(name.chars().count() / 2) => {
+                error.with_hint(format!("the nearest is {near:?}"))
+            }
+            _ => self.with_header_hint(error),
+        }
+    }
+
+    /// Says so where the first line of a file looks like a row rather than like names.
+    fn with_header_hint(&self, error: Error) -> Error {
+        let row = |name: &String| {
+            name.parse::<f64>().is_ok()
+                || name.split_whitespace().count() > 4
+                || name.trim_end().ends_with(['.', '!', '?'])
+        };
+        if self.has_header && self.names.iter().any(row) {
+            return error.with_hint(
+                "the first line must name the columns, and looks like a row here: add such a line",
+            );
+        }
+        error
     }
 
     /// Where a row (0-based) stands in the file, for messages: `train.tsv, line 7`.
@@ -132,45 +284,13 @@ impl Table {
 
     /// The columns for messages: `"text", "label"`, at most twenty of them.
     pub(super) fn column_list(&self) -> String {
-        let shown: Vec<String> = self.columns.iter().take(20).map(|c| format!("{c:?}")).collect();
-        let more = if self.columns.len() > 20 { ", …" } else { "" };
+        let shown: Vec<String> =
+            self.names.iter().take(20).map(|c| super::remark::shown(c)).collect();
+        let more = if self.names.len() > 20 { ", …" } else { "" };
         shown.join(", ") + more
     }
 }
 
 pub(super) fn data_error(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::Data, message)
-}
-
-/// The text of a file without its byte-order mark.
-pub(super) fn read_text(path: &Path) -> Result<String> {
-    let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read", e))?;
-    if bytes.is_empty() {
-        return Err(data_error(format!("{} is empty", path.display())));
-    }
-    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
-        return Err(data_error(format!("{} is UTF-16, expected UTF-8", path.display()))
-            .with_hint("convert it with: iconv -f UTF-16 -t UTF-8"));
-    }
-    match String::from_utf8(bytes) {
-        Ok(mut text) => {
-            if text.starts_with('\u{feff}') {
-                text.drain(..'\u{feff}'.len_utf8());
-            }
-            Ok(text)
-        }
-        Err(e) => {
-            let at = e.utf8_error().valid_up_to();
-            let before = &e.as_bytes()[..at];
-            let line = 1 + before.iter().filter(|&&b| b == b'\n').count();
-            let column = at - before.iter().rposition(|&b| b == b'\n').map_or(0, |n| n + 1) + 1;
-            let message = format!(
-                "{}, line {line}: byte {column} is 0x{:02x}, which is not UTF-8",
-                path.display(),
-                e.as_bytes()[at],
-            );
-            Err(data_error(message)
-                .with_hint("if the file is Latin-1, convert it with: iconv -f LATIN1 -t UTF-8"))
-        }
-    }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::Problem;
-use super::table::{Table, data_error};
+use super::table::{Columns, Table, data_error};
 use crate::{Error, ErrorKind, Result};
 
 /// The score that a task is judged by.
@@ -77,7 +77,8 @@ pub struct TaskSpec {
     /// Label column. `None` takes the first present of `label`, `labels`, `class`, ….
     pub label: Option<String>,
     /// `None` infers it from the label column: lists are multi-label, numbers not all of them
-    /// whole are regression, anything else is single-label.
+    /// whole are regression (unless few of them stand for many rows), anything else is
+    /// single-label.
     pub problem: Option<Problem>,
     /// The labels in their order; empty takes those of the training rows, sorted.
     pub labels: Vec<String>,
@@ -86,7 +87,7 @@ pub struct TaskSpec {
 }
 
 /// The columns of one table that a task reads, by number.
-pub(super) struct Columns {
+pub(super) struct TextColumns {
     pub(super) text: usize,
     pub(super) pair: Option<usize>,
 }
@@ -114,11 +115,37 @@ const TEXTS: [&str; 10] = [
 const LABELS: [&str; 7] = ["label", "labels", "class", "category", "intent", "target", "score"];
 
 impl TaskSpec {
-    pub(super) fn text_columns(&self, table: &Table) -> Result<Columns> {
+    /// The columns that rows to learn from or to evaluate on are read from: those named, or those
+    /// usual.
+    pub fn columns(&self) -> Columns {
+        let Columns::Named(mut names) = self.texts_only() else { return Columns::All };
+        match &self.label {
+            Some(label) => names.push(label.clone()),
+            None => names.extend(LABELS.map(String::from)),
+        }
+        Columns::Named(names)
+    }
+
+    /// The columns that texts to label are read from.
+    pub fn texts_only(&self) -> Columns {
+        let names = match &self.text {
+            Some(text) => [Some(text), self.pair.as_ref()].into_iter().flatten().cloned().collect(),
+            None => {
+                let pairs = PAIRS.iter().flat_map(|(first, second)| [*first, *second]);
+                TEXTS.into_iter().chain(pairs).map(String::from).collect()
+            }
+        };
+        Columns::Named(names)
+    }
+
+    pub(super) fn text_columns(&self, table: &Table) -> Result<TextColumns> {
         if let Some(text) = &self.text {
             let text = table.column(text)?;
             let pair = self.pair.as_ref().map(|p| table.column(p)).transpose()?;
-            return Ok(Columns { text, pair });
+            if pair == Some(text) {
+                return Err(used_twice(table, text, "the text and its second text"));
+            }
+            return Ok(TextColumns { text, pair });
         }
         if let Some(pair) = &self.pair {
             return Err(data_error(format!(
@@ -126,36 +153,62 @@ impl TaskSpec {
             )));
         }
         let find = |name: &str| table.columns().iter().position(|c| c == name);
+        let column = |name: &str| table.column(name);
         for (first, second) in PAIRS {
-            if let (Some(text), Some(pair)) = (find(first), find(second)) {
-                return Ok(Columns { text, pair: Some(pair) });
+            if find(first).is_some() && find(second).is_some() {
+                return Ok(TextColumns { text: column(first)?, pair: Some(column(second)?) });
             }
         }
-        match TEXTS.into_iter().find_map(find) {
-            Some(text) => Ok(Columns { text, pair: None }),
+        match TEXTS.into_iter().find(|name| find(name).is_some()) {
+            Some(text) => Ok(TextColumns { text: column(text)?, pair: None }),
             None => Err(unnamed(table, "text", &TEXTS)),
         }
     }
 
+    /// The label's column, which must be none of the texts'.
     pub(super) fn label_column(&self, table: &Table) -> Result<usize> {
-        match &self.label {
-            Some(label) => table.column(label),
-            None => LABELS
-                .into_iter()
-                .find_map(|name| table.columns().iter().position(|c| c == name))
-                .ok_or_else(|| unnamed(table, "label", &LABELS)),
+        let label = match &self.label {
+            Some(label) => table.column(label)?,
+            None => {
+                let present = |name: &&str| table.columns().iter().any(|c| c == name);
+                let usual = LABELS.into_iter().find(present);
+                table.column(usual.ok_or_else(|| unnamed(table, "label", &LABELS))?)?
+            }
+        };
+        let texts = self.text_columns(table)?;
+        if label == texts.text || Some(label) == texts.pair {
+            return Err(used_twice(table, label, "the text and the label"));
         }
+        Ok(label)
     }
 }
 
-fn unnamed(table: &Table, role: &str, usual: &[&str]) -> Error {
+fn used_twice(table: &Table, column: usize, what: &str) -> Error {
     data_error(format!(
+        "{}: column {:?} is both {what}; its columns are {}",
+        table.path().display(),
+        table.columns()[column],
+        table.column_list(),
+    ))
+    .with_hint("name the columns: --text, --text-pair and --label")
+}
+
+fn unnamed(table: &Table, role: &str, usual: &[&str]) -> Error {
+    let error = data_error(format!(
         "{}: no {role} column was named, and none of {} is present; its columns are {}",
         table.path().display(),
         usual.join(", "),
         table.column_list(),
-    ))
-    .with_hint(format!("name the {role} column"))
+    ));
+    let spelled = |known: &&String| usual.contains(&known.trim().to_lowercase().as_str());
+    match table.columns().iter().find(spelled) {
+        Some(near) => error.with_hint(format!("name the {role} column: --{role} {near:?}")),
+        None if table.has_header => error.with_hint(format!(
+            "name the {role} column: --{role}; if the first line is a row, put a line of names \
+             before it"
+        )),
+        None => error.with_hint(format!("name the {role} column: --{role}")),
+    }
 }
 
 /// A folder with `task.json` and the files `train` and `dev` in any format that [`Table`] reads.

@@ -29,24 +29,30 @@ pub fn argmax(row: &[f32]) -> usize {
 }
 
 /// Scores `logits`, `[rows, outputs]`, by `metric` or, without one, the problem's default. A
-/// multi-label row has every label whose logit is above 0 (probability above ½).
+/// multi-label row has every label whose logit is above 0 (probability above ½). Labels of `data`
+/// beyond the outputs are never predicted.
 ///
 /// # Errors
 /// A metric that does not apply to the problem.
 pub fn evaluate(data: &Dataset, logits: &[f32], metric: Option<&Metric>) -> Result<Evaluation> {
     let metric = metric.cloned().unwrap_or_else(|| Metric::default_for(data.problem));
     let labels = data.labels.len();
+    let outputs = logits.len().checked_div(data.rows()).unwrap_or(labels).max(1);
     match (&data.targets, data.problem) {
         (Targets::Classes(classes), Problem::SingleLabel) => {
             let truth: Vec<usize> = classes.iter().map(|&c| c as usize).collect();
-            let predicted: Vec<usize> = logits.chunks_exact(labels).map(argmax).collect();
+            let predicted: Vec<usize> = logits.chunks_exact(outputs).map(argmax).collect();
             let metrics = Metrics::single_label(&truth, &predicted, &data.labels, &metric)?;
             let confusion = Confusion::new(&truth, &predicted, labels);
             Ok(Evaluation { metrics, classes: confusion.report(), confusion: Some(confusion) })
         }
         (Targets::MultiHot(rows), _) => {
             let truth = multi_hot(rows, labels).iter().map(|&t| t > 0.0).collect::<Vec<_>>();
-            let predicted: Vec<bool> = logits.iter().map(|&z| z > 0.0).collect();
+            let mut predicted = vec![false; truth.len()];
+            let rows = predicted.chunks_exact_mut(labels).zip(logits.chunks_exact(outputs));
+            for (predicted, logits) in rows {
+                predicted.iter_mut().zip(logits).for_each(|(p, &z)| *p = z > 0.0);
+            }
             let metrics = Metrics::multi_label(&truth, &predicted, labels, &metric)?;
             let classes = multi_label_report(&truth, &predicted, labels);
             Ok(Evaluation { metrics, classes, confusion: None })

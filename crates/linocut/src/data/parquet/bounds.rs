@@ -1,0 +1,178 @@
+//! What a Parquet file declares, held against its length before anything is allocated by it.
+
+use ::parquet::basic::{Compression, Encoding};
+use ::parquet::column::page::Page;
+use ::parquet::file::metadata::ColumnChunkMetaData;
+use ::parquet::file::reader::{FileReader, SerializedFileReader};
+use bytes::Bytes;
+
+use super::thrift::{I32, LIST, STRUCT, Thrift};
+
+/// Fields within fields of a schema.
+const DEPTH: usize = 32;
+
+/// The most that a file of `bytes` may come to when unpacked.
+pub(super) fn most(bytes: usize) -> u64 {
+    (64 << 20) + 200 * bytes as u64
+}
+
+/// The footer: no list longer than its bytes, no field with more children than there are fields.
+pub(super) fn footer(file: &[u8]) -> Result<(), &'static str> {
+    if file.ends_with(b"PARE") {
+        return Err("it is encrypted");
+    }
+    if !(file.len() >= 12 && file.starts_with(b"PAR1") && file.ends_with(b"PAR1")) {
+        return Err("it does not begin and end with PAR1: it is cut short, or something else");
+    }
+    let end = file.len() - 8;
+    let length = u32::from_le_bytes([file[end], file[end + 1], file[end + 2], file[end + 3]]);
+    let start = end.checked_sub(length as usize).filter(|start| *start >= 4);
+    let start = start.ok_or("its footer is longer than the file")?;
+    let mut children = Vec::new();
+    let walked = Thrift::new(&file[start..end]).fields(&mut |thrift, number, kind| {
+        if (number, kind) != (2, LIST) {
+            return Some(false);
+        }
+        let (size, STRUCT) = thrift.list()? else { return None };
+        for _ in 0..size {
+            let mut own = 0;
+            thrift.fields(&mut |thrift, number, kind| {
+                Some(if (number, kind) == (5, I32) {
+                    own = thrift.integer()?;
+                    true
+                } else {
+                    false
+                })
+            })?;
+            children.push(own);
+        }
+        Some(true)
+    });
+    walked.ok_or("its footer is damaged")?;
+    schema(&children).ok_or("its schema is damaged")
+}
+
+/// Numbers of children in depth-first order must make one tree, not too deep.
+fn schema(children: &[i64]) -> Option<()> {
+    let mut open: Vec<i64> = vec![1];
+    for &own in children {
+        if !(0..children.len() as i64).contains(&own) || open.len() > DEPTH {
+            return None;
+        }
+        *open.last_mut()? -= 1;
+        open.push(own);
+        while open.last() == Some(&0) {
+            open.pop();
+        }
+    }
+    open.is_empty().then_some(())
+}
+
+/// The pages of a column's chunk: sizes and numbers of values; adds up what they unpack to.
+pub(super) fn pages(
+    file: &[u8],
+    chunk: &ColumnChunkMetaData,
+    unpacked: &mut u64,
+) -> Result<(), String> {
+    codec(chunk)?;
+    let damaged = || "its pages are damaged".to_string();
+    let (start, length) = chunk.byte_range();
+    let end =
+        start.checked_add(length).filter(|end| *end <= file.len() as u64).ok_or_else(damaged)?;
+    let mut rest = &file[start as usize..end as usize];
+    while !rest.is_empty() {
+        let mut thrift = Thrift::new(rest);
+        let (mut size, mut packed, mut values, mut is_dictionary) = (0, 0, 0, false);
+        let walked = thrift.fields(&mut |thrift, number, kind| {
+            match (number, kind) {
+                (2, I32) => size = thrift.integer()?,
+                (3, I32) => packed = thrift.integer()?,
+                (5 | 7 | 8, STRUCT) => {
+                    is_dictionary |= number == 7;
+                    thrift.fields(&mut |thrift, number, kind| {
+                        let counts = (number, kind) == (1, I32);
+                        if counts {
+                            values = thrift.integer()?;
+                        }
+                        Some(counts)
+                    })?;
+                }
+                _ => return Some(false),
+            }
+            Some(true)
+        });
+        walked.ok_or_else(damaged)?;
+        let left = (rest.len() - thrift.at) as i64;
+        // An entry of a dictionary takes a byte at least.
+        if size < 0 || values < 0 || !(0..=left).contains(&packed) || is_dictionary && values > size
+        {
+            return Err(damaged());
+        }
+        *unpacked += size as u64 + values as u64 / 8;
+        if *unpacked > most(file.len()) {
+            let bytes = file.len();
+            return Err(format!("its {bytes} bytes declare more than {} unpacked", most(bytes)));
+        }
+        rest = &rest[thrift.at + packed as usize..];
+    }
+    Ok(())
+}
+
+fn codec(chunk: &ColumnChunkMetaData) -> Result<(), String> {
+    let name = match chunk.compression() {
+        Compression::BROTLI(_) => "Brotli",
+        Compression::LZO => "LZO",
+        _ => return Ok(()),
+    };
+    Err(format!("column {} is compressed by {name}", chunk.column_path()))
+}
+
+/// Delta encodings say within their pages how many values there are, and room is made for as many.
+pub(super) fn deltas(
+    reader: &SerializedFileReader<Bytes>,
+    (group, column): (usize, usize),
+) -> Result<(), String> {
+    let chunk = reader.metadata().row_group(group).column(column);
+    let descr = chunk.column_descr();
+    let group = reader.get_row_group(group).map_err(|e| e.to_string())?;
+    for page in group.get_column_page_reader(column).map_err(|e| e.to_string())? {
+        let page = page.map_err(|e| e.to_string())?;
+        if !is_delta(page.encoding()) {
+            continue;
+        }
+        let levels = match &page {
+            Page::DataPageV2 { def_levels_byte_len, rep_levels_byte_len, .. } => {
+                *def_levels_byte_len as usize + *rep_levels_byte_len as usize
+            }
+            Page::DataPage { buf, .. } => {
+                let has = [descr.max_rep_level() > 0, descr.max_def_level() > 0];
+                has.iter().filter(|has| **has).fold(0, |at, _| {
+                    let length: Option<&[u8; 4]> = buf.get(at..).and_then(|b| b.first_chunk());
+                    length.map_or(usize::MAX, |l| {
+                        at.saturating_add(4 + u32::from_le_bytes(*l) as usize)
+                    })
+                })
+            }
+            Page::DictionaryPage { .. } => 0,
+        };
+        let counted = page.buffer().get(levels..).and_then(|bytes| {
+            let mut header = Thrift::new(bytes);
+            header.varint()?;
+            header.varint()?;
+            header.varint()
+        });
+        if counted.is_none_or(|values| values > u64::from(page.num_values())) {
+            return Err("its pages are damaged".to_string());
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn is_delta(encoding: Encoding) -> bool {
+    matches!(
+        encoding,
+        Encoding::DELTA_BINARY_PACKED
+            | Encoding::DELTA_LENGTH_BYTE_ARRAY
+            | Encoding::DELTA_BYTE_ARRAY
+    )
+}
