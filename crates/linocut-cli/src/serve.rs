@@ -51,6 +51,10 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "MB", default_value_t = 256)]
     pub materialise_budget: usize,
 
+    /// Memory for tasks in MB; a cut that needs more is refused
+    #[arg(long, value_name = "MB", default_value_t = 4000)]
+    pub task_memory: usize,
+
     /// Requests that may wait or be computed at one time; more get status 429
     #[arg(long, value_name = "N", default_value_t = 512, help_heading = "Limits")]
     pub max_requests: usize,
@@ -70,6 +74,14 @@ pub(crate) struct ServeArgs {
     /// Answers of a request: inputs times tasks
     #[arg(long, value_name = "N", default_value_t = 32_768, help_heading = "Limits")]
     pub max_answers: usize,
+
+    /// Bytes of an answer
+    #[arg(long, value_name = "BYTES", default_value_t = 32_000_000, help_heading = "Limits")]
+    pub max_answer: usize,
+
+    /// Bytes of all large answers that clients have not taken yet; more get status 429
+    #[arg(long, value_name = "BYTES", default_value_t = 256_000_000, help_heading = "Limits")]
+    pub max_answers_untaken: usize,
 
     /// Bytes of a text
     #[arg(long, value_name = "BYTES", default_value_t = 100_000, help_heading = "Limits")]
@@ -109,13 +121,21 @@ pub(crate) fn run(args: ServeArgs) -> Result<()> {
     let limits = limits(&args)?;
     let keys = args.keys.as_deref().map(Keys::read).transpose()?;
     let listener = listen(&args)?;
-    let budget = args.materialise_budget.checked_mul(1_000_000).ok_or_else(|| {
-        let message = format!("--materialise-budget is {} MB", args.materialise_budget);
-        Error::new(ErrorKind::Config, message).with_hint("more than this machine can address")
-    })?;
+    let bytes = |option: &str, mb: usize| {
+        mb.checked_mul(1_000_000).ok_or_else(|| {
+            let message = format!("{option} is {mb} MB");
+            Error::new(ErrorKind::Config, message).with_hint("more than this machine can address")
+        })
+    };
+    let budget = bytes("--materialise-budget", args.materialise_budget)?;
+    let task_memory = bytes("--task-memory", args.task_memory)?;
     let base = args.base.open(Some(Pooling::First))?;
-    let options =
-        Options { materialise_budget: budget, batch_tokens: args.batch_tokens, costs: None };
+    let options = Options {
+        materialise_budget: budget,
+        task_memory,
+        batch_tokens: args.batch_tokens,
+        costs: None,
+    };
     let bar = progress(args.base.quiet);
     let state = State::open(Bank::new(base, options)?, &args.cuts, limits, keys, |done, all| {
         bar.set_length(all as u64);
@@ -162,6 +182,8 @@ fn limits(args: &ServeArgs) -> Result<Limits> {
         connections: args.max_connections,
         inputs: args.max_inputs,
         answers: args.max_answers,
+        answer_bytes: args.max_answer,
+        untaken_bytes: args.max_answers_untaken,
         text_bytes: args.max_text,
         body_bytes: args.max_body,
         upload_bytes: args.max_upload,

@@ -30,6 +30,7 @@ pub fn app(state: Arc<State>) -> Router {
         .route("/openapi.json", get(openapi::openapi))
         .route("/health", get(status::health))
         .route("/health/live", get(status::live))
+        .route("/health/ready", get(status::ready))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(Arc::clone(&state), metrics::observe))

@@ -1,35 +1,49 @@
 //! Requests of many clients in common batches, computed by one thread.
 //!
-//! Nothing waits for a batch to fill: while one is computed the next gathers. A batch takes from
-//! every request under way in turn, so that a large one does not hold up the small ones behind it.
+//! A request is tokenised by the clients' end, then computed in parts. Nothing waits for a batch to
+//! fill: while one is computed the next gathers. A batch takes about [`TARGET`] of time, and whose
+//! parts it takes [`Schedule`] says.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::http::HeaderValue;
 use axum::response::{IntoResponseParts, ResponseParts};
-use linocut::bank::{Answer, Bank, Query, Request};
-use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use linocut::bank::{Answer, Bank, Query, Task};
+use linocut::contained;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::error::{Kind, Problem};
+use crate::input::Input;
 use crate::metrics::Metrics;
+use crate::schedule::Schedule;
 use crate::state::Limits;
 
-/// Tokens of a request that one batch takes before it is another's turn, where there is one.
-const TURN_TOKENS: usize = 2048;
+/// Time that a batch should take: what a small request waits for at most, before its own.
+const TARGET: Duration = Duration::from_millis(100);
+/// Most work of a part of a request, in tokens through the whole base; a single text of a single
+/// task may have more.
+const PART: usize = 512;
+/// Work of a batch while none has been measured.
+const FIRST: f64 = 1024.0;
+/// Work from which on a batch says what work costs: smaller ones cost more than their share.
+const TELLING: f64 = 256.0;
+/// Bytes of text that are tokenised at one time before it is another request's turn.
+const TURN_BYTES: usize = 16 << 10;
+/// Bytes of a request's texts up to which it waits for no turn.
+const SMALL_BYTES: usize = 4 << 10;
 
-/// Answers of every input, or the first input that cannot be answered and why.
-type Outcome = Result<(Vec<Vec<Answer>>, Timing), (usize, linocut::Error)>;
+/// Answers of every input, or why there are none.
+type Outcome = Result<(Vec<Vec<Answer>>, Timing), Problem>;
 
 /// Where the time of a request went between the clients' end and its answer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timing {
-    /// Until its first batch was put together.
+    /// Until its first batch was put together: tokenising, and waiting for others.
     waited: Duration,
-    /// From then on: tokenising and computing, other requests of the same batches among them.
+    /// From then on, other requests of the same batches among them.
     computed: Duration,
 }
 
@@ -47,142 +61,405 @@ impl IntoResponseParts for Timing {
     }
 }
 
-/// A request on its way to the compute thread. Its place in the queue ends with it.
-struct Job {
-    requests: Vec<Request>,
-    sent: Instant,
-    reply: oneshot::Sender<Outcome>,
-    place: OwnedSemaphorePermit,
-}
-
-/// The clients' end: bounded by places, each held from here to the answer.
+/// The clients' end: bounded by places, each held until the answer.
 pub(crate) struct Queue {
-    jobs: UnboundedSender<Job>,
+    bank: Arc<Bank>,
+    shared: Arc<Shared>,
     places: Arc<Semaphore>,
     size: usize,
+    /// Places for tokenising, so that it leaves processors to computing.
+    tokenising: Arc<Semaphore>,
+    timeout: Duration,
 }
 
 /// The compute thread's end.
 pub(crate) struct Worker {
-    bank: Arc<Bank>,
+    compute: Compute,
     metrics: Arc<Metrics>,
-    jobs: UnboundedReceiver<Job>,
-    under_way: VecDeque<UnderWay>,
-    batch_tokens: usize,
+    shared: Arc<Shared>,
+    /// Most work of a batch, whatever it takes.
+    most: f64,
     /// Tokens computed so far.
     computed: usize,
 }
 
+/// What computes the answers of a batch.
+pub(crate) type Compute = Box<dyn Fn(&[&Query]) -> Vec<Vec<Answer>> + Send>;
+
+/// What both ends see. The lock is held for changes only, never while something is computed.
+struct Shared {
+    state: Mutex<Under>,
+    wake: Condvar,
+}
+
+/// What is under way.
+struct Under {
+    schedule: Schedule<(usize, Query)>,
+    requests: HashMap<u64, UnderWay>,
+    next_id: u64,
+    /// Seconds that a unit of work takes, as far as is known.
+    pace: Option<f64>,
+    /// Whether there is a clients' end, and a compute thread.
+    open: bool,
+    served: bool,
+}
+
 /// A request in tokens, partly answered.
 struct UnderWay {
-    /// What is still to be computed, and of which input.
-    parts: VecDeque<(usize, Query)>,
     answers: Vec<Vec<Answer>>,
+    /// Parts without an answer.
+    missing: usize,
     sent: Instant,
-    started: Instant,
+    started: Option<Instant>,
     reply: oneshot::Sender<Outcome>,
-    place: OwnedSemaphorePermit,
+}
+
+/// A part of a request.
+struct Part {
+    request: u64,
+    input: usize,
+    work: f64,
+    query: Query,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Under> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Queue {
     pub(crate) fn new(bank: Arc<Bank>, metrics: Arc<Metrics>, limits: &Limits) -> (Self, Worker) {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        let places = Arc::new(Semaphore::new(limits.requests));
+        let state = Under {
+            schedule: Schedule::new(),
+            requests: HashMap::new(),
+            next_id: 0,
+            pace: None,
+            open: true,
+            served: true,
+        };
+        let shared = Arc::new(Shared { state: Mutex::new(state), wake: Condvar::new() });
+        let computing = Arc::clone(&bank);
         let worker = Worker {
-            bank,
+            compute: Box::new(move |queries| computing.answer(queries)),
             metrics,
-            jobs: receiver,
-            under_way: VecDeque::new(),
-            batch_tokens: limits.batch_tokens,
+            shared: Arc::clone(&shared),
+            most: limits.batch_tokens as f64,
             computed: 0,
         };
-        (Self { jobs: sender, places, size: limits.requests }, worker)
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let queue = Self {
+            bank,
+            shared,
+            places: Arc::new(Semaphore::new(limits.requests)),
+            size: limits.requests,
+            tokenising: Arc::new(Semaphore::new((threads / 2).max(1))),
+            timeout: limits.timeout,
+        };
+        (queue, worker)
     }
 
-    /// Answers of every request, all from the same versions of their tasks, and where the time went.
-    /// A caller that no longer
-    /// waits costs no computing beyond the batch under way.
+    /// Answers of every input, all from the same versions of the tasks, and where the time went.
+    /// `key` is the name of whom the work is for. A caller that no longer waits, whose future is
+    /// dropped, costs nothing beyond the text and the batch under way.
     ///
     /// # Errors
-    /// If the queue is full, the first request that cannot be answered, or no compute thread.
+    /// If the queue is full or its work takes too long, the first input that cannot be answered, or
+    /// no compute thread.
     pub(crate) async fn predict(
         &self,
-        requests: Vec<Request>,
+        key: &str,
+        inputs: Vec<Input>,
+        tasks: &[String],
     ) -> Result<(Vec<Vec<Answer>>, Timing), Problem> {
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
+        let sent = Instant::now();
+        let _place = self.places.try_acquire().map_err(|_| {
             let message = format!("{} requests are waiting, which is the most", self.size);
             Problem::new(Kind::Overloaded, message).with_hint("try again later, or elsewhere")
         })?;
-        let single = requests.len() == 1;
+        let count = inputs.len();
+        let tasks: Arc<[Arc<Task>]> =
+            self.bank.find(tasks).map_err(|e| Problem::of_input("", &e))?.into();
+        let queries = self.tokenise(inputs, &tasks).await?;
+        let parts: VecDeque<(f64, (usize, Query))> = queries
+            .into_iter()
+            .enumerate()
+            .flat_map(|(input, query)| query.split(PART).into_iter().map(move |part| (input, part)))
+            .map(|(input, part)| (part.work(), (input, part)))
+            .collect();
         let (reply, answer) = oneshot::channel();
-        let gone = || Problem::new(Kind::Internal, "the compute thread has ended; see the logs");
-        let sent = Instant::now();
-        self.jobs.send(Job { requests, sent, reply, place }).map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())?.map_err(|(input, error)| {
-            let place = if single { String::new() } else { format!("inputs[{input}]: ") };
-            Problem::of_input(&place, &error)
-        })
+        // Takes the request out again where nobody waits for it any more.
+        let _asked = self.send(key, count, sent, parts, reply)?;
+        answer.await.unwrap_or_else(|_| Err(ended()))
+    }
+
+    /// Inputs in tokens, in turns with other requests.
+    async fn tokenise(
+        &self,
+        inputs: Vec<Input>,
+        tasks: &Arc<[Arc<Task>]>,
+    ) -> Result<Vec<Query>, Problem> {
+        let count = inputs.len();
+        let of = move |input: usize, error: &linocut::Error| {
+            let place = if count == 1 { String::new() } else { format!("inputs[{input}]: ") };
+            Problem::of_input(&place, error)
+        };
+        let ask = |bank: &Bank, tasks: &[Arc<Task>], input: &Input| {
+            bank.ask(&input.text, input.pair.as_deref(), tasks)
+        };
+        if inputs.iter().map(Input::bytes).sum::<usize>() <= SMALL_BYTES {
+            let query = |(i, input)| ask(&self.bank, tasks, input).map_err(|e| of(i, &e));
+            return inputs.iter().enumerate().map(query).collect();
+        }
+        let mut queries = Vec::with_capacity(count);
+        let mut inputs = inputs.into_iter().peekable();
+        while inputs.peek().is_some() {
+            let (mut turn, mut bytes) = (Vec::new(), 0);
+            while let Some(input) = inputs.next_if(|_| bytes < TURN_BYTES) {
+                bytes += input.bytes();
+                turn.push(input);
+            }
+            let place = Arc::clone(&self.tokenising).acquire_owned().await;
+            let (bank, tasks, first) = (Arc::clone(&self.bank), Arc::clone(tasks), queries.len());
+            let work = move || {
+                // Held to the end of the work, even where nobody waits for it any more.
+                let _place = place;
+                let query = |(i, input)| ask(&bank, &tasks, input).map_err(|e| of(first + i, &e));
+                turn.iter().enumerate().map(query).collect::<Result<Vec<_>, _>>()
+            };
+            let done = tokio::task::spawn_blocking(work).await.map_err(|error| {
+                tracing::error!(%error, "tokenising broke off");
+                Problem::new(Kind::Internal, "tokenising broke off; see the server's logs")
+            })?;
+            queries.extend(done?);
+        }
+        Ok(queries)
+    }
+
+    /// Gives a request to the compute thread.
+    fn send(
+        &self,
+        key: &str,
+        inputs: usize,
+        sent: Instant,
+        parts: VecDeque<(f64, (usize, Query))>,
+        reply: oneshot::Sender<Outcome>,
+    ) -> Result<Asked<'_>, Problem> {
+        let mut state = self.shared.lock();
+        if !state.served {
+            return Err(ended());
+        }
+        let work: f64 = parts.iter().map(|(work, _)| work).sum();
+        let wait = state.schedule.ahead_of(work) * state.pace.unwrap_or(0.0);
+        if wait > self.timeout.as_secs_f64() / 2.0 {
+            let message = format!(
+                "what waits takes about {wait:.0} s, and a request may take {} s",
+                self.timeout.as_secs_f64()
+            );
+            return Err(Problem::new(Kind::Overloaded, message)
+                .with_hint("try again later, or with fewer inputs or tasks a request"));
+        }
+        let id = state.next_id;
+        state.next_id += 1;
+        let (answers, missing) = (vec![vec![]; inputs], parts.len());
+        let under_way = UnderWay { answers, missing, sent, started: None, reply };
+        if missing == 0 {
+            under_way.reply();
+        } else {
+            state.requests.insert(id, under_way);
+            state.schedule.push(&key.into(), id, parts);
+        }
+        drop(state);
+        self.shared.wake.notify_one();
+        Ok(Asked { shared: &self.shared, id })
     }
 
     /// Whether there is a thread to compute.
     pub(crate) fn is_served(&self) -> bool {
-        !self.jobs.is_closed()
+        self.shared.lock().served
     }
 
-    /// Requests that wait or are computed.
+    /// Whether requests should rather go elsewhere: no place is left, or what waits takes more than
+    /// half of the time that a request may take.
+    pub(crate) fn is_overloaded(&self) -> bool {
+        let state = self.shared.lock();
+        let wait = state.schedule.ahead_of(f64::INFINITY) * state.pace.unwrap_or(0.0);
+        self.places.available_permits() == 0 || wait > self.timeout.as_secs_f64() / 2.0
+    }
+
+    /// Requests that are tokenised, wait or are computed.
     pub(crate) fn len(&self) -> usize {
         self.size - self.places.available_permits()
     }
 }
 
+/// The error where nothing is computed any more.
+fn ended() -> Problem {
+    Problem::new(Kind::Internal, "the compute thread has ended; see the server's logs")
+}
+
+/// The compute thread ends with the clients.
+impl Drop for Queue {
+    fn drop(&mut self) {
+        self.shared.lock().open = false;
+        self.shared.wake.notify_all();
+    }
+}
+
+/// A request that somebody waits for.
+struct Asked<'a> {
+    shared: &'a Shared,
+    id: u64,
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        if state.requests.remove(&self.id).is_some() {
+            state.schedule.remove(self.id);
+        }
+    }
+}
+
+impl UnderWay {
+    /// Sends the answer.
+    fn reply(self) {
+        let started = self.started.unwrap_or(self.sent);
+        let waited = started.duration_since(self.sent);
+        let timing = Timing { waited, computed: started.elapsed() };
+        // Whoever asked may have gone; then nobody is left to tell.
+        let _ = self.reply.send(Ok((self.answers, timing)));
+    }
+}
+
 impl Worker {
-    /// Computes until the queue is gone.
+    /// Computes until the queue is gone. Whatever panics costs the requests under way at most.
     pub(crate) fn run(mut self) {
-        while self.step() {}
+        loop {
+            match contained(|| self.step()) {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(panic) => {
+                    tracing::error!(panic, "putting a batch together");
+                    self.metrics.panic();
+                    self.forget_all();
+                }
+            }
+        }
     }
 
     /// Waits for something to do and computes one batch; false once the queue is gone.
     pub(crate) fn step(&mut self) -> bool {
-        self.under_way.retain(|job| !job.reply.is_closed());
-        if self.under_way.is_empty() {
-            match self.jobs.blocking_recv() {
-                Some(job) => self.start(job),
-                None => return false,
-            }
-        }
-        while self.next_turns() < self.batch_tokens
-            && let Ok(job) = self.jobs.try_recv()
-        {
-            self.start(job);
-        }
-        let batch = self.gather();
-        let queries: Vec<&Query> = batch.iter().map(|(_, _, query)| query).collect();
-        let tokens = queries.iter().map(|query| query.tokens()).sum::<usize>();
+        let Some(batch) = self.gather() else { return false };
+        let queries: Vec<&Query> = batch.iter().map(|part| &part.query).collect();
+        let (work, tokens) = (batch.iter().map(|part| part.work).sum(), tokens(&queries));
         let started = Instant::now();
-        let answers = self.bank.answer(&queries);
-        if tokens > 0 {
-            self.metrics.batch(tokens, started);
-        }
-        self.computed += tokens;
-        for ((job, input, _), answers) in batch.iter().zip(answers) {
-            self.under_way[*job].answers[*input].extend(answers);
-        }
-        let jobs = std::mem::take(&mut self.under_way);
-        for job in jobs {
-            if job.parts.is_empty() {
-                let timing = Timing {
-                    waited: job.started.duration_since(job.sent),
-                    computed: job.started.elapsed(),
-                };
-                // Whoever has the answer must not find the place still taken.
-                drop(job.place);
-                // Whoever asked may have gone; then nobody is left to tell.
-                let _ = job.reply.send(Ok((job.answers, timing)));
-            } else {
-                self.under_way.push_back(job);
+        match contained(|| (self.compute)(&queries)) {
+            Ok(answers) => {
+                self.learn(work, started.elapsed());
+                self.metrics.batch(tokens, started);
+                self.computed += tokens;
+                for (part, answers) in batch.iter().zip(answers) {
+                    self.deliver(part, Ok(answers));
+                }
             }
+            // Each part once more alone, so that the one that it comes from pays for it.
+            Err(_) if batch.len() > 1 => batch.iter().for_each(|part| self.compute_alone(part)),
+            Err(panic) => batch.iter().for_each(|part| self.failed(part, &panic)),
         }
         true
+    }
+
+    fn compute_alone(&mut self, part: &Part) {
+        let started = Instant::now();
+        match contained(|| (self.compute)(&[&part.query])) {
+            Ok(mut answers) => {
+                let tokens = part.query.tokens();
+                self.metrics.batch(tokens, started);
+                self.computed += tokens;
+                self.deliver(part, Ok(answers.pop().unwrap_or_default()));
+            }
+            Err(panic) => self.failed(part, &panic),
+        }
+    }
+
+    /// Says of a part that computing it panicked.
+    fn failed(&self, part: &Part, panic: &str) {
+        let tasks: Vec<&str> = part.query.tasks().map(|task| task.name()).take(10).collect();
+        tracing::error!(panic, input = part.input, ?tasks, "a batch broke off");
+        self.metrics.panic();
+        let message = format!("computing inputs[{}] broke off; see the server's logs", part.input);
+        self.deliver(part, Err(Problem::new(Kind::Internal, message)));
+    }
+
+    /// Adds a part's answers to its request's, which is answered when none is missing.
+    fn deliver(&self, part: &Part, outcome: Result<Vec<Answer>, Problem>) {
+        let mut state = self.shared.lock();
+        // Who asked may have gone.
+        let Some(request) = state.requests.get_mut(&part.request) else { return };
+        match outcome {
+            Ok(answers) => {
+                request.answers[part.input].extend(answers);
+                request.missing -= 1;
+                if request.missing == 0
+                    && let Some(request) = state.requests.remove(&part.request)
+                {
+                    request.reply();
+                }
+            }
+            Err(problem) => {
+                state.schedule.remove(part.request);
+                if let Some(request) = state.requests.remove(&part.request) {
+                    let _ = request.reply.send(Err(problem));
+                }
+            }
+        }
+    }
+
+    /// Waits for parts of requests and takes as many as a batch has; `None` once the queue is gone.
+    fn gather(&self) -> Option<Vec<Part>> {
+        let mut state = self.shared.lock();
+        while state.schedule.is_empty() {
+            if !state.open {
+                return None;
+            }
+            state = self.shared.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        let mut room = match state.pace {
+            Some(pace) => TARGET.as_secs_f64() / pace,
+            None => FIRST,
+        };
+        room = room.max(PART as f64).min(self.most);
+        let mut batch = Vec::new();
+        loop {
+            let most = if batch.is_empty() { f64::INFINITY } else { room };
+            let Some((request, work, (input, query))) = state.schedule.next(most) else { break };
+            room -= work;
+            if let Some(request) = state.requests.get_mut(&request) {
+                request.started.get_or_insert_with(Instant::now);
+            }
+            batch.push(Part { request, input, work, query });
+        }
+        Some(batch)
+    }
+
+    /// Learns from a batch what work costs: sooner that it costs more than that it costs less.
+    fn learn(&self, work: f64, took: Duration) {
+        if work < TELLING && took < TARGET / 2 {
+            return;
+        }
+        let found = took.as_secs_f64() / work.max(1.0);
+        let mut state = self.shared.lock();
+        let pace = state.pace.unwrap_or(found);
+        let share = if found > pace { 0.5 } else { 0.2 };
+        state.pace = Some(pace + share * (found - pace));
+    }
+
+    /// Gives up all requests under way: those who wait are told.
+    fn forget_all(&self) {
+        let mut state = self.shared.lock();
+        state.schedule = Schedule::new();
+        state.requests.clear();
     }
 
     /// Tokens computed so far, counted once for every task.
@@ -191,61 +468,32 @@ impl Worker {
         self.computed
     }
 
-    /// Tokens of what every request would have computed next.
-    fn next_turns(&self) -> usize {
-        self.under_way.iter().filter_map(|job| job.parts.front()).map(|(_, q)| q.tokens()).sum()
+    /// Has batches computed by `compute`, which is given what would compute them.
+    #[cfg(test)]
+    pub(crate) fn computing_by(
+        mut self,
+        compute: impl Fn(&Compute, &[&Query]) -> Vec<Vec<Answer>> + Send + 'static,
+    ) -> Self {
+        let usual = std::mem::replace(&mut self.compute, Box::new(|_| vec![]));
+        self.compute = Box::new(move |queries| compute(&usual, queries));
+        self
     }
 
-    /// Puts a request into tokens, unless nobody waits for it any more.
-    fn start(&mut self, job: Job) {
-        if job.reply.is_closed() {
-            return;
-        }
-        let started = Instant::now();
-        let inputs = job.requests.len();
-        let mut parts = VecDeque::new();
-        for (input, query) in self.bank.encode_all(&job.requests).into_iter().enumerate() {
-            match query {
-                Ok(query) => {
-                    let turn = TURN_TOKENS.min(self.batch_tokens);
-                    parts.extend(query.split(turn).into_iter().map(|part| (input, part)));
-                }
-                Err(error) => {
-                    drop(job.place);
-                    let _ = job.reply.send(Err((input, error)));
-                    return;
-                }
-            }
-        }
-        self.under_way.push_back(UnderWay {
-            parts,
-            answers: vec![vec![]; inputs],
-            sent: job.sent,
-            started,
-            reply: job.reply,
-            place: job.place,
-        });
+    /// Requests that wait to be computed.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.shared.lock().requests.len()
     }
+}
 
-    /// Parts of requests for one batch, with the request and the input they are of: one of every
-    /// request in turn until the batch is full.
-    fn gather(&mut self) -> Vec<(usize, usize, Query)> {
-        let mut batch = Vec::new();
-        let mut room = self.batch_tokens;
-        loop {
-            let before = batch.len();
-            for (i, job) in self.under_way.iter_mut().enumerate() {
-                let Some((_, query)) = job.parts.front() else { continue };
-                let tokens = query.tokens();
-                if tokens > room && !batch.is_empty() {
-                    continue;
-                }
-                room = room.saturating_sub(tokens);
-                batch.extend(job.parts.pop_front().map(|(input, query)| (i, input, query)));
-            }
-            if batch.len() == before {
-                return batch;
-            }
-        }
+fn tokens(queries: &[&Query]) -> usize {
+    queries.iter().map(|query| query.tokens()).sum()
+}
+
+/// Those who wait are told.
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.shared.lock().served = false;
+        self.forget_all();
     }
 }

@@ -37,6 +37,10 @@ pub(crate) enum Kind {
     BodyTooLarge,
     /// Too many inputs, or too many answers asked for.
     TooManyInputs,
+    /// The answer would have too many bytes.
+    AnswerTooLarge,
+    /// No memory is left for another task.
+    TaskMemory,
     /// An uploaded cut is malformed, altered, or of another base or tokenizer.
     BadCut,
     /// As many requests are waiting as may.
@@ -52,7 +56,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Kind; 17] = [
+    const ALL: [Kind; 19] = [
         Kind::MalformedJson,
         Kind::MediaType,
         Kind::Validation,
@@ -64,6 +68,8 @@ impl Kind {
         Kind::MethodNotAllowed,
         Kind::BodyTooLarge,
         Kind::TooManyInputs,
+        Kind::AnswerTooLarge,
+        Kind::TaskMemory,
         Kind::BadCut,
         Kind::Overloaded,
         Kind::Timeout,
@@ -86,6 +92,8 @@ impl Kind {
             Kind::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Kind::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
             Kind::TooManyInputs => (StatusCode::PAYLOAD_TOO_LARGE, "too_many_inputs"),
+            Kind::AnswerTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "answer_too_large"),
+            Kind::TaskMemory => (StatusCode::INSUFFICIENT_STORAGE, "task_memory"),
             Kind::BadCut => (StatusCode::UNPROCESSABLE_ENTITY, "bad_cut"),
             Kind::Overloaded => (StatusCode::TOO_MANY_REQUESTS, "overloaded"),
             Kind::Timeout => (StatusCode::SERVICE_UNAVAILABLE, "timeout"),
@@ -152,7 +160,8 @@ impl Problem {
     /// The error of a text that could not be asked.
     pub(crate) fn of_input(place: &str, error: &linocut::Error) -> Self {
         let kind = match error.kind() {
-            ErrorKind::Data | ErrorKind::Config => Kind::Validation,
+            // Of a base that has no rows for pairs, say.
+            ErrorKind::Data | ErrorKind::Config | ErrorKind::Base => Kind::Validation,
             _ => Kind::Internal,
         };
         Self::of(kind, place, error)

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use linocut::bank::{Bank, Request, Task};
+use linocut::bank::{Bank, Task};
 use serde_json::Value;
 
 use crate::error::{Kind, Problem};
@@ -54,9 +54,9 @@ impl Input {
         }
     }
 
-    /// The question that it and the tasks are.
-    pub(crate) fn ask(self, tasks: &[String]) -> Request {
-        Request { text: self.text, pair: self.pair, tasks: tasks.to_vec() }
+    /// Bytes of its texts.
+    pub(crate) fn bytes(&self) -> usize {
+        self.text.len() + self.pair.as_ref().map_or(0, String::len)
     }
 }
 

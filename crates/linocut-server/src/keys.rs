@@ -106,6 +106,11 @@ impl Access {
         Self { name: "anyone".into(), tasks: None, rights: vec![Right::Predict, Right::Manage] }
     }
 
+    /// The key's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Whether the task `name` is one of its own: no other is shown or named to it.
     pub(crate) fn sees(&self, name: &str) -> bool {
         self.tasks.as_ref().is_none_or(|tasks| tasks.iter().any(|task| task == name))

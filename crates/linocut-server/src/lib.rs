@@ -3,6 +3,7 @@
 //! [`State::open`] loads a folder of cuts and starts the compute thread, [`app`] is the router, and
 //! [`serve`] answers on a listener until it is told to stop.
 
+mod answer;
 mod app;
 mod batch;
 mod body;
@@ -13,6 +14,7 @@ mod metrics;
 mod openapi;
 mod page;
 mod predict;
+mod schedule;
 mod serve;
 mod state;
 mod status;

@@ -14,7 +14,8 @@ use linocut::bank::{Answer, Task};
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
 use prometheus::{
-    Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 use crate::error::{ErrorType, Kind, Problem};
@@ -35,6 +36,7 @@ pub(crate) struct Metrics {
     seconds: Histogram,
     batch_tokens: Histogram,
     batch_seconds: Histogram,
+    panics: IntCounter,
     /// By the task's name; of tasks that there are, but for those removed since the last look.
     answered: Mutex<HashMap<String, Answered>>,
     waiting: IntGauge,
@@ -69,6 +71,11 @@ impl Metrics {
             registry.register(Box::new(gauge.clone()))?;
             Ok::<_, prometheus::Error>(gauge)
         };
+        let panics = IntCounter::new(
+            "linocut_panics_total",
+            "Panics while computing: each cost one request, and is an error of this program",
+        )?;
+        registry.register(Box::new(panics.clone()))?;
         let seconds = prometheus::exponential_buckets(0.001, 2.0, 16)?;
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Ok(Self {
@@ -89,6 +96,7 @@ impl Metrics {
                 prometheus::exponential_buckets(8.0, 2.0, 13)?,
             )?,
             batch_seconds: histogram("linocut_batch_seconds", "Time a batch is computed", seconds)?,
+            panics,
             answered: Mutex::default(),
             waiting: gauge("linocut_waiting_requests", "Requests that wait or are computed")?,
             tasks: gauge("linocut_tasks", "Tasks that can be asked")?,
@@ -102,6 +110,11 @@ impl Metrics {
     pub(crate) fn batch(&self, tokens: usize, started: Instant) {
         self.batch_tokens.observe(tokens as f64);
         self.batch_seconds.observe(started.elapsed().as_secs_f64());
+    }
+
+    /// Counts a panic.
+    pub(crate) fn panic(&self) {
+        self.panics.inc();
     }
 
     /// Counts answers given.

@@ -23,6 +23,7 @@ use crate::{metrics, predict, status, tasks, tei};
         status::info,
         status::health,
         status::live,
+        status::ready,
         metrics::metrics,
         openapi
     ),

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::State as Shared;
-use axum::{Extension, Json};
+use axum::response::Response;
 use linocut::bank::Answer;
 use linocut::data::Problem as TaskKind;
 use linocut::model::probabilities;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::answer::Room;
 use crate::batch::Timing;
 use crate::body::JsonBody;
 use crate::error::{Kind, Problem};
@@ -92,6 +94,12 @@ pub(crate) enum Prediction {
         /// The number.
         value: f32,
     },
+    /// None: what the task computes of this text is no number. Other answers are not concerned; where
+    /// there is no other, the request is an error.
+    None {
+        /// Why.
+        error: String,
+    },
 }
 
 /// A label and its score.
@@ -121,7 +129,7 @@ pub(crate) async fn predict(
     Shared(state): Shared<Arc<State>>,
     Extension(access): Extension<Arc<Access>>,
     JsonBody(body): JsonBody<PredictBody>,
-) -> Result<(Timing, Json<PredictAnswer>), Problem> {
+) -> Result<(Timing, Response), Problem> {
     if body.top_k == Some(0) {
         return Err(Problem::new(Kind::Validation, "top_k is 0, expected at least 1"));
     }
@@ -141,23 +149,20 @@ pub(crate) async fn predict(
         );
         return Err(Problem::new(Kind::TooManyInputs, message));
     }
-    let requests = inputs.into_iter().map(|input| input.ask(&tasks)).collect();
-    let (answers, timing) = state.queue.predict(requests).await?;
+    let room = Room::take(&state, &tasks, inputs.len(), body.top_k)?;
+    let (answers, timing) = state.queue.predict(access.name(), inputs, &tasks).await?;
     state.metrics.answers(&answers);
     check_cut(&answers, body.truncate.unwrap_or(limits.truncate))?;
-    let task = |answer: &Answer| -> Result<TaskAnswer, Problem> {
-        Ok(TaskAnswer {
-            task: answer.task.name().to_string(),
-            tokens: answer.tokens,
-            text_cut: answer.text_cut,
-            prediction: prediction(answer, body.top_k)?,
-        })
+    check_sense(&answers)?;
+    let task = |answer: &Answer| TaskAnswer {
+        task: answer.task.name().to_string(),
+        tokens: answer.tokens,
+        text_cut: answer.text_cut,
+        prediction: prediction(answer, body.top_k),
     };
-    let input = |answers: Vec<Answer>| -> Result<InputAnswer, Problem> {
-        Ok(InputAnswer { answers: answers.iter().map(task).collect::<Result<_, _>>()? })
-    };
-    let results = answers.into_iter().map(input).collect::<Result<_, _>>()?;
-    Ok((timing, Json(PredictAnswer { results })))
+    let input = |answers: Vec<Answer>| InputAnswer { answers: answers.iter().map(task).collect() };
+    let results = answers.into_iter().map(input).collect();
+    Ok((timing, room.fill(&PredictAnswer { results })))
 }
 
 fn parse_inputs(
@@ -223,19 +228,38 @@ fn order(logits: &[f32], top: Option<usize>) -> Vec<usize> {
 ///
 /// # Errors
 /// If the task's numbers are no numbers, which JSON could not say.
-pub(crate) fn scores(answer: &Answer) -> Result<Vec<f32>, Problem> {
+pub(crate) fn scores(answer: &Answer) -> Result<Vec<f32>, String> {
     let card = answer.task.card();
-    if let Some(logit) = answer.logits.iter().find(|z| !z.is_finite()) {
-        let message = format!("the task {:?} gives {logit} for this text", answer.task.name());
-        return Err(Problem::new(Kind::Internal, message)
-            .with_hint("its cut holds values that are too large for this base"));
+    match answer.logits.iter().find(|z| !z.is_finite()) {
+        Some(logit) => {
+            Err(format!("the task {:?} gives {logit} for this text", answer.task.name()))
+        }
+        None => Ok(probabilities(card.problem, &answer.logits, card.outputs)),
     }
-    Ok(probabilities(card.problem, &answer.logits, card.outputs))
 }
 
-fn prediction(answer: &Answer, top: Option<usize>) -> Result<Prediction, Problem> {
-    let (card, scores) = (answer.task.card(), scores(answer)?);
-    Ok(match card.problem {
+/// The error of an answer that is no number.
+pub(crate) fn senseless(error: String) -> Problem {
+    Problem::new(Kind::Internal, error)
+        .with_hint("its cut holds values that are too large for this base")
+}
+
+/// Refuses to answer where not one answer makes sense.
+fn check_sense(answers: &[Vec<Answer>]) -> Result<(), Problem> {
+    let mut all = answers.iter().flatten().map(scores);
+    match all.next() {
+        Some(Err(error)) if all.all(|scores| scores.is_err()) => Err(senseless(error)),
+        _ => Ok(()),
+    }
+}
+
+fn prediction(answer: &Answer, top: Option<usize>) -> Prediction {
+    let card = answer.task.card();
+    let scores = match scores(answer) {
+        Ok(scores) => scores,
+        Err(error) => return Prediction::None { error },
+    };
+    match card.problem {
         TaskKind::SingleLabel => {
             let best = argmax(&answer.logits);
             let (label, score) = (card.labels[best].clone(), scores[best]);
@@ -248,5 +272,5 @@ fn prediction(answer: &Answer, top: Option<usize>) -> Result<Prediction, Problem
             Prediction::MultiLabel { labels, scores: ranked(answer, &scores, top) }
         }
         TaskKind::Regression => Prediction::Regression { value: answer.logits[0] },
-    })
+    }
 }

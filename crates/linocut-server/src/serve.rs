@@ -33,6 +33,8 @@ pub async fn serve(
     state: Arc<State>,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
+    let limits = serde_json::to_string(&state.limits)?;
+    tracing::info!(limits, task_memory = state.bank.task_memory(), "limits");
     let router = app(Arc::clone(&state));
     let places = Arc::new(Semaphore::new(state.limits.connections));
     let connections = GracefulShutdown::new();

@@ -30,6 +30,10 @@ pub struct Limits {
     pub inputs: usize,
     /// Answers of a request: inputs times tasks.
     pub answers: usize,
+    /// Bytes of an answer.
+    pub answer_bytes: usize,
+    /// Bytes of all answers of more than 64 KiB that their clients have not taken yet.
+    pub untaken_bytes: usize,
     /// Bytes of a text.
     pub text_bytes: usize,
     /// Bytes of a body.
@@ -55,7 +59,8 @@ fn seconds<S: serde::Serializer>(time: &Duration, to: S) -> std::result::Result<
 }
 
 impl Default for Limits {
-    /// 1,024 connections, 512 requests of up to 32 inputs, 32,768 answers, 100 kB a text, 2 MB a
+    /// 1,024 connections, 512 requests of up to 32 inputs, 32,768 answers and 32 MB of them, 256 MB of
+    /// answers not taken, 100 kB a text, 2 MB a
     /// body, 64 MB a cut, 16,384 tokens a batch, 30 s, idle for 60 s; long texts are cut.
     fn default() -> Self {
         Self {
@@ -63,6 +68,8 @@ impl Default for Limits {
             connections: 1024,
             inputs: 32,
             answers: 32_768,
+            answer_bytes: 32_000_000,
+            untaken_bytes: 256_000_000,
             text_bytes: 100_000,
             body_bytes: 2_000_000,
             upload_bytes: 64_000_000,
@@ -84,6 +91,8 @@ impl Limits {
             ("requests", requests),
             ("inputs", inputs),
             ("answers", answers),
+            ("answer bytes", self.answer_bytes),
+            ("bytes of answers not taken", self.untaken_bytes),
             ("text bytes", text_bytes),
             ("body bytes", body_bytes),
             ("upload bytes", upload_bytes),
@@ -112,6 +121,8 @@ pub struct State {
     /// Who may do what; anyone anything where `None`.
     pub(crate) keys: Option<Keys>,
     pub(crate) stopping: AtomicBool,
+    /// Room for large answers that are not taken yet, in KiB.
+    pub(crate) untaken: Arc<Semaphore>,
     /// Places for uploads, each of which holds a whole cut.
     pub(crate) uploads: Semaphore,
 }
@@ -158,8 +169,19 @@ impl State {
         let (queue, worker) = Queue::new(Arc::clone(&bank), Arc::clone(&metrics), &limits);
         let stopping = AtomicBool::new(false);
         let uploads = Semaphore::new(UPLOADS);
+        let untaken = Arc::new(Semaphore::new(limits.untaken_bytes.div_ceil(1024)));
         Ok((
-            Arc::new(Self { bank, store, queue, limits, metrics, keys, stopping, uploads }),
+            Arc::new(Self {
+                bank,
+                store,
+                queue,
+                limits,
+                metrics,
+                keys,
+                stopping,
+                untaken,
+                uploads,
+            }),
             worker,
         ))
     }

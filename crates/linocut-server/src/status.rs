@@ -15,7 +15,7 @@ use crate::state::{Limits, State};
 /// Whether the server takes requests.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Health {
-    /// "ready", "stopping", or "failed" where the compute thread has ended.
+    /// "ready", "overloaded", "stopping", or "failed" where the compute thread has ended.
     #[schema(value_type = String)]
     status: &'static str,
     /// Tasks that can be asked.
@@ -36,6 +36,8 @@ pub(crate) struct Info {
     tasks: usize,
     /// Bytes of memory of all tasks beside the base.
     task_bytes: usize,
+    /// Most that may be.
+    task_memory: usize,
     /// Bytes of memory of matrices of tasks' own that are kept ready.
     materialised_bytes: usize,
     /// Most that a request, and all together, may ask for.
@@ -59,7 +61,7 @@ pub(crate) struct BaseInfo {
     max_tokens: usize,
 }
 
-/// Ready: 200 where requests are taken, 503 while stopping or where nothing can be computed.
+/// Healthy: 200 where requests are taken, 503 while stopping or where nothing can be computed.
 #[utoipa::path(
     get,
     path = "/health",
@@ -77,6 +79,29 @@ pub(crate) async fn health(Shared(state): Shared<Arc<State>>) -> (StatusCode, Js
         (true, false) => (StatusCode::OK, "ready"),
     };
     (code, Json(Health { status, tasks: state.tasks(), waiting: state.queue.len() }))
+}
+
+/// Ready: as `/health`, and 503 while overloaded: as many requests wait as may, or what waits takes
+/// more than half of the time that a request may take. Small requests are still answered soon.
+#[utoipa::path(
+    get,
+    path = "/health/ready",
+    tag = "server",
+    security(()),
+    responses(
+        (status = 200, description = "It should be sent requests", body = Health),
+        (status = 503, description = "It should not", body = Health)
+    )
+)]
+pub(crate) async fn ready(shared: Shared<Arc<State>>) -> (StatusCode, Json<Health>) {
+    let overloaded = shared.queue.is_overloaded();
+    match health(shared).await {
+        (StatusCode::OK, Json(health)) if overloaded => {
+            let status = "overloaded";
+            (StatusCode::SERVICE_UNAVAILABLE, Json(Health { status, ..health }))
+        }
+        other => other,
+    }
 }
 
 /// Live: answers as long as the process does.
@@ -113,6 +138,7 @@ pub(crate) async fn info(Shared(state): Shared<Arc<State>>) -> Json<Info> {
         },
         tasks: state.tasks(),
         task_bytes,
+        task_memory: state.bank.task_memory(),
         materialised_bytes,
         limits: state.limits,
     })

@@ -174,6 +174,7 @@ pub(crate) async fn put(
     let put = move || shared.store.put(&shared.bank, &name, &bytes);
     let (task, replaced) = off_thread(put).await?.map_err(|e| match e.kind() {
         ErrorKind::Io => storage(&e),
+        ErrorKind::Memory => Problem::of(Kind::TaskMemory, "", &e),
         _ => Problem::of(Kind::BadCut, "", &e),
     })?;
     tracing::info!(task = task.name(), replaced, "task stored");

@@ -2,26 +2,31 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State as Shared};
-use axum::http::HeaderMap;
-use axum::{Extension, Json};
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::Response;
 use linocut::bank::Answer;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
+use crate::answer::Room;
 use crate::batch::Timing;
 use crate::body::JsonBody;
 use crate::error::{Kind, Problem};
 use crate::input::{Input, check_count, known, seen};
 use crate::keys::{Access, Right};
 use crate::openapi;
-use crate::predict::{LabelScore, check_cut, ranked, scores};
+use crate::predict::{LabelScore, check_cut, ranked, scores, senseless};
 use crate::state::State;
 
 /// The header that names the task, where the query does not.
 const TASK_HEADER: &str = "x-linocut-task";
+
+/// The header that names the inputs that were longer than the task reads, by their numbers from 0.
+const CUT_HEADER: &str = "x-linocut-text-cut";
 
 /// A body as text-embeddings-inference takes it; fields that it knows and this server does not need
 /// are ignored.
@@ -68,7 +73,10 @@ pub(crate) enum TeiAnswer {
     responses(
         (
             status = 200, description = "Labels with scores", body = TeiAnswer,
-            headers(("server-timing" = String, description = "Milliseconds in the queue and in compute")),
+            headers(
+                ("server-timing" = String, description = "Milliseconds in the queue and in compute"),
+                ("x-linocut-text-cut" = String, description = "Numbers of the inputs, from 0, that were longer than the task reads, so that their end was not read; left out where there is none"),
+            ),
         ),
         Problem
     )
@@ -79,7 +87,7 @@ pub(crate) async fn predict(
     query: Result<Query<TaskQuery>, QueryRejection>,
     headers: HeaderMap,
     JsonBody(body): JsonBody<TeiBody>,
-) -> Result<(Timing, Json<TeiAnswer>), Problem> {
+) -> Result<(Timing, Response), Problem> {
     let Query(query) = query?;
     let task = [task(&state, &access, query.task, &headers)?];
     let limits = &state.limits;
@@ -91,12 +99,14 @@ pub(crate) async fn predict(
         }
         single => (vec![Input::parse("inputs", single, 1, limits)?], false),
     };
-    let requests = inputs.into_iter().map(|input| input.ask(&task)).collect();
-    let (answers, timing) = state.queue.predict(requests).await?;
+    let room = Room::take(&state, &task, inputs.len(), None)?;
+    let (answers, timing) = state.queue.predict(access.name(), inputs, &task).await?;
     state.metrics.answers(&answers);
     check_cut(&answers, body.truncate.unwrap_or(limits.truncate))?;
+    let cut = answers.iter().enumerate().filter(|(_, answers)| answers.iter().any(|a| a.text_cut));
+    let cut: Vec<String> = cut.map(|(input, _)| input.to_string()).collect();
     let answer = |answer: &Answer| -> Result<Vec<LabelScore>, Problem> {
-        let scores = scores(answer)?;
+        let scores = scores(answer).map_err(senseless)?;
         Ok(ranked(answer, if body.raw_scores { &answer.logits } else { &scores }, None))
     };
     let answers = answers.iter().flatten().map(answer).collect::<Result<Vec<_>, _>>()?;
@@ -104,7 +114,11 @@ pub(crate) async fn predict(
         true => TeiAnswer::Many(answers),
         false => TeiAnswer::One(answers.into_iter().flatten().collect()),
     };
-    Ok((timing, Json(answer)))
+    let mut response = room.fill(&answer);
+    if let (false, Ok(cut)) = (cut.is_empty(), HeaderValue::try_from(cut.join(","))) {
+        response.headers_mut().insert(CUT_HEADER, cut);
+    }
+    Ok((timing, response))
 }
 
 /// The task asked: by query, by header, or the only one.

@@ -19,6 +19,8 @@ pub enum ErrorKind {
     Cut,
     /// An option is out of range or contradicts another.
     Config,
+    /// A budget of memory does not hold it.
+    Memory,
     /// Training met a loss or gradient that is not a number.
     Diverged,
     /// The caller asked to stop; the state was saved.
@@ -54,6 +56,13 @@ impl Error {
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into());
+        self
+    }
+
+    /// Says where it happened, before what it says already.
+    #[must_use]
+    pub(crate) fn at(mut self, place: impl fmt::Display) -> Self {
+        self.0.message.insert_str(0, &format!("{place}: "));
         self
     }
 

@@ -82,6 +82,7 @@ async fn the_interface_describes_itself() {
         "delete /v1/tasks/{name}",
         "get /health",
         "get /health/live",
+        "get /health/ready",
         "get /info",
         "get /metrics",
         "get /openapi.json",

@@ -94,9 +94,15 @@ impl Place {
     }
 
     pub(super) fn bank(&self) -> Bank {
+        self.small_bank(Options::default().task_memory)
+    }
+
+    /// A bank with so many bytes for tasks.
+    pub(super) fn small_bank(&self, task_memory: usize) -> Bank {
         let costs =
             Costs { dense: 0.03, own: 0.2, make: 0.1, zero: 2.0, zero_row: 0.03, turn: 0.2 };
-        Bank::new(self.base(), Options { costs: Some(costs), ..Options::default() }).unwrap()
+        let options = Options { costs: Some(costs), task_memory, ..Options::default() };
+        Bank::new(self.base(), options).unwrap()
     }
 
     /// A server with its compute thread.

@@ -178,6 +178,10 @@ impl Pass<'_> {
         match self.tasks[task].change(tensor).map(|change| &**change) {
             None => row.copy_from_slice(&base::entries(self.base, tensor)[place]),
             Some(Change::Whole(whole)) => row.copy_from_slice(&whole[place]),
+            Some(Change::Few(few)) => {
+                row.copy_from_slice(&base::entries(self.base, tensor)[place]);
+                few.put_row(entry, row);
+            }
             Some(Change::Zeros(zeros)) => {
                 row.copy_from_slice(&base::entries(self.base, tensor)[place]);
                 zeros.pattern.clear_row(entry, row);

@@ -33,22 +33,32 @@ pub use task::Task;
 /// Buffers above this are given back after a batch instead of kept for the next, in bytes.
 const SCRATCH_KEPT: usize = 64 << 20;
 
+/// Tokens of probes that are computed at one time: others wait no longer for a cut that is checked.
+const PROBE_TOKENS: usize = 1024;
+
 /// How a bank computes.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
     /// Most bytes of matrices of tasks' own, made from the base's where many entries are zero.
     pub materialise_budget: usize,
-    /// Most tokens of one batch, counted once for every task that reads them; at least 1. A single
-    /// longer text is a batch alone.
+    /// Most bytes of memory of all tasks, as [`Bank::bytes`] counts them.
+    pub task_memory: usize,
+    /// Most tokens of one batch, counted once for every task that changes layers, and once for all
+    /// others; at least 1. A single longer text is a batch alone.
     pub batch_tokens: usize,
     /// What products cost; measured at open where `None`.
     pub costs: Option<Costs>,
 }
 
 impl Default for Options {
-    /// 256 MB of own matrices, 16,384 tokens a batch, costs measured.
+    /// 256 MB of own matrices, 4 GB of tasks, 16,384 tokens a batch, costs measured.
     fn default() -> Self {
-        Self { materialise_budget: 256 << 20, batch_tokens: 16_384, costs: None }
+        Self {
+            materialise_budget: 256 << 20,
+            task_memory: 4_000_000_000,
+            batch_tokens: 16_384,
+            costs: None,
+        }
     }
 }
 
@@ -60,9 +70,43 @@ pub struct Bank {
     matrices: Matrices,
     planner: Planner,
     batch_tokens: usize,
+    task_memory: usize,
+    /// Bytes of tasks that are prepared and not served yet.
+    pending: Arc<Mutex<usize>>,
     tasks: RwLock<Tasks>,
     shared: Mutex<SharedChanges>,
     scratch: Mutex<Vec<Scratch>>,
+}
+
+/// Bytes of a task that is not served yet, which count until it is or is given up.
+#[derive(Debug)]
+struct Pending {
+    all: Arc<Mutex<usize>>,
+    bytes: usize,
+}
+
+impl Pending {
+    /// Gives back what is beyond `bytes`.
+    fn shrink(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.bytes);
+        *self.all.lock().unwrap_or_else(PoisonError::into_inner) -= self.bytes - bytes;
+        self.bytes = bytes;
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.shrink(0);
+    }
+}
+
+/// Bytes of memory of tasks, what they share counted once.
+fn bytes_of<'a>(tasks: impl Iterator<Item = &'a Arc<Task>> + Clone) -> usize {
+    let mut seen = HashSet::new();
+    let changes = tasks.clone().flat_map(|task| task.changes()).map(|(_, change)| change);
+    let changes = changes.filter(|change| seen.insert(Arc::as_ptr(change)));
+    let bytes = changes.map(|change| change.bytes()).sum::<usize>();
+    bytes + tasks.map(|task| task.head_bytes()).sum::<usize>()
 }
 
 /// Tasks by name.
@@ -91,6 +135,8 @@ impl Bank {
         Ok(Self {
             planner: Planner::new(costs, options.materialise_budget),
             batch_tokens: options.batch_tokens,
+            task_memory: options.task_memory,
+            pending: Arc::default(),
             tasks: RwLock::default(),
             shared: Mutex::default(),
             scratch: Mutex::default(),
@@ -144,6 +190,7 @@ impl Bank {
         let known = tasks.contains_key(name);
         if known == replace {
             let old = tasks.insert(name.into(), Arc::clone(&task));
+            task.settle();
             drop(tasks);
             drop(old); // may be much memory: not while others wait
             return Ok(task);
@@ -158,13 +205,43 @@ impl Bank {
     /// As [`Bank::add`], but for the name.
     pub fn prepare(&self, name: &str, cut: &Cut) -> Result<Arc<Task>> {
         cut.check_fits(&self.base)?;
+        let mut room = self.take_room(name, Task::need(cut, &self.base)?)?;
         let mut task = Task::new(name, cut, &self.base)?;
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         task.share(|tensor, change| shared.one_of(tensor, change));
         drop(shared);
+        room.shrink(task.unshared_bytes());
+        task.hold(room);
         let task = Arc::new(task);
         self.check_probes(&task, cut)?;
         Ok(task)
+    }
+
+    /// Most bytes of memory of all tasks.
+    pub fn task_memory(&self) -> usize {
+        self.task_memory
+    }
+
+    /// Room for a task of `need` bytes in the place of one named `name`, where there is one.
+    fn take_room(&self, name: &str, need: usize) -> Result<Pending> {
+        let tasks = self.read();
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let others = bytes_of(tasks.values().filter(|task| task.name() != name));
+        let free = self.task_memory.saturating_sub(others).saturating_sub(*pending);
+        if need > free {
+            let mb = |bytes: usize| bytes as f64 / 1e6;
+            let message = format!(
+                "the task {name:?} needs up to {:.1} MB of memory, and {:.1} of {:.1} MB are free",
+                mb(need),
+                mb(free),
+                mb(self.task_memory),
+            );
+            return Err(Error::new(ErrorKind::Memory, message)
+                .with_hint("remove a task, or allow more (serve --task-memory)"));
+        }
+        *pending += need;
+        drop((pending, tasks));
+        Ok(Pending { all: Arc::clone(&self.pending), bytes: need })
     }
 
     /// Serves a task that this bank prepared, in the place of one of its name where there is one,
@@ -181,7 +258,9 @@ impl Bank {
             );
             return Err(Error::new(ErrorKind::Config, message));
         }
-        Ok(self.write().insert(task.name().into(), task))
+        let mut tasks = self.write();
+        task.settle();
+        Ok(tasks.insert(task.name().into(), task))
     }
 
     /// Removes the task `name` and gives it back.
@@ -210,13 +289,7 @@ impl Bank {
     /// Bytes of memory of all tasks, what they share counted once, and of the matrices of their own
     /// that are kept ready.
     pub fn bytes(&self) -> (usize, usize) {
-        let tasks = self.tasks();
-        let mut seen = HashSet::new();
-        let changes = tasks.iter().flat_map(|task| task.changes()).map(|(_, change)| change);
-        let changes = changes.filter(|change| seen.insert(Arc::as_ptr(change)));
-        let bytes = changes.map(|change| change.bytes()).sum::<usize>();
-        let heads = tasks.iter().map(|task| task.head_bytes()).sum::<usize>();
-        (bytes + heads, self.planner.ready_bytes())
+        (bytes_of(self.read().values()), self.planner.ready_bytes())
     }
 
     /// What the bank does with each task, by name, on texts of `tokens` tokens that are alone of
@@ -231,7 +304,8 @@ impl Bank {
         request::unknown(name, &names)
     }
 
-    // Both locks are held for look-ups and single changes only, never while something is computed.
+    // These locks are held for look-ups and single changes only, never while something is computed;
+    // where `pending` is locked too, it is the second.
     fn read(&self) -> RwLockReadGuard<'_, Tasks> {
         self.tasks.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -242,11 +316,22 @@ impl Bank {
 
     fn check_probes(&self, task: &Arc<Task>, cut: &Cut) -> Result<()> {
         let inputs = cut.probe_inputs();
-        let texts: Vec<&Encoding> = inputs.iter().collect();
-        let streams = (0..texts.len()).map(|text| Stream { text, tasks: vec![0] }).collect();
-        let mut rows = self.run(&texts, &[Arc::clone(task)], streams);
-        rows.sort_by_key(|row| row.text);
-        let found: Vec<f32> = rows.into_iter().flat_map(|row| row.logits).collect();
+        let mut found = Vec::with_capacity(inputs.len() * task.card().outputs);
+        let mut rest = &inputs[..];
+        while !rest.is_empty() {
+            let mut tokens = 0;
+            let fits = |input: &&Encoding| {
+                tokens += input.ids.len();
+                tokens <= PROBE_TOKENS
+            };
+            let count = rest.iter().take_while(fits).count().max(1);
+            let texts: Vec<&Encoding> = rest[..count].iter().collect();
+            let streams = (0..count).map(|text| Stream { text, tasks: vec![0] }).collect();
+            let mut rows = self.run(&texts, std::slice::from_ref(task), streams);
+            rows.sort_by_key(|row| row.text);
+            found.extend(rows.into_iter().flat_map(|row| row.logits));
+            rest = &rest[count..];
+        }
         cut.check_probes(&found).map(drop)
     }
 

@@ -285,7 +285,14 @@ impl Planner {
                         more += self.costs.own(size, true);
                     }
                 }
-                Change::Zeros(_) if tensor < base::EMBEDDINGS.end => plan.corrected += 1,
+                Change::Zeros(_) | Change::Few(_) if tensor < base::EMBEDDINGS.end => {
+                    plan.corrected += 1;
+                }
+                Change::Few(few) => {
+                    plan.corrected += 1;
+                    let zeros = few.positions.len();
+                    more += self.costs.correction(Size { zeros, ..size });
+                }
                 Change::Zeros(_)
                     if 4 * part.entries() <= self.budget
                         && self.costs.materialises(size, false) =>

@@ -9,7 +9,7 @@ use super::base::{self, Part};
 use super::batch::Piece;
 use super::forward::{Forked, Pass, fit};
 use super::task::Change;
-use crate::kernels::sparse::{self, LANES, ZeroPattern};
+use crate::kernels::sparse::{self, LANES};
 
 impl Pass<'_> {
     /// y = x·Wᵀ over the rows after `fork`, each with its task's own W at `tensor`; `x` has the rows
@@ -65,8 +65,12 @@ impl Pass<'_> {
             if fork.before.is_some() {
                 job.y.copy_from_slice(&shared[y_at(&job.from)]);
             }
-            if let Some(pattern) = job.pattern {
-                pattern.correct(w, x_of(&job.from), job.y, scratch);
+            match job.change {
+                Some(Change::Zeros(zeros)) => {
+                    zeros.pattern.correct(w, x_of(&job.from), job.y, scratch);
+                }
+                Some(Change::Few(few)) => few.correct(w, &part, x_of(&job.from), job.y),
+                Some(Change::Whole(_)) | None => {}
             }
         });
     }
@@ -81,7 +85,7 @@ impl Pass<'_> {
         pieces
             .iter()
             .map(|piece| match piece.change.map(|change| (change, &**change)) {
-                None => None,
+                None | Some((_, Change::Few(_))) => None,
                 Some((_, Change::Whole(whole))) => Some(Own::Kept(whole)),
                 Some((change, Change::Zeros(_))) => {
                     let w = base::entries(self.base, tensor);
@@ -113,7 +117,7 @@ impl Own<'_> {
 struct Job<'a> {
     from: Range<usize>,
     y: &'a mut [f32],
-    pattern: Option<&'a ZeroPattern>,
+    change: Option<&'a Change>,
 }
 
 /// The jobs of a product, of few enough rows for all threads to have some.
@@ -130,18 +134,15 @@ fn jobs<'a>(
     for (piece, own) in pieces.iter().zip(own) {
         let (mut mine, rest) = std::mem::take(&mut y).split_at_mut(piece.rows.len() * width);
         y = rest;
-        let pattern = match piece.change.map(|change| &**change) {
-            Some(Change::Zeros(zeros)) => Some(&zeros.pattern),
-            _ => None,
-        };
-        if own.is_some() || pattern.is_none() && !copy {
+        let change = piece.change.map(|change| &**change);
+        if own.is_some() || change.is_none() && !copy {
             continue;
         }
         let mut start = piece.from.start;
         while start < piece.from.end {
             let end = (start + most).min(piece.from.end);
             let (y, others) = mine.split_at_mut((end - start) * width);
-            jobs.push(Job { from: start..end, y, pattern });
+            jobs.push(Job { from: start..end, y, change });
             (mine, start) = (others, end);
         }
     }

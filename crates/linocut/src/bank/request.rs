@@ -1,6 +1,6 @@
 //! What is asked of a bank and what it answers.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -47,23 +47,60 @@ impl Query {
         self.asks.iter().map(|(_, encoding)| encoding.ids.len()).sum()
     }
 
-    /// The same query in parts of at most `most` tokens, or of one task each where that has more;
+    /// What computing it takes, in tokens through the whole base: the layers that tasks share once
+    /// for all of them, and for each those from the first one that it changes on. Less than
+    /// [`Query::tokens`] where tasks share much.
+    pub fn work(&self) -> f64 {
+        let mut work = Work::default();
+        self.asks.iter().map(|ask| work.add(ask)).last().unwrap_or(0.0)
+    }
+
+    /// Its tasks, in their order.
+    pub fn tasks(&self) -> impl Iterator<Item = &Arc<Task>> {
+        self.asks.iter().map(|(task, _)| task)
+    }
+
+    /// The same query in parts of at most `most` work, or of one task each where that has more;
     /// their answers one after the other are the query's.
     pub fn split(self, most: usize) -> Vec<Query> {
         let mut parts: Vec<Query> = Vec::new();
-        let mut room = 0;
+        let mut work = Work::default();
         for ask in self.asks {
-            let tokens = ask.1.ids.len();
             match parts.last_mut() {
-                Some(part) if tokens <= room => part.asks.push(ask),
+                Some(part) if work.add(&ask) <= most as f64 => part.asks.push(ask),
                 _ => {
+                    work = Work::default();
+                    work.add(&ask);
                     parts.push(Query { asks: vec![ask] });
-                    room = most.max(tokens);
                 }
             }
-            room -= tokens;
         }
         parts
+    }
+}
+
+/// The work of asks, by the text as they read it.
+#[derive(Default)]
+struct Work(HashMap<*const Encoding, TextWork>);
+
+/// In shares of the base's layers.
+#[derive(Default)]
+struct TextWork {
+    tokens: usize,
+    /// Those that the task that changes the least shares with others.
+    shared: f64,
+    /// Those from each task's first change on.
+    own: f64,
+}
+
+impl Work {
+    /// Adds an ask; the work of all so far.
+    fn add(&mut self, (task, encoding): &(Arc<Task>, Arc<Encoding>)) -> f64 {
+        let text = self.0.entry(Arc::as_ptr(encoding)).or_default();
+        text.tokens = encoding.ids.len();
+        text.shared = text.shared.max(task.shared_layers());
+        text.own += 1.0 - task.shared_layers();
+        self.0.values().map(|text| text.tokens as f64 * (text.shared + text.own)).sum()
     }
 }
 
@@ -124,7 +161,13 @@ impl Bank {
             requests.iter().map(|request| request.tasks.iter().map(find).collect()).collect()
         };
         let pairs = requests.par_iter().zip(tasks);
-        pairs.map(|(request, tasks)| self.tokenise(request, tasks)).collect()
+        let query = |(request, tasks): (&Request, Vec<Option<Arc<Task>>>)| {
+            let named = request.tasks.iter().zip(tasks);
+            let tasks = named.map(|(name, task)| task.ok_or_else(|| self.unknown(name)));
+            let tasks = tasks.collect::<Result<Vec<_>>>()?;
+            self.ask(&request.text, request.pair.as_deref(), &tasks)
+        };
+        pairs.map(query).collect()
     }
 
     /// A request in tokens, for [`Bank::answer`].
@@ -132,53 +175,46 @@ impl Bank {
     /// # Errors
     /// As [`Bank::predict`].
     pub fn encode(&self, request: &Request) -> Result<Query> {
-        let tasks = {
-            let tasks = self.read();
-            request.tasks.iter().map(|name| tasks.get(name.as_str()).cloned()).collect()
-        };
-        self.tokenise(request, tasks)
+        let tasks = self.find(&request.tasks)?;
+        self.ask(&request.text, request.pair.as_deref(), &tasks)
     }
 
-    /// The request in tokens; `tasks` are those it names, where there are such.
-    fn tokenise(&self, request: &Request, tasks: Vec<Option<Arc<Task>>>) -> Result<Query> {
-        for text in [Some(&request.text), request.pair.as_ref()].into_iter().flatten() {
-            if text.trim().is_empty() {
-                let hint = "there is nothing to label in an empty text";
-                return Err(Error::new(ErrorKind::Data, "empty text").with_hint(hint));
-            }
+    /// The tasks of these names, as they are at one time.
+    ///
+    /// # Errors
+    /// If there is none of one of them; the hint has the nearest.
+    pub fn find(&self, names: &[String]) -> Result<Vec<Arc<Task>>> {
+        let tasks: Vec<Option<Arc<Task>>> = {
+            let tasks = self.read();
+            names.iter().map(|name| tasks.get(name.as_str()).cloned()).collect()
+        };
+        let named = names.iter().zip(tasks);
+        named.map(|(name, task)| task.ok_or_else(|| self.unknown(name))).collect()
+    }
+
+    /// A text, or a pair of texts, asked of tasks of this bank, in tokens, for [`Bank::answer`]. It
+    /// is tokenised once, as far as the task with the greatest length reads.
+    ///
+    /// # Errors
+    /// As [`Bank::predict`].
+    pub fn ask(&self, text: &str, pair: Option<&str>, tasks: &[Arc<Task>]) -> Result<Query> {
+        if let Some(task) = tasks.iter().find(|task| task.card().pairs != pair.is_some()) {
+            let one_or_two = |pairs| if pairs { "a pair of texts" } else { "one text" };
+            let (takes, found) = (one_or_two(task.card().pairs), one_or_two(pair.is_some()));
+            let name = task.name();
+            let message = format!("the task {name:?} takes {takes}, found {found}");
+            return Err(Error::new(ErrorKind::Data, message));
         }
+        let lengths: BTreeSet<usize> = tasks.iter().map(|task| task.card().max_length).collect();
+        let Some(&longest) = lengths.last() else { return Ok(Query { asks: vec![] }) };
+        let tokenizer = &self.base.tokenizer;
+        let tokens = tokenizer.read(text, pair, longest)?;
         let mut by_length: BTreeMap<usize, Arc<Encoding>> = BTreeMap::new();
-        let mut asks = Vec::with_capacity(request.tasks.len());
-        for (name, task) in request.tasks.iter().zip(tasks) {
-            let task = task.ok_or_else(|| self.unknown(name))?;
-            let card = task.card();
-            if card.pairs != request.pair.is_some() {
-                let one_or_two = |pairs| if pairs { "a pair of texts" } else { "one text" };
-                let (takes, found) = (one_or_two(card.pairs), one_or_two(request.pair.is_some()));
-                let message = format!("the task {name:?} takes {takes}, found {found}");
-                return Err(Error::new(ErrorKind::Data, message));
-            }
-            let encoding = match by_length.get(&card.max_length) {
-                Some(encoding) => Arc::clone(encoding),
-                None => {
-                    let (text, pair) = (&request.text, request.pair.as_deref());
-                    let encoding = self.base.tokenizer.encode(text, pair, card.max_length)?;
-                    if encoding.ids.is_empty() {
-                        let message = "the tokenizer finds no token in the text";
-                        return Err(Error::new(ErrorKind::Data, message));
-                    }
-                    let types = self.base.config().token_types;
-                    if encoding.type_ids.iter().any(|&t| t as usize >= types) {
-                        let message = format!("the base knows {types} kind of text, found a pair");
-                        return Err(Error::new(ErrorKind::Data, message));
-                    }
-                    let encoding = Arc::new(encoding);
-                    by_length.insert(card.max_length, Arc::clone(&encoding));
-                    encoding
-                }
-            };
-            asks.push((task, encoding));
+        for length in lengths {
+            by_length.insert(length, Arc::new(tokenizer.cut(&tokens, length)?));
         }
+        let encoding = |task: &Arc<Task>| Arc::clone(&by_length[&task.card().max_length]);
+        let asks = tasks.iter().map(|task| (Arc::clone(task), encoding(task))).collect();
         Ok(Query { asks })
     }
 
@@ -255,8 +291,9 @@ impl<'q> Asked<'q> {
         Self { texts, tasks, wanted, places }
     }
 
-    /// Batches of at most `most` tokens, each counted once for every task: texts in the order of
-    /// their first task, so that its rows stand in few batches, then of their length.
+    /// Batches of at most `most` tokens, each counted once for every task that has rows of its own in
+    /// the end: texts in the order of their first task, so that its rows stand in few batches, then of
+    /// their length.
     fn batches(&self, most: usize) -> Vec<Vec<Stream>> {
         let mut texts: Vec<usize> = (0..self.texts.len()).collect();
         texts.sort_by_key(|&text| (self.wanted[text].first(), self.texts[text].ids.len()));
@@ -264,9 +301,20 @@ impl<'q> Asked<'q> {
         let mut room = 0;
         for text in texts {
             let tokens = self.texts[text].ids.len();
+            let mut rest = &self.wanted[text][..];
             // A text of very many tasks goes through the trunk once for every so many.
-            for tasks in self.wanted[text].chunks((most / tokens).max(1)) {
-                let rows = tokens * tasks.len();
+            while !rest.is_empty() {
+                let (mut own, mut heads) = (0, 0);
+                let fits = |task: &&usize| {
+                    match self.tasks[**task].shared_layers() < 1.0 {
+                        true => own += 1,
+                        false => heads = 1,
+                    }
+                    tokens * (own + heads) <= most
+                };
+                let (tasks, later) = rest.split_at(rest.iter().take_while(fits).count().max(1));
+                let own = tasks.iter().filter(|&&t| self.tasks[t].shared_layers() < 1.0).count();
+                let rows = tokens * (own + usize::from(own < tasks.len()));
                 if rows > room || batches.is_empty() {
                     batches.push(vec![]);
                     room = most.max(rows);
@@ -274,6 +322,7 @@ impl<'q> Asked<'q> {
                 room -= rows;
                 let last = batches.len() - 1;
                 batches[last].push(Stream { text, tasks: tasks.to_vec() });
+                rest = later;
             }
         }
         batches

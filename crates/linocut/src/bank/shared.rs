@@ -41,6 +41,10 @@ impl Hash for Change {
     fn hash<H: Hasher>(&self, state: &mut H) {
         match self {
             Change::Zeros(zeros) => zeros.pattern.hash(state),
+            Change::Few(few) => {
+                few.positions.hash(state);
+                few.values.iter().for_each(|v| state.write_u32(v.to_bits()));
+            }
             Change::Whole(whole) => whole.iter().for_each(|v| state.write_u32(v.to_bits())),
         }
     }
@@ -51,10 +55,15 @@ impl PartialEq for Change {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Change::Zeros(a), Change::Zeros(b)) => a.pattern == b.pattern,
-            (Change::Whole(a), Change::Whole(b)) => {
-                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits())
+            (Change::Few(a), Change::Few(b)) => {
+                a.positions == b.positions && same_bits(&a.values, &b.values)
             }
+            (Change::Whole(a), Change::Whole(b)) => same_bits(a, b),
             _ => false,
         }
     }
+}
+
+fn same_bits(a: &[f32], b: &[f32]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits())
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::base::{Part, entries, part_len};
+use super::Pending;
+use super::base::{EMBEDDINGS, Part, entries, part_len};
 use crate::Result;
 use crate::cut::{Card, Cut, Edit, TensorEdit};
 use crate::kernels::sparse::ZeroPattern;
@@ -17,6 +18,10 @@ pub struct Task {
     head: Head,
     /// What is changed, by the first tensor of the part; see [`part_len`].
     changes: Vec<Option<Arc<Change>>>,
+    /// The share of the base's layers below the first change.
+    shared_layers: f64,
+    /// Its memory, as long as it is not served.
+    pending: Mutex<Option<Pending>>,
 }
 
 /// What a task does to one part of the base.
@@ -24,9 +29,21 @@ pub struct Task {
 pub(super) enum Change {
     /// Some entries of a matrix become zero.
     Zeros(Zeros),
+    /// A few entries of a matrix become others.
+    Few(Few),
     /// All entries, the unchanged ones among them.
     Whole(Vec<f32>),
 }
+
+/// A few entries of a matrix, at flat positions that ascend.
+#[derive(Debug)]
+pub(super) struct Few {
+    pub(super) positions: Vec<u32>,
+    pub(super) values: Vec<f32>,
+}
+
+/// A matrix of which no more than one in so many entries changes is not copied.
+const FEW: usize = 64;
 
 /// The zeros of a matrix, and the matrix they leave while it is kept ready.
 #[derive(Debug)]
@@ -41,25 +58,26 @@ impl Task {
     /// # Errors
     /// If it edits a tensor that the base lacks, or an edit does not give finite values on it.
     pub(super) fn new(name: &str, cut: &Cut, base: &Base) -> Result<Self> {
-        let layout = base.encoder.layout();
-        let mut edits: BTreeMap<usize, &TensorEdit> = BTreeMap::new();
-        for (tensor, edit) in cut.edits() {
-            edits.insert(edit.place(tensor, layout)?, edit);
-        }
-        let mut changes = Vec::with_capacity(layout.tensors().len());
-        while changes.len() < layout.tensors().len() {
-            let first = changes.len();
-            let end = first + part_len(base.config(), first);
-            let mine: Vec<(usize, &TensorEdit)> =
-                edits.range(first..end).map(|(i, edit)| (*i, *edit)).collect();
-            changes.push(match &mine[..] {
-                [] => None,
-                mine => Some(Arc::new(Change::new(base, first, mine)?)),
-            });
-            changes.resize_with(end, || None);
+        let mut changes = vec![None; base.encoder.layout().tensors().len()];
+        for (first, mine) in parts(base, &edits(cut, base)?) {
+            changes[first] = Some(Arc::new(Change::new(base, first, &mine)?));
         }
         let head = Head { weight: cut.head().weight.clone(), bias: cut.head().bias.clone() };
-        Ok(Self { name: name.into(), card: cut.card().clone(), head, changes })
+        let layers = base.config().layers;
+        let first = changes.iter().position(Option::is_some);
+        let below = first.map_or(layers, |tensor| match tensor {
+            t if t < EMBEDDINGS.end => 0,
+            t => base.encoder.layout().tensors()[t].layer.unwrap_or(layers),
+        });
+        let shared_layers = below as f64 / layers.max(1) as f64;
+        Ok(Self {
+            name: name.into(),
+            card: cut.card().clone(),
+            head,
+            changes,
+            shared_layers,
+            pending: Mutex::default(),
+        })
     }
 
     /// The name it is asked for by.
@@ -89,6 +107,16 @@ impl Task {
         }
     }
 
+    /// Takes its memory into account until it is served.
+    pub(super) fn hold(&mut self, pending: Pending) {
+        self.pending = Mutex::new(Some(pending));
+    }
+
+    /// It is served: its memory counts with that of all tasks.
+    pub(super) fn settle(&self) {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
     /// All changes with the tensor that their part starts at, in the order of computation.
     pub(super) fn changes(&self) -> impl Iterator<Item = (usize, &Arc<Change>)> {
         self.changes.iter().enumerate().filter_map(|(i, change)| Some((i, change.as_ref()?)))
@@ -101,21 +129,80 @@ impl Task {
         })
     }
 
+    /// The share of the base's layers below its first change, 0 to 1: 1 for a head alone.
+    pub(super) fn shared_layers(&self) -> f64 {
+        self.shared_layers
+    }
+
     /// Zeros of its matrices.
     pub fn zeros(&self) -> usize {
         self.changes().map(|(_, change)| change.zeros()).sum()
     }
 
-    /// Bytes of memory of its zeros, replaced tensors and head, those that it shares with other tasks
-    /// among them; not of its card, nor of matrices kept ready within the bank's budget.
+    /// Bytes of memory of its zeros, replaced tensors, head and labels, those that it shares with other tasks
+    /// among them; not of matrices kept ready within the bank's budget.
     pub fn bytes(&self) -> usize {
         self.changes().map(|(_, change)| change.bytes()).sum::<usize>() + self.head_bytes()
     }
 
-    /// Bytes of its head.
+    /// Bytes of its head and labels.
     pub(super) fn head_bytes(&self) -> usize {
-        4 * (self.head.weight.len() + self.head.bias.len())
+        own_bytes(&self.head.weight, &self.head.bias, &self.card)
     }
+
+    /// Bytes of its head and labels and of changes that no other task shares.
+    pub(super) fn unshared_bytes(&self) -> usize {
+        let changes = self.changes().filter(|(_, change)| Arc::strong_count(change) == 1);
+        changes.map(|(_, change)| change.bytes()).sum::<usize>() + self.head_bytes()
+    }
+
+    /// Bytes of memory that a task of `cut` may need, before anything is made of it.
+    pub(super) fn need(cut: &Cut, base: &Base) -> Result<usize> {
+        let edits = edits(cut, base)?;
+        let mut bytes = own_bytes(&cut.head().weight, &cut.head().bias, cut.card());
+        for (first, mine) in parts(base, &edits) {
+            let part = Part::of(base, first);
+            let zeros = mine.iter().all(|(_, edit)| matches!(edit.edit, Edit::Zeros(_)));
+            bytes += match named(&mine) {
+                Some(_) if part.cols > 1 && is_few(&part, &mine) => 8 * part.entries() / FEW,
+                // Two bytes each, as ZeroPattern has them, and its rows.
+                Some(n) if part.cols > 1 && part.cols <= 1 << 16 && zeros => 3 * n + 2 * part.rows,
+                _ => 4 * part.entries(),
+            };
+        }
+        Ok(bytes)
+    }
+}
+
+/// Edits by tensor of the base.
+fn edits<'c>(cut: &'c Cut, base: &Base) -> Result<BTreeMap<usize, &'c TensorEdit>> {
+    let layout = base.encoder.layout();
+    let place = |(tensor, edit): (&String, &'c TensorEdit)| Ok((edit.place(tensor, layout)?, edit));
+    cut.edits().iter().map(place).collect()
+}
+
+/// Edits of each part that has some, by the tensor that it starts at.
+#[allow(clippy::type_complexity)] // a part's place, and its edits by tensor
+fn parts<'c>(
+    base: &Base,
+    edits: &BTreeMap<usize, &'c TensorEdit>,
+) -> Vec<(usize, Vec<(usize, &'c TensorEdit)>)> {
+    let (mut parts, mut first) = (Vec::new(), 0);
+    while first < base.encoder.layout().tensors().len() {
+        let end = first + part_len(base.config(), first);
+        let mine: Vec<_> = edits.range(first..end).map(|(i, edit)| (*i, *edit)).collect();
+        if !mine.is_empty() {
+            parts.push((first, mine));
+        }
+        first = end;
+    }
+    parts
+}
+
+/// Bytes of a head and of the labels.
+fn own_bytes(weight: &[f32], bias: &[f32], card: &Card) -> usize {
+    let labels = card.labels.iter().map(|label| label.len() + size_of::<String>());
+    4 * (weight.len() + bias.len()) + labels.sum::<usize>()
 }
 
 impl Change {
@@ -139,6 +226,17 @@ impl Change {
                 return Ok(Change::Zeros(Zeros { pattern, ready: Mutex::new(None) }));
             }
         }
+        if part.cols > 1 && is_few(&part, edits) {
+            let mut few = Few { positions: Vec::new(), values: Vec::new() };
+            for (tensor, edit) in edits {
+                let spec = &tensors[*tensor];
+                let (positions, values) = edit.change(&base.weights.data()[spec.range.clone()])?;
+                let from = start(*tensor) as u32;
+                few.positions.extend(positions.unwrap_or_default().iter().map(|p| p + from));
+                few.values.extend(values);
+            }
+            return Ok(Change::Few(few));
+        }
         let mut whole = entries(base, first).to_vec();
         for (tensor, edit) in edits {
             let len = tensors[*tensor].range.len();
@@ -158,14 +256,58 @@ impl Change {
     pub(super) fn zeros(&self) -> usize {
         match self {
             Change::Zeros(zeros) => zeros.pattern.len(),
-            Change::Whole(_) => 0,
+            Change::Few(_) | Change::Whole(_) => 0,
         }
     }
 
     pub(super) fn bytes(&self) -> usize {
         match self {
             Change::Zeros(zeros) => zeros.pattern.bytes(),
+            Change::Few(few) => 8 * few.positions.len(),
             Change::Whole(whole) => 4 * whole.len(),
+        }
+    }
+}
+
+/// How many entries of a part change, where each edit names its own.
+fn named(edits: &[(usize, &TensorEdit)]) -> Option<usize> {
+    let named = edits.iter().map(|(_, edit)| match &edit.edit {
+        Edit::Zeros(zeros) => Some(zeros.positions().len()),
+        Edit::Sparse(sparse) => Some(sparse.positions().len()),
+        _ => None,
+    });
+    named.sum()
+}
+
+fn is_few(part: &Part, edits: &[(usize, &TensorEdit)]) -> bool {
+    let few = named(edits).is_some_and(|n| n <= part.entries() / FEW);
+    few && part.entries() <= u32::MAX as usize
+}
+
+impl Few {
+    /// Y += X·Δᵀ with what the entries differ by from those of the base's `w`, `[rows, cols]`, for
+    /// `x` `[n, cols]` and `y` `[n, rows]`.
+    pub(super) fn correct(&self, w: &[f32], part: &Part, x: &[f32], y: &mut [f32]) {
+        let place = |p: usize| (p / part.cols, p % part.cols);
+        let pairs = self.positions.iter().zip(&self.values);
+        let moves = pairs.map(|(&p, value)| (place(p as usize), value - w[p as usize]));
+        let moves: Vec<((usize, usize), f32)> = moves.collect();
+        for (x, y) in x.chunks_exact(part.cols).zip(y.chunks_exact_mut(part.rows)) {
+            for &((row, col), by) in &moves {
+                y[row] = by.mul_add(x[col], y[row]);
+            }
+        }
+    }
+
+    /// Puts the entries of row `number` of the matrix into `row`.
+    pub(super) fn put_row(&self, number: usize, row: &mut [f32]) {
+        let (from, to) = (number * row.len(), (number + 1) * row.len());
+        let at = self.positions.partition_point(|&p| (p as usize) < from);
+        for (&p, &value) in self.positions[at..].iter().zip(&self.values[at..]) {
+            match row.get_mut(p as usize - from) {
+                Some(entry) if (p as usize) < to => *entry = value,
+                _ => break,
+            }
         }
     }
 }

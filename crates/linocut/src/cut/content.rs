@@ -7,6 +7,10 @@ use super::edit::{Head, TensorEdit};
 use super::source::{Other, Source};
 use crate::{Error, ErrorKind, Result};
 
+/// Most probes of a cut, and most tokens of all of them: whoever takes a cut computes them.
+const PROBES: usize = 64;
+const PROBE_TOKENS: usize = 16_384;
+
 /// One task as a cut of one base. Its parts always fit each other: [`Cut::new`] and the readers see
 /// to that, and nothing changes afterwards.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,7 +37,8 @@ impl Cut {
     /// A cut of these parts; `edits` is by canonical tensor name. Sets `card.format` and `card.tensors`.
     ///
     /// # Errors
-    /// If the card, the head and the probes do not fit each other, a name or a shape is impossible, or
+    /// If the card, the head and the probes do not fit each other, there are more than 64 probes or
+    /// 16,384 tokens of them, a name or a shape is impossible, or
     /// a value is not finite or not one that its store type holds exactly (see
     /// [`StoreType::round`](super::StoreType::round)).
     pub fn new(
@@ -49,6 +54,12 @@ impl Cut {
         head.check()?;
         for (name, edit) in &edits {
             edit.check(name)?;
+        }
+        let tokens: usize = probes.iter().map(|probe| probe.input_ids.len()).sum();
+        if probes.len() > PROBES || tokens > PROBE_TOKENS {
+            let found = format!("{} probes of {tokens} tokens", probes.len());
+            let message = format!("{found}, expected at most {PROBES} of {PROBE_TOKENS}");
+            return Err(Error::new(ErrorKind::Cut, message));
         }
         for (i, probe) in probes.iter().enumerate() {
             probe.check(i, &card)?;

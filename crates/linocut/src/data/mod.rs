@@ -10,6 +10,7 @@ mod parquet;
 mod records;
 mod remark;
 mod split;
+mod sure;
 mod table;
 mod task;
 mod text;
@@ -25,7 +26,7 @@ pub use remark::Remark;
 pub use split::split_holdout;
 pub use table::{Columns, Reading, Table};
 pub use task::{Metric, TaskFolder, TaskSpec};
-pub use tokenize::{Encoding, Tokenizer};
+pub use tokenize::{Encoding, Tokenizer, Tokens};
 
 /// What a task predicts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,17 +1,21 @@
 //! Texts to token ids, cut to a length as Hugging Face does, never padded.
 
+use std::ops::Range;
 use std::path::Path;
 
 use rayon::prelude::*;
 use serde_json::Value;
 use tokenizers::PostProcessor;
-use tokenizers::utils::truncation::{
-    TruncationDirection, TruncationParams, TruncationStrategy, truncate_encodings,
-};
+use tokenizers::utils::truncation::TruncationDirection;
 
+use super::sure::SurePlaces;
+use super::table::data_error;
 use super::tokenizer_file;
 use crate::checkpoint::Fingerprint;
 use crate::{Error, ErrorKind, Result, contained};
+
+/// Bytes that are tokenised at one time where tokens are only counted.
+const COUNTED_AT_ONCE: usize = 4096;
 
 /// The tokens of one text, or of a pair of texts, special tokens included.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,10 +28,21 @@ pub struct Encoding {
     pub cut: bool,
 }
 
+/// What [`Tokenizer::read`] read of a text, or of two: the tokens that may be kept, and one more
+/// where there are more.
+#[derive(Debug, Clone)]
+pub struct Tokens {
+    first: Vec<u32>,
+    second: Option<Vec<u32>>,
+    first_is_longer: bool,
+}
+
 /// The tokenizer of a base: its `tokenizer.json` with truncation and padding switched off.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     direction: TruncationDirection,
+    /// Where texts may be parted before they are tokenised.
+    places: Option<SurePlaces>,
     fingerprint: Fingerprint,
     /// Ids and token types that the base's embeddings have rows for.
     rows: usize,
@@ -44,7 +59,7 @@ impl Tokenizer {
     /// A missing or malformed file.
     pub fn open(folder: &Path) -> Result<Self> {
         let (inner, direction, fingerprint) = tokenizer_file::open(folder)?;
-        Ok(Self { inner, direction, fingerprint, rows: usize::MAX, types: usize::MAX })
+        Ok(Self::new(inner, direction, fingerprint))
     }
 
     /// The tokenizer of the JSON that `tokenizer.json` would hold, `settings` being those of
@@ -53,7 +68,16 @@ impl Tokenizer {
         let side = tokenizer_file::side(path, settings)?;
         let (inner, direction, fingerprint) =
             tokenizer_file::parse(path, json.to_string().as_bytes(), side)?;
-        Ok(Self { inner, direction, fingerprint, rows: usize::MAX, types: usize::MAX })
+        Ok(Self::new(inner, direction, fingerprint))
+    }
+
+    fn new(
+        inner: tokenizers::Tokenizer,
+        direction: TruncationDirection,
+        fingerprint: Fingerprint,
+    ) -> Self {
+        let places = SurePlaces::of(&inner);
+        Self { inner, direction, places, fingerprint, rows: usize::MAX, types: usize::MAX }
     }
 
     /// What `tokenizer.json` holds, every field in today's spelling.
@@ -104,60 +128,91 @@ impl Tokenizer {
 
     /// The tokens of `text`, or of `text` and `pair`, at most `max_length` of them.
     ///
-    /// A text too long keeps its first tokens; of a pair the longer text is cut first, as
-    /// `truncation="longest_first"`. That `max_length` fits the base's positions is for the caller
-    /// to check.
+    /// A text too long keeps its first tokens, or its last where the tokenizer's file says so; of a
+    /// pair the longer text is cut first, as `truncation="longest_first"`. That `max_length` fits the
+    /// base's positions is for the caller to check.
     ///
     /// # Errors
-    /// A `max_length` that leaves no room for text, a text that the tokenizer rejects, or one with an
-    /// id or a token type that the base has no row for.
+    /// As [`Tokenizer::read`], or an id or a token type that the base has no row for.
     pub fn encode(&self, text: &str, pair: Option<&str>, max_length: usize) -> Result<Encoding> {
-        let processor = self.inner.get_post_processor();
-        let special = processor.map_or(0, |p| p.added_tokens(pair.is_some()));
-        let texts = 1 + usize::from(pair.is_some());
-        if max_length < special + texts {
-            let message = format!(
-                "a maximum length of {max_length} leaves no room for {}: expected at least {}",
-                if texts == 1 { "text" } else { "two texts" },
-                special + texts,
-            );
-            return Err(Error::new(ErrorKind::Config, message));
+        self.cut(&self.read(text, pair, max_length)?, max_length)
+    }
+
+    /// As many tokens of `text`, or of `text` and `pair`, as any length up to `longest` needs, for
+    /// [`Tokenizer::cut`]. What lies beyond is not tokenised, but for two exceptions: tokenizers of
+    /// another kind than BERT's, and the shorter of two texts that are both cut, since the longer
+    /// may keep one token more.
+    ///
+    /// # Errors
+    /// A text without a token of its own (blank, or nothing but invisible characters), one that the
+    /// tokenizer rejects or panics on, or a `longest` that leaves no room for text.
+    pub fn read(&self, text: &str, pair: Option<&str>, longest: usize) -> Result<Tokens> {
+        let room = self.room(pair.is_some(), longest)?;
+        let mut first = Reading::new(self, text, room);
+        first.beyond_room()?;
+        let mut second = pair.map(|pair| Reading::new(self, pair, room));
+        if let Some(second) = &mut second {
+            second.beyond_room()?;
+            // Until one is known to be the longer, or both are read whole.
+            loop {
+                let behind = match first.count <= second.count {
+                    true if !first.is_done() => &mut first,
+                    false if !second.is_done() => second,
+                    true if first.count == second.count && !second.is_done() => second,
+                    _ => break,
+                };
+                behind.advance(COUNTED_AT_ONCE)?;
+            }
         }
-        let attempt = || -> tokenizers::Result<Encoding> {
-            // Special tokens come after cutting, as they are never cut.
-            let first = self.inner.encode_fast(text, false)?;
-            let second = match pair {
-                None => None,
-                Some(pair) => {
-                    let mut second = self.inner.encode_fast(pair, false)?;
-                    second.set_type_ids(vec![1; second.len()]);
-                    Some(second)
-                }
-            };
-            let tokens = first.len() + second.as_ref().map_or(0, |s| s.len());
-            let room = max_length - special;
-            let params = TruncationParams {
-                direction: self.direction,
-                max_length: room,
-                strategy: TruncationStrategy::LongestFirst,
-                stride: 0,
-            };
-            let (first, second) = truncate_encodings(first, second, &params)?;
-            let whole = match processor {
-                Some(processor) => processor.process(first, second, true)?,
-                None => tokenizers::Encoding::merge(std::iter::once(first).chain(second), false),
-            };
-            Ok(Encoding {
-                ids: whole.get_ids().to_vec(),
-                type_ids: whole.get_type_ids().to_vec(),
-                cut: tokens > room,
-            })
+        let first_is_longer = second.as_ref().is_some_and(|second| first.count > second.count);
+        Ok(Tokens { first: first.ids, second: second.map(|second| second.ids), first_is_longer })
+    }
+
+    /// The tokens of a text, at most `max_length`, of what was read of it for this length or a
+    /// longer one.
+    ///
+    /// # Errors
+    /// A `max_length` that leaves no room for text, a tokenizer that fails to add its special tokens,
+    /// or an id or a token type that the base has no row for.
+    pub fn cut(&self, tokens: &Tokens, max_length: usize) -> Result<Encoding> {
+        let Tokens { first, second, first_is_longer } = tokens;
+        let room = self.room(second.is_some(), max_length)?;
+        let (one, two) = (first.len(), second.as_ref().map_or(0, Vec::len));
+        let (keep_one, keep_two) = match second {
+            _ if one + two <= room => (one, two),
+            None => (room, 0),
+            Some(_) if *first_is_longer => {
+                let (two, one) = longest_first(two, room);
+                (one, two)
+            }
+            Some(_) => longest_first(one, room),
         };
-        let encoding = attempt().map_err(|e| {
-            let start: String = text.chars().take(60).collect();
-            Error::new(ErrorKind::Data, format!("cannot tokenise {start:?}: {e}")).with_source(e)
+        let part = |ids: &[u32], keep: usize, segment: u32| {
+            let ids = match self.direction {
+                TruncationDirection::Right => &ids[..keep],
+                TruncationDirection::Left => &ids[ids.len() - keep..],
+            };
+            plain(ids.to_vec(), segment)
+        };
+        // Special tokens come after cutting, as they are never cut.
+        let parts = (part(first, keep_one, 0), second.as_ref().map(|ids| part(ids, keep_two, 1)));
+        let whole = self.contained(|| match self.inner.get_post_processor() {
+            Some(processor) => processor.process(parts.0, parts.1, true),
+            None => Ok(tokenizers::Encoding::merge(std::iter::once(parts.0).chain(parts.1), false)),
+        });
+        let whole = whole.map_err(|problem| {
+            let what = if second.is_some() { "two texts" } else { "a text" };
+            data_error(format!("the tokenizer cannot add its special tokens to {what}: {problem}"))
+                .with_hint(
+                    "its tokenizer.json is damaged, or of another kind than this library knows",
+                )
         })?;
-        self.check_rows(&encoding, pair.is_some())?;
+        let encoding = Encoding {
+            ids: whole.get_ids().to_vec(),
+            type_ids: whole.get_type_ids().to_vec(),
+            cut: one + two > room,
+        };
+        self.check_rows(&encoding, second.is_some())?;
         Ok(encoding)
     }
 
@@ -182,10 +237,37 @@ impl Tokenizer {
         Err(if pair { error.with_hint("this base takes texts alone, no pairs") } else { error })
     }
 
+    /// Tokens of the texts themselves among `max_length`.
+    fn room(&self, pair: bool, max_length: usize) -> Result<usize> {
+        let processor = self.inner.get_post_processor();
+        let special = processor.map_or(0, |p| p.added_tokens(pair));
+        let texts = 1 + usize::from(pair);
+        if max_length >= special + texts {
+            return Ok(max_length - special);
+        }
+        let message = format!(
+            "a maximum length of {max_length} leaves no room for {}: expected at least {}",
+            if pair { "two texts" } else { "text" },
+            special + texts,
+        );
+        Err(Error::new(ErrorKind::Config, message))
+    }
+
+    /// What `work` of the tokenizers library gives, its errors and panics as text.
+    fn contained<T>(
+        &self,
+        work: impl FnOnce() -> tokenizers::Result<T>,
+    ) -> std::result::Result<T, String> {
+        match contained(work) {
+            Ok(outcome) => outcome.map_err(|e| e.to_string()),
+            Err(panic) => Err(format!("its library ended with a panic: {panic}")),
+        }
+    }
+
     /// [`Tokenizer::encode`] of many texts on all threads, in their order, and how many were cut.
     ///
     /// # Errors
-    /// As for one text; the first one in order of rows.
+    /// As for one text; the first one in order of rows, which it names by its number among them, from 1.
     ///
     /// # Panics
     /// If there are pairs, and not one for each text.
@@ -201,8 +283,140 @@ impl Tokenizer {
             .with_min_len(64)
             .map(|i| self.encode(&texts[i], pairs.map(|p| p[i].as_str()), max_length))
             .collect();
-        let encoded = encoded.into_iter().collect::<Result<Vec<_>>>()?;
+        let placed = |(i, encoded): (usize, Result<Encoding>)| {
+            encoded.map_err(|e| match e.kind() {
+                ErrorKind::Data => e.at(format!("text {} of {}", i + 1, texts.len())),
+                _ => e,
+            })
+        };
+        let encoded = encoded.into_iter().enumerate().map(placed).collect::<Result<Vec<_>>>()?;
         let cut = encoded.iter().filter(|e| e.cut).count();
         Ok((encoded, cut))
+    }
+}
+
+/// One text, read from the end that is kept.
+struct Reading<'a> {
+    tokenizer: &'a Tokenizer,
+    text: &'a str,
+    /// What is not read yet.
+    rest: Range<usize>,
+    /// Tokens that a text may keep.
+    room: usize,
+    /// The tokens read, but of those beyond the room only one.
+    ids: Vec<u32>,
+    /// How many were read.
+    count: usize,
+}
+
+impl<'a> Reading<'a> {
+    fn new(tokenizer: &'a Tokenizer, text: &'a str, room: usize) -> Self {
+        Self { tokenizer, text, rest: 0..text.len(), room, ids: Vec::new(), count: 0 }
+    }
+
+    fn is_done(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    /// Reads until there are more tokens than there is room for, or all.
+    fn beyond_room(&mut self) -> Result<()> {
+        while self.count <= self.room && !self.is_done() {
+            // A word and its space take about so many bytes a token.
+            self.advance(64 + 6 * (self.room - self.count))?;
+        }
+        if self.count > 0 {
+            return Ok(());
+        }
+        let message = match self.text.trim().is_empty() {
+            true => "empty text".to_string(),
+            false => format!("the tokenizer finds no token in {}", self.shown()),
+        };
+        Err(data_error(message).with_hint("there is nothing to label in an empty text"))
+    }
+
+    /// Reads `bytes` more, and on to a place where the text may be parted.
+    fn advance(&mut self, bytes: usize) -> Result<()> {
+        let Range { start, end } = self.rest.clone();
+        let whole = bytes >= end - start;
+        let part = match (&self.tokenizer.places, self.tokenizer.direction) {
+            (Some(places), TruncationDirection::Right) if !whole => {
+                start..places.next(&self.text[..end], start + bytes)
+            }
+            (Some(places), TruncationDirection::Left) if !whole => {
+                places.last(&self.text[start..], end - start - bytes) + start..end
+            }
+            _ => start..end,
+        };
+        let tokens = self
+            .tokenizer
+            .contained(|| self.tokenizer.inner.encode_fast(&self.text[part.clone()], false));
+        let tokens = tokens.map_err(|problem| {
+            data_error(format!("cannot tokenise {}: {problem}", self.shown())).with_hint(
+                "change the text; or the added tokens in the base's tokenizer.json, if it was altered",
+            )
+        })?;
+        let new = tokens.get_ids();
+        self.count += new.len();
+        let missing = (self.room + 1).saturating_sub(self.ids.len()).min(new.len());
+        match self.tokenizer.direction {
+            TruncationDirection::Right => {
+                self.ids.extend_from_slice(&new[..missing]);
+                self.rest.start = part.end;
+            }
+            TruncationDirection::Left => {
+                self.ids.splice(0..0, new[new.len() - missing..].iter().copied());
+                self.rest.end = part.start;
+            }
+        }
+        Ok(())
+    }
+
+    /// The text's start, for messages.
+    fn shown(&self) -> String {
+        format!("{:?}", self.text.chars().take(60).collect::<String>())
+    }
+}
+
+/// How many tokens of the shorter text, of `shorter`, and of the longer are kept of two that have
+/// more than `room` together.
+fn longest_first(shorter: usize, room: usize) -> (usize, usize) {
+    if 2 * shorter <= room { (shorter, room - shorter) } else { (room / 2, room.div_ceil(2)) }
+}
+
+/// Tokens as the library has them, without what it would need to find them in the text.
+fn plain(ids: Vec<u32>, segment: u32) -> tokenizers::Encoding {
+    let n = ids.len();
+    tokenizers::Encoding::new(
+        ids,
+        vec![segment; n],
+        vec![String::new(); n],
+        vec![None; n],
+        vec![(0, 0); n],
+        vec![0; n],
+        vec![1; n],
+        vec![],
+        Default::default(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However long a text is, and whatever it is a flood of.
+    #[test]
+    fn what_is_not_needed_is_not_read() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/tiny");
+        let mut tokenizer = Tokenizer::open(Path::new(folder)).unwrap();
+        for direction in [TruncationDirection::Right, TruncationDirection::Left] {
+            tokenizer.direction = direction;
+            for piece in ["rain ", ".", "]", "[", "a.", "]é", "漢", "。", "a\u{3000}", "_"] {
+                let text = piece.repeat(30_000);
+                let mut reading = Reading::new(&tokenizer, &text, 10);
+                reading.beyond_room().unwrap();
+                let read = text.len() - reading.rest.len();
+                assert!(read < 400 && reading.ids.len() == 11, "{piece:?}: {read}");
+            }
+        }
     }
 }

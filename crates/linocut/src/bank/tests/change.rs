@@ -60,10 +60,12 @@ fn the_parts_of_a_query_answer_as_the_whole() {
     let query = bank.encode(&request("the rain in spain", &names)).unwrap();
     let tokens = query.tokens() / names.len();
     let whole = bank.answer(&[&query]).remove(0);
-    for (most, expected) in [(1, 5), (2 * tokens, 3), (3 * tokens - 1, 3), (5 * tokens, 1)] {
+    // Their masks start at layers 0, 1, 2, 0 and 1 of 3: 2/3 of a pass is shared, 11/3 is not.
+    assert!((query.work() - 13.0 / 3.0 * tokens as f64).abs() < 1e-9);
+    for (most, expected) in [(1, 5), (2 * tokens, 3), (3 * tokens, 2), (5 * tokens, 1)] {
         let parts = query.clone().split(most);
         assert_eq!(parts.len(), expected, "at most {most} tokens");
-        assert!(parts.iter().all(|part| part.tokens() <= most.max(tokens)));
+        assert!(parts.iter().all(|part| part.work() <= most.max(tokens) as f64));
         let answers = bank.answer(&parts.iter().collect::<Vec<_>>()).concat();
         assert_eq!(answers.len(), whole.len());
         for (part, whole) in answers.iter().zip(&whole) {
@@ -187,6 +189,64 @@ fn a_cut_must_fit_and_answer_its_probes() {
     refused(&with(&|_| (), probe(99, 0.0)), "tokens that the base's embeddings do not know");
     refused(&with(&|_| (), probe(0, 1e-3)), "probe 0: logits");
     bank.add("task", &with(&|_| (), probe(0, 0.0))).unwrap();
+}
+
+/// A file of a few bytes does not become a copy of the base.
+#[test]
+fn what_is_sparse_in_a_cut_is_sparse_in_memory() {
+    let bank = bank();
+    let few = cut(bank.base(), 1, Pooling::Mean, 2, |t| match t.shape.len() {
+        2 => To::Moved(0.005),
+        _ => To::Nothing,
+    });
+    let task = bank.add("few", &few).unwrap();
+    assert!(task.bytes() * 20 < 4 * bank.base().weights.data().len(), "{}", task.bytes());
+}
+
+#[test]
+fn tasks_take_no_more_memory_than_they_may() {
+    let base = base();
+    let all = 4 * base.weights.data().len();
+    let options =
+        Options { costs: Some(always(false)), task_memory: all * 3 / 2, ..Options::default() };
+    let bank = Bank::new(base, options).unwrap();
+    let replaced = |version| cut(bank.base(), version, Pooling::Mean, 2, |_| To::Replaced);
+    bank.add("first", &replaced(1)).unwrap();
+    let error = bank.add("second", &replaced(2)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Memory);
+    let says = error.to_string();
+    assert!(
+        says.starts_with("the task \"second\" needs up to 0.") && says.contains("--task-memory")
+    );
+    // A new version takes the place of the old one; what is small fits; what is prepared counts.
+    bank.replace("first", &replaced(3)).unwrap();
+    bank.add("small", &mask(bank.base(), 1, 2)).unwrap();
+    bank.remove("first").unwrap();
+    let prepared = bank.prepare("second", &replaced(2)).unwrap();
+    assert_eq!(bank.add("third", &replaced(4)).unwrap_err().kind(), ErrorKind::Memory);
+    drop(prepared);
+    let prepared = bank.prepare("third", &replaced(4)).unwrap();
+    bank.insert(prepared).unwrap();
+    assert_eq!(*bank.pending.lock().unwrap(), 0);
+}
+
+/// Probes are computed a few at a time, and there are not many.
+#[test]
+fn probes_are_bounded() {
+    let bank = bank();
+    let good = mask(bank.base(), 1, 0);
+    let with = |probes: Vec<Probe>| {
+        Cut::new(good.card().clone(), good.head().clone(), good.edits().clone(), probes)
+    };
+    let text = super::samples::text(bank.base(), 256);
+    let logits = alone(bank.base(), &good, &text);
+    let probe = Probe { input_ids: text.ids, token_type_ids: text.type_ids, logits };
+    bank.add("task", &with(vec![probe.clone(); 9]).unwrap()).unwrap();
+    let error = with(vec![probe; 65]).unwrap_err().to_string();
+    assert!(
+        error.starts_with("65 probes of 16640 tokens, expected at most 64 of 16384"),
+        "{error}"
+    );
 }
 
 #[test]

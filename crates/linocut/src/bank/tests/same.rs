@@ -30,7 +30,12 @@ fn suite() -> &'static Suite {
 fn bank(costs: Costs, budget: usize, batch_tokens: usize) -> (Bank, Vec<Arc<Task>>) {
     let base = base();
     let cuts = cuts(&base);
-    let options = Options { materialise_budget: budget, batch_tokens, costs: Some(costs) };
+    let options = Options {
+        materialise_budget: budget,
+        batch_tokens,
+        costs: Some(costs),
+        ..Options::default()
+    };
     let bank = Bank::new(base, options).unwrap();
     let tasks = cuts.iter().map(|(name, cut)| bank.add(name, cut).unwrap()).collect();
     (bank, tasks)

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::bank::Costs;
 use crate::checkpoint::{Fingerprint, Kind};
-use crate::cut::{self, BaseId, Card, Cut, Edit, LowRank, StoreType, TensorEdit, Zeros};
+use crate::cut::{self, BaseId, Card, Cut, Edit, LowRank, Sparse, StoreType, TensorEdit, Zeros};
 use crate::data::{Encoding, Metric, Problem, Tokenizer};
 use crate::kernels::random::{bits, normal, uniform};
 use crate::model::{self, Base, Encoder, Head, ModelConfig, Pooling, TensorSpec, Weights};
@@ -52,6 +52,8 @@ pub(super) enum To {
     Zeros(f32),
     Replaced,
     LowRank(usize),
+    /// This share of entries moved.
+    Moved(f32),
 }
 
 /// A cut that does to each tensor what `to` says; `version` draws its head and all else random.
@@ -75,6 +77,13 @@ pub(super) fn cut(
                 let mut values = vec![0.0; spec.range.len()];
                 draw(&mut values, spec, key);
                 Edit::Replace { store: StoreType::F32, values }
+            }
+            To::Moved(share) => {
+                let n = spec.range.len();
+                let moved = (0..n as u32).filter(|&j| uniform(key, j) < share);
+                let positions: Vec<u32> = moved.collect();
+                let values = positions.iter().map(|&j| normal(key ^ 1, j)).collect();
+                Edit::Sparse(Sparse::new(n, positions, StoreType::F32, values).unwrap())
             }
             To::LowRank(rank) => {
                 let (rows, columns) = (spec.shape[0], spec.shape[1]);
@@ -127,9 +136,9 @@ fn matrix(t: &TensorSpec) -> bool {
 
 /// Cuts of every kind, with unequal numbers of labels, by the name of what they do.
 pub(super) fn cuts(base: &Base) -> Vec<(String, Cut)> {
-    use To::{LowRank, Nothing, Replaced, Zeros};
+    use To::{LowRank, Moved, Nothing, Replaced, Zeros};
     type Rule = fn(&TensorSpec) -> To;
-    let rules: [(&str, Rule); 16] = [
+    let rules: [(&str, Rule); 19] = [
         ("head", |_| Nothing),
         ("another head", |_| Nothing),
         ("mask 1%", |t| if matrix(t) { Zeros(0.01) } else { Nothing }),
@@ -156,6 +165,13 @@ pub(super) fn cuts(base: &Base) -> Vec<(String, Cut)> {
         }),
         ("low rank of queries and values", |t| match t.kind {
             Kind::Query | Kind::Value => LowRank(3),
+            _ => Nothing,
+        }),
+        ("a few entries moved", |_| Moved(0.01)),
+        ("many entries moved", |_| Moved(0.1)),
+        ("keys zeroed, a few values moved", |t| match t.kind {
+            Kind::Key => Zeros(0.01),
+            Kind::Value => Moved(0.01),
             _ => Nothing,
         }),
         ("pooler", |t| match (t.kind, t.layer) {

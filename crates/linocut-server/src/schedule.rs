@@ -1,0 +1,192 @@
+//! Whose part of a request is computed next: fair shares, so that a small request waits for no large
+//! one.
+//!
+//! Weighted fair queueing, all weights alike: every key, and every request of a key, has a clock that
+//! its computed work moves on, and who would be done with its next part first is next. All work moves
+//! the common time on, each time by an equal share for everyone at work, and someone new starts at
+//! that time: as if all were computed at once. So what little it asks is done before more parts of
+//! what others have begun, and whoever waits is overtaken only until the time reaches its own clock.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Parts of requests that wait.
+pub(crate) struct Schedule<P> {
+    lanes: Vec<Lane<P>>,
+    now: f64,
+}
+
+/// The requests of one key.
+struct Lane<P> {
+    key: Arc<str>,
+    clock: f64,
+    now: f64,
+    requests: Vec<Waiting<P>>,
+}
+
+/// What is left of one request; at least one part.
+struct Waiting<P> {
+    id: u64,
+    clock: f64,
+    /// Each with its work.
+    parts: VecDeque<(f64, P)>,
+}
+
+impl<P> Waiting<P> {
+    fn next_work(&self) -> f64 {
+        self.parts.front().map_or(0.0, |(work, _)| *work)
+    }
+
+    fn done_at(&self) -> f64 {
+        self.clock + self.next_work()
+    }
+}
+
+impl<P> Lane<P> {
+    /// The place of the request whose turn it is.
+    fn first(&self) -> usize {
+        first_of(self.requests.iter().map(Waiting::done_at))
+    }
+
+    fn done_at(&self) -> f64 {
+        self.clock + self.requests[self.first()].next_work()
+    }
+}
+
+/// The place of the smallest; of equals the first.
+fn first_of(times: impl Iterator<Item = f64>) -> usize {
+    times.enumerate().min_by(|a, b| a.1.total_cmp(&b.1)).map_or(0, |(i, _)| i)
+}
+
+impl<P> Schedule<P> {
+    /// Nothing.
+    pub(crate) fn new() -> Self {
+        Self { lanes: Vec::new(), now: 0.0 }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lanes.is_empty()
+    }
+
+    /// Adds a request of the key with this name: parts in their order, each with its work.
+    pub(crate) fn push(&mut self, key: &Arc<str>, id: u64, parts: VecDeque<(f64, P)>) {
+        if parts.is_empty() {
+            return;
+        }
+        let at = self.lanes.iter().position(|lane| lane.key == *key).unwrap_or_else(|| {
+            let (key, clock) = (Arc::clone(key), self.now);
+            self.lanes.push(Lane { key, clock, now: 0.0, requests: Vec::new() });
+            self.lanes.len() - 1
+        });
+        let lane = &mut self.lanes[at];
+        lane.requests.push(Waiting { id, clock: lane.now, parts });
+    }
+
+    /// Takes the next part and the id of its request, if its work is at most `room`.
+    pub(crate) fn next(&mut self, room: f64) -> Option<(u64, f64, P)> {
+        if self.lanes.is_empty() {
+            return None;
+        }
+        let (at, lanes) = (first_of(self.lanes.iter().map(Lane::done_at)), self.lanes.len() as f64);
+        let lane = &mut self.lanes[at];
+        let place = lane.first();
+        let request = &mut lane.requests[place];
+        if request.next_work() > room {
+            return None;
+        }
+        let (work, part) = request.parts.pop_front()?;
+        lane.clock += work;
+        request.clock += work;
+        let (id, done) = (request.id, request.parts.is_empty());
+        self.now += work / lanes;
+        lane.now += work / lane.requests.len() as f64;
+        if done {
+            lane.requests.remove(place);
+        }
+        if lane.requests.is_empty() {
+            self.lanes.remove(at);
+        }
+        Some((id, work, part))
+    }
+
+    /// Takes what is left of a request out.
+    pub(crate) fn remove(&mut self, id: u64) {
+        for lane in &mut self.lanes {
+            lane.requests.retain(|request| request.id != id);
+        }
+        self.lanes.retain(|lane| !lane.requests.is_empty());
+    }
+
+    /// Work that is computed before a new request with so much of it is done, if none comes later:
+    /// of every other no more than it has itself.
+    pub(crate) fn ahead_of(&self, work: f64) -> f64 {
+        let requests = self.lanes.iter().flat_map(|lane| &lane.requests);
+        let left = requests.map(|request| request.parts.iter().map(|(work, _)| work).sum::<f64>());
+        left.map(|left| left.min(work)).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(work: &[f64]) -> VecDeque<(f64, ())> {
+        work.iter().map(|&work| (work, ())).collect()
+    }
+
+    fn order(schedule: &mut Schedule<()>) -> Vec<u64> {
+        std::iter::from_fn(|| schedule.next(f64::INFINITY)).map(|(id, ..)| id).collect()
+    }
+
+    #[test]
+    fn requests_take_turns() {
+        let (mut schedule, key) = (Schedule::new(), Arc::from("a"));
+        schedule.push(&key, 1, parts(&[4.0; 3]));
+        schedule.push(&key, 2, parts(&[4.0; 3]));
+        assert_eq!(order(&mut schedule), [1, 2, 1, 2, 1, 2]);
+        assert!(schedule.is_empty());
+    }
+
+    #[test]
+    fn a_small_request_overtakes_any_number_of_large_ones() {
+        let (mut schedule, key) = (Schedule::new(), Arc::from("a"));
+        (0..50).for_each(|id| schedule.push(&key, id, parts(&[100.0; 40])));
+        (0..777).for_each(|_| assert!(schedule.next(100.0).is_some()));
+        schedule.push(&key, 99, parts(&[6.0]));
+        assert_eq!(schedule.next(100.0), Some((99, 6.0, ())));
+        assert_eq!(schedule.next(99.0), None);
+    }
+
+    #[test]
+    fn no_stream_of_small_requests_holds_a_large_one_up_for_ever() {
+        let (mut schedule, key) = (Schedule::new(), Arc::from("a"));
+        schedule.push(&key, 0, parts(&[100.0; 10]));
+        let (mut small, mut large) = (0, 0);
+        while large < 10 {
+            small += 1;
+            assert!(small < 250, "{large} of 10 parts");
+            schedule.push(&key, small, parts(&[10.0]));
+            large += usize::from(schedule.next(100.0).is_some_and(|(id, ..)| id == 0));
+        }
+    }
+
+    #[test]
+    fn a_key_has_one_share_however_many_requests_it_sends() {
+        let mut schedule = Schedule::new();
+        let (many, one): (Arc<str>, Arc<str>) = ("many".into(), "one".into());
+        (0..9).for_each(|id| schedule.push(&many, id, parts(&[10.0; 10])));
+        schedule.push(&one, 9, parts(&[10.0; 10]));
+        let order = order(&mut schedule);
+        assert_eq!(order[..20].iter().filter(|id| **id == 9).count(), 10, "{order:?}");
+    }
+
+    #[test]
+    fn what_is_ahead_is_no_more_of_each_than_asked() {
+        let (mut schedule, key) = (Schedule::new(), Arc::from("a"));
+        schedule.push(&key, 1, parts(&[4.0; 3]));
+        schedule.push(&key, 2, parts(&[1.0]));
+        assert_eq!((schedule.ahead_of(5.0), schedule.ahead_of(100.0)), (6.0, 13.0));
+        schedule.remove(1);
+        assert_eq!(order(&mut schedule), [2]);
+    }
+}
