@@ -636,6 +636,10 @@ fn a_tokenizer_in_the_old_files() {
     place.write("tuned/tokenizer_config.json", r#"{"tokenizer_class": "BertJapaneseTokenizer"}"#);
     assert!(refusal(&place, "").contains("a BertJapaneseTokenizer cannot be compared"));
     fs::remove_file(place.path("tuned/tokenizer_config.json")).unwrap();
+    place.write("tuned/added_tokens.json", r#"{"soup": 7}"#);
+    let said = refusal(&place, "");
+    assert!(said.contains("tuned/added_tokens.json: the model's tokenizer is not"), "{said}");
+    fs::remove_file(place.path("tuned/added_tokens.json")).unwrap();
     words.swap(21, 22);
     place.write("tuned/vocab.txt", words.join("\r\n"));
     let said = refusal(&place, "");

@@ -22,6 +22,7 @@ const SPECIAL: [&str; 7] =
     ["bos_token", "cls_token", "eos_token", "mask_token", "pad_token", "sep_token", "unk_token"];
 const SETTINGS: &str = "tokenizer_config.json";
 const SPECIAL_FILE: &str = "special_tokens_map.json";
+const ADDED_FILE: &str = "added_tokens.json";
 
 /// A model's own tokenizer, and the files that it is from.
 pub(super) struct Own {
@@ -64,7 +65,15 @@ impl Own {
         // The generic classes take the normalizer as it is.
         let generic = ["PreTrainedTokenizerFast", "TokenizersBackend"].contains(&class);
         let set = !generic && set_normalizer(&mut json, &settings);
-        let tokens = add_tokens(&mut json, [(SETTINGS, &settings), (SPECIAL_FILE, &special)]);
+        let mut files = vec![(SETTINGS, stated(&settings)), (SPECIAL_FILE, stated(&special))];
+        if vocabulary == "vocab.txt" {
+            // Words to numbers; in tokenizer.json they stand themselves.
+            let words = read(folder, ADDED_FILE)?.unwrap_or_default();
+            let words = words.as_object().into_iter().flatten();
+            let words = words.map(|(word, _)| json!({"content": word, "normalized": true}));
+            files.push((ADDED_FILE, words.collect()));
+        }
+        let tokens = add_tokens(&mut json, files);
         let side = settings.get("truncation_side").map_or(vocabulary, |_| SETTINGS);
         let tokenizer = Tokenizer::from_json(&folder.join(vocabulary), &json, &settings)?;
         let normalizer = if set { SETTINGS } else { vocabulary };
@@ -230,26 +239,31 @@ fn added_token(token: &Value) -> Value {
     })
 }
 
+/// The tokens that a file names to be tokens of their own.
+fn stated(file: &Value) -> Vec<Value> {
+    let mut stated: Vec<Value> = SPECIAL.iter().map(|name| file[name].clone()).collect();
+    for list in ["additional_special_tokens", "extra_special_tokens", "added_tokens_decoder"] {
+        match &file[list] {
+            Value::Array(tokens) => stated.extend(tokens.iter().cloned()),
+            Value::Object(tokens) => stated.extend(tokens.values().cloned()),
+            _ => {}
+        }
+    }
+    stated
+}
+
 /// Adds the tokens that other files name, so far as they are not there; gives each one's file.
 fn add_tokens(
     json: &mut Value,
-    files: [(&'static str, &Value); 2],
+    files: Vec<(&'static str, Vec<Value>)>,
 ) -> BTreeMap<String, &'static str> {
     let mut from = BTreeMap::new();
     let Some(fields) = json.as_object_mut() else { return from };
     let Value::Array(added) = fields.entry("added_tokens").or_insert_with(|| json!([])) else {
         return from;
     };
-    for (name, file) in files {
-        let mut stated: Vec<&Value> = SPECIAL.iter().map(|name| &file[name]).collect();
-        for list in ["additional_special_tokens", "extra_special_tokens", "added_tokens_decoder"] {
-            match &file[list] {
-                Value::Array(tokens) => stated.extend(tokens),
-                Value::Object(tokens) => stated.extend(tokens.values()),
-                _ => {}
-            }
-        }
-        for token in stated {
+    for (name, stated) in files {
+        for token in &stated {
             let Some(text) = content(token) else { continue };
             if !added.iter().any(|t| t["content"] == text) {
                 added.push(added_token(token));

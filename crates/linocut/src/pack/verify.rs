@@ -73,10 +73,17 @@ pub fn check_logits(
     texts: &[String],
     pairs: Option<&[String]>,
 ) -> Result<usize> {
-    let mut all: Vec<String> = PROBES.iter().map(|text| text.to_string()).collect();
-    all.push(PROBES[..3].join(" ").repeat(tuned.max_length.div_ceil(16)));
-    let mut seconds = all.clone();
+    let mut probes: Vec<String> = PROBES.iter().map(|text| text.to_string()).collect();
+    probes.push(PROBES[..3].join(" ").repeat(tuned.max_length.div_ceil(16)));
+    let mut seconds = probes.clone();
     seconds.rotate_left(1);
+    // A tokenizer may find nothing in some of them.
+    let known = |(text, pair): &(String, String)| {
+        let pair = tuned.pairs.then_some(&pair[..]);
+        base.tokenizer.encode(text, pair, tuned.max_length).is_ok()
+    };
+    let probes = probes.into_iter().zip(seconds).filter(known);
+    let (mut all, mut seconds): (Vec<String>, Vec<String>) = probes.unzip();
     all.extend_from_slice(texts);
     seconds.extend_from_slice(pairs.unwrap_or_default());
     let seconds = tuned.pairs.then_some(&seconds[..]);
