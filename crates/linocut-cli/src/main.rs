@@ -29,6 +29,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    interrupt::listen();
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use linocut::cut::Cut;
 use linocut::data::{Dataset, Encoding, Table, TaskSpec};
 use linocut::model::{self, Base, Encoder, Head, Pooling, Weights};
+use linocut::output::TemporaryFolder;
 use linocut::pack::{self, Scores, Tuned};
 use linocut::{Error, ErrorKind, Result, tune};
 use serde_json::json;
@@ -229,10 +230,7 @@ fn verify(
 ) -> Result<Verified> {
     let parent = args.out.parent().filter(|p| !p.as_os_str().is_empty());
     let parent = parent.unwrap_or(Path::new("."));
-    let aside = tempfile::Builder::new()
-        .prefix(".linocut-verify-")
-        .tempdir_in(parent)
-        .map_err(|e| Error::io(parent, "write into", e))?;
+    let aside = TemporaryFolder::new(parent).map_err(|e| Error::io(parent, "write into", e))?;
     let model = TaskModel::on(base, cut)?;
     export::fill(&model, aside.path())?;
     let tensors = pack::check_restored(tuned, aside.path())?;

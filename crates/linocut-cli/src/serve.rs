@@ -151,6 +151,7 @@ pub(crate) fn run(args: ServeArgs) -> Result<()> {
         let listener = tokio::net::TcpListener::from_std(listener)
             .map_err(|e| cannot("use the listener", e))?;
         let address = listener.local_addr().map_err(|e| cannot("use the listener", e))?;
+        crate::interrupt::stop_when_asked(); // a second signal does not wait for answers
         let stop = stopped().map_err(|e| cannot("listen for signals", e))?;
         tracing::info!(tasks = state.tasks(), "listening on http://{address}");
         linocut_server::serve(listener, state, stop).await.map_err(|e| cannot("serve", e))?;

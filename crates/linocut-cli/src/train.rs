@@ -47,7 +47,7 @@ pub(crate) fn run(args: TrainArgs) -> Result<()> {
         scratch: folder.unwrap_or(Path::new(".")).to_path_buf(),
         shared: Shared::default(),
     };
-    interrupt::listen();
+    interrupt::stop_when_asked();
     let (layout, dense_bytes) = (base.encoder.layout().clone(), base.encoder.layout().len() * 4);
     let mut trained = 0;
     let outcome = tune::train(

@@ -2,6 +2,7 @@
 
 use super::texts::MARK;
 use crate::output::check_free;
+use linocut::output::{self, TemporaryFolder};
 use linocut::{Error, ErrorKind, Result};
 use serde_json::Value;
 use std::fs;
@@ -32,17 +33,12 @@ pub(super) fn write(out: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Resul
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".linocut-export-");
-    // Temporary folders are private by default; the result is an ordinary one under the umask.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
-    let temporary = builder.tempdir_in(parent).map_err(|e| Error::io(parent, "write into", e))?;
+    let temporary = TemporaryFolder::new(parent).map_err(|e| Error::io(parent, "write into", e))?;
     let new = temporary.path().join("new");
     fs::create_dir(&new).map_err(|e| Error::io(&new, "write", e))?;
     fill(&new)?;
     let rename =
-        |from: &Path, to: &Path| fs::rename(from, to).map_err(|e| Error::io(out, "write", e));
+        |from: &Path, to: &Path| output::rename(from, to).map_err(|e| Error::io(out, "write", e));
     if out.symlink_metadata().is_err() {
         return rename(&new, out);
     }
@@ -50,6 +46,6 @@ pub(super) fn write(out: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Resul
     let old = temporary.path().join("old");
     rename(out, &old)?;
     rename(&new, out).inspect_err(|_| {
-        let _ = fs::rename(&old, out);
+        let _ = output::rename(&old, out);
     })
 }

@@ -71,7 +71,7 @@ pub(super) fn run_missing(
     }
     let pace = grid.pace(folder.records(), base)?;
     session.announce(runs.len(), &missing, pace);
-    interrupt::listen();
+    interrupt::stop_when_asked();
     let board = Board { folder, missing, pace, running: Vec::new(), skipped: 0, error: None };
     let (board, changed) = (Mutex::new(board), Condvar::new());
     let threads = (rayon::current_num_threads() / args.jobs).max(1);

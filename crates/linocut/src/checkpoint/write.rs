@@ -9,6 +9,7 @@ use std::path::Path;
 use safetensors::Dtype;
 use serde_json::{Map, Value, json};
 
+use crate::output::TemporaryFile;
 use crate::{Error, ErrorKind, Result};
 
 /// Writes `path` through a temporary file in the same folder: filled by `fill`, synced, renamed.
@@ -40,22 +41,13 @@ pub(crate) fn write_whole(
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".linocut-").suffix(".tmp");
-    // Temporary files are private by default; the result is an ordinary file under the umask.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let temporary = builder.tempfile_in(folder)?;
-    let mut out = BufWriter::with_capacity(1 << 20, temporary.as_file());
+    let temporary = TemporaryFile::new(folder)?;
+    let mut out = BufWriter::with_capacity(1 << 20, temporary.file());
     fill(&mut out)?;
     out.flush()?;
     drop(out);
-    temporary.as_file().sync_all()?;
-    if overwrite {
-        temporary.persist(path)?;
-    } else {
-        temporary.persist_noclobber(path)?;
-    }
+    temporary.file().sync_all()?;
+    temporary.persist(path, overwrite)?;
     // The rename itself survives a power cut only once the folder is synced.
     #[cfg(unix)]
     File::open(folder)?.sync_all()?;
