@@ -36,3 +36,9 @@ done
 
 printf '\n== on disk\n'
 ls -l "$BASE/model.safetensors" "$out"/*.cut | awk '{printf "%12d bytes  %s\n", $5, $NF}'
+
+printf '\n== to try next\n'
+printf '%s\n' \
+    "$LINOCUT predict $out/section-mask.cut --base $BASE 'plots of maps and satellite pictures'" \
+    "$LINOCUT inspect $out/section-mask.cut" \
+    "$LINOCUT serve --base $BASE --cuts $out    # then open http://localhost:8080"

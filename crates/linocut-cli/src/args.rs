@@ -10,12 +10,14 @@ use crate::predict::PredictArgs;
 use crate::serve::ServeArgs;
 use crate::study::StudyArgs;
 use crate::verify::VerifyArgs;
-use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use clap::{Arg, ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use linocut::cut::StoreType;
 use linocut::data::{Columns, Problem, Reading, TaskSpec};
 use linocut::model::Pooling;
 use linocut::tune::Scope;
+use std::any::TypeId;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 /// One pretrained language model, a thousand tasks: each stored as a small cut of the shared base.
 #[derive(Parser)]
@@ -23,6 +25,43 @@ use std::path::PathBuf;
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// Reads the command line, or ends with what is wrong with it.
+    pub(crate) fn read() -> Self {
+        Self::from_arg_matches(&Self::command_line().get_matches()).unwrap_or_else(|e| e.exit())
+    }
+
+    /// The command line's description. Every option that takes a value takes a negative number, so that
+    /// its check says what it expects; whole numbers and others say what they are.
+    pub(crate) fn command_line() -> clap::Command {
+        let option = |arg: Arg| {
+            if !arg.get_action().takes_values() || arg.is_positional() {
+                return arg;
+            }
+            let parser = arg.get_value_parser().type_id();
+            let arg = arg.allow_negative_numbers(true);
+            if parser == TypeId::of::<usize>() {
+                arg.value_parser(whole::<usize>)
+            } else if parser == TypeId::of::<u64>() {
+                arg.value_parser(whole::<u64>)
+            } else if parser == TypeId::of::<f64>() {
+                arg.value_parser(number)
+            } else {
+                arg
+            }
+        };
+        Self::command().mut_subcommands(|command| command.mut_args(option))
+    }
+}
+
+fn whole<N: FromStr>(text: &str) -> Result<N, String> {
+    text.parse().map_err(|_| "expected a whole number, 0 or more".into())
+}
+
+fn number(text: &str) -> Result<f64, String> {
+    text.parse().map_err(|_| "expected a number, such as 0.1".into())
 }
 
 #[derive(Subcommand)]
@@ -241,9 +280,10 @@ pub(crate) enum ClassWeightsName {
 #[command(group = ArgGroup::new("rows").args(["task", "train"]).required(true))]
 #[command(after_help = "\
 Examples:
-  linocut train --base models/all-minilm-l6-v2 --task tasks/trec6 --out trec6.cut
-  linocut train --base models/all-minilm-l6-v2 --train mails.csv --text body --label queue --out queue.cut
-  linocut train --base models/all-minilm-l6-v2 --task tasks/cola --method layers --layers 4-5 --out cola.cut")]
+  export LINOCUT_BASE=models/all-minilm-l6-v2
+  linocut train --task tasks/trec6 --out trec6.cut
+  linocut train --train mails.csv --text body --label queue --out queue.cut
+  linocut train --task tasks/cola --method layers --layers 4-5 --out cola.cut")]
 pub(crate) struct TrainArgs {
     #[command(flatten)]
     pub base: BaseArgs,

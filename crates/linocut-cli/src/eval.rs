@@ -2,7 +2,7 @@
 
 use crate::args::{BaseArgs, ColumnArgs, FormatArgs};
 use crate::model::{TaskModel, note_texts_cut};
-use crate::output::print;
+use crate::output::{print, print_json};
 use crate::scores;
 use crate::task::Tell;
 use clap::{ArgGroup, Args};
@@ -16,8 +16,9 @@ use std::path::PathBuf;
 #[command(group = ArgGroup::new("rows").args(["task", "data"]).required(true))]
 #[command(after_help = "\
 Examples:
-  linocut eval trec6.cut --base models/all-minilm-l6-v2 --task tasks/trec6
-  linocut eval queue.cut --base models/all-minilm-l6-v2 --data july.csv --text body --label queue")]
+  export LINOCUT_BASE=models/all-minilm-l6-v2
+  linocut eval trec6.cut --task tasks/trec6
+  linocut eval queue.cut --data july.csv --text body --label queue")]
 pub(crate) struct EvalArgs {
     /// Cut to score
     #[arg(value_name = "CUT")]
@@ -90,7 +91,7 @@ pub(crate) fn run(args: EvalArgs) -> Result<()> {
             "classes": classes,
             "confusion": evaluation.confusion.as_ref().map(|c| &c.counts),
         });
-        return print(&format!("{result}\n"));
+        return print_json(&result);
     }
     note_texts_cut(logits.texts_cut, card.max_length);
     print(&scores::text(&evaluation, &data.labels))

@@ -68,7 +68,9 @@ pub(crate) fn folder(name: &str, quiet: bool, own_pooling: bool) -> Result<PathB
     match download(&api, &cache, name) {
         Err(Failed::NoAnswer(error)) => match copy() {
             Ok(folder) => {
-                eprintln!("note: the hub does not answer; using the copy of {name} in the cache");
+                crate::output::say(&format!(
+                    "note: the hub does not answer; using the copy of {name} in the cache"
+                ));
                 Ok(folder)
             }
             Err(_) => Err(error),

@@ -1,6 +1,6 @@
 //! `linocut inspect`
 
-use crate::output::{aligned, print, shortened};
+use crate::output::{aligned, print, print_json, rounded, shortened, shown};
 use crate::train::bytes;
 use clap::Args;
 use linocut::Result;
@@ -31,7 +31,7 @@ pub(crate) fn run(args: InspectArgs) -> Result<()> {
     let cut = Cut::read(&args.cut)?;
     let (card, sizes) = (cut.card(), cut.sizes());
     if args.json {
-        return print(&format!("{}\n", as_json(&args, card, &sizes)));
+        return print_json(&as_json(&args, card, &sizes));
     }
     let mut text = about(card);
     text.push('\n');
@@ -97,7 +97,7 @@ fn about(card: &Card) -> String {
         ("input", format!("at most {} tokens, {pooling} pooling", card.max_length)),
     ];
     if !card.labels.is_empty() {
-        lines.push(("labels", shortened(&card.labels.join(", "), 200)));
+        lines.push(("labels", labels(&card.labels)));
     }
     lines.push((
         "base",
@@ -115,7 +115,30 @@ fn about(card: &Card) -> String {
         let before = before.map(|(name, value)| format!("{name} {value:.4}"));
         lines.push(("unpacked", before.collect::<Vec<_>>().join(", ")));
     }
-    lines.iter().map(|(name, value)| format!("{name:<10} {value}\n")).collect()
+    lines.iter().map(|(name, value)| format!("{name:<10} {}\n", shown(value))).collect()
+}
+
+/// Characters of labels shown.
+const LABELS: usize = 200;
+
+/// As many whole labels as fit, and how many more there are.
+fn labels(labels: &[String]) -> String {
+    let (mut text, mut shown) = (String::new(), 0);
+    for label in labels {
+        let label = shortened(label, LABELS);
+        if shown > 0 && text.chars().count() + 2 + label.chars().count() > LABELS {
+            break;
+        }
+        if shown > 0 {
+            text += ", ";
+        }
+        text += &label;
+        shown += 1;
+    }
+    match labels.len() - shown {
+        0 => text,
+        more => format!("{text} and {more} more (--json has all)"),
+    }
 }
 
 /// The first characters of a fingerprint, enough for people to compare.
@@ -126,7 +149,11 @@ fn short(fingerprint: &str) -> &str {
 /// A JSON object as `key value, key value`; the value of `name` stands first and alone.
 fn flat(value: &Value) -> String {
     let Some(fields) = value.as_object() else { return value.to_string() };
-    let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_string);
+    let plain = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        Value::Number(n) if n.is_f64() => n.as_f64().map_or_else(|| n.to_string(), rounded),
+        other => other.to_string(),
+    };
     let name = fields.get("name").map(plain);
     // What a pack left of every tensor's movement stands in a table below, scores in a line.
     let others = fields

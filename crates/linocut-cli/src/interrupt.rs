@@ -34,6 +34,11 @@ pub(crate) fn stop_when_asked() {
     STOPS.store(true, Ordering::SeqCst);
 }
 
+/// From now on the first signal ends the process at once again: nothing looks for it any more.
+pub(crate) fn listen_no_more() {
+    STOPS.store(false, Ordering::SeqCst);
+}
+
 /// Whether a signal has come.
 pub(crate) fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::SeqCst)

@@ -12,6 +12,7 @@ mod measure;
 mod model;
 mod output;
 mod pack;
+mod place;
 mod plan;
 mod predict;
 mod progress;
@@ -23,12 +24,11 @@ mod train;
 mod verify;
 
 use args::{Cli, Command};
-use clap::Parser;
 use linocut::{ErrorKind, Result};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::read();
     interrupt::listen();
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,

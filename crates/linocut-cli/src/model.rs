@@ -1,6 +1,7 @@
 //! A base with one cut applied to it: what eval, predict and export work with.
 
 use crate::args::BaseArgs;
+use crate::output::say;
 use linocut::Result;
 use linocut::cut::Cut;
 use linocut::model::{self, Base, Encoder, Head, Pooling};
@@ -91,6 +92,6 @@ pub(crate) fn head(cut: &Cut) -> Head {
 pub(crate) fn note_texts_cut(count: usize, max_length: usize) {
     if count > 0 {
         let (are, were) = if count == 1 { ("text is", "was") } else { ("texts are", "were") };
-        eprintln!("note: {count} {are} longer than {max_length} tokens and {were} cut");
+        say(&format!("note: {count} {are} longer than {max_length} tokens and {were} cut"));
     }
 }

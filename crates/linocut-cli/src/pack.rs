@@ -3,7 +3,8 @@
 use crate::args::{BaseArgs, ColumnArgs, FormatArgs, ProblemName};
 use crate::export;
 use crate::model::{TaskModel, note_texts_cut};
-use crate::output::{check_free, print};
+use crate::output::{print, print_json, say};
+use crate::place;
 use crate::task::Tell;
 use crate::train::bytes;
 use clap::Args;
@@ -26,8 +27,9 @@ use std::path::{Path, PathBuf};
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
-  linocut pack --base models/all-minilm-l6-v2 --tuned trec6-full --out trec6.cut --verify
-  linocut pack --base models/all-minilm-l6-v2 --tuned trec6-full --out trec6.cut --budget 500KB --data dev.tsv")]
+  export LINOCUT_BASE=models/all-minilm-l6-v2
+  linocut pack --tuned trec6-full --out trec6.cut --verify
+  linocut pack --tuned trec6-full --out trec6.cut --budget 500KB --data dev.tsv")]
 pub(crate) struct PackArgs {
     #[command(flatten)]
     pub base: BaseArgs,
@@ -137,7 +139,7 @@ struct Rows {
 }
 
 pub(crate) fn run(args: PackArgs) -> Result<()> {
-    check_free(&args.out, args.force)?;
+    let _held = place::claim(&args.out, "--out", args.force)?;
     let mut tuned = Tuned::open(&args.tuned, args.problem.map(Into::into))?;
     let mut base = args.base.open(Some(Pooling::First))?;
     if let Some(max_length) = args.max_length {
@@ -149,11 +151,11 @@ pub(crate) fn run(args: PackArgs) -> Result<()> {
     }
     tuned.pairs |= args.pairs;
     if tuned.tokenizer().is_none() {
-        eprintln!(
+        say(&format!(
             "note: {} has no tokenizer: whether it read texts as {} does is not known",
             args.tuned.display(),
             base.name
-        );
+        ));
     }
     let rows = args.data.as_ref().map(|file| rows(&args, file, &mut tuned, &base)).transpose()?;
     let metric = tuned.metric.clone();
@@ -189,8 +191,9 @@ pub(crate) fn run(args: PackArgs) -> Result<()> {
         }
         false => None,
     };
-    cut.write(&args.out, args.force)?;
-    report(&args, &tuned, &cut, verified)
+    let kept = place::keep(&args.out, args.force, |path, force| cut.write(path, force))?;
+    report(&args, &kept.path, &tuned, &cut, verified)?;
+    kept.check(&args.out)
 }
 
 /// Reads the rows of `--data`; whether they are pairs decides where nothing else does.
@@ -228,8 +231,7 @@ fn verify(
     cut: Cut,
     rows: Option<&Dataset>,
 ) -> Result<Verified> {
-    let parent = args.out.parent().filter(|p| !p.as_os_str().is_empty());
-    let parent = parent.unwrap_or(Path::new("."));
+    let parent = place::folder_of(&args.out);
     let aside = TemporaryFolder::new(parent).map_err(|e| Error::io(parent, "write into", e))?;
     let model = TaskModel::on(base, cut)?;
     export::fill(&model, aside.path())?;
@@ -247,7 +249,13 @@ fn verify(
     Ok(Verified { tensors, texts })
 }
 
-fn report(args: &PackArgs, tuned: &Tuned, cut: &Cut, verified: Option<Verified>) -> Result<()> {
+fn report(
+    args: &PackArgs,
+    out: &Path,
+    tuned: &Tuned,
+    cut: &Cut,
+    verified: Option<Verified>,
+) -> Result<()> {
     let (card, sizes, whole) = (cut.card(), cut.sizes(), tuned.bytes());
     let mut edits: BTreeMap<&str, usize> = BTreeMap::new();
     for note in card.tensors.values() {
@@ -256,7 +264,7 @@ fn report(args: &PackArgs, tuned: &Tuned, cut: &Cut, verified: Option<Verified>)
     let before = &card.training["metrics_before"];
     if args.json {
         let result = json!({
-            "cut": args.out,
+            "cut": out,
             "tuned": args.tuned,
             "task": card.task,
             "method": card.method,
@@ -270,12 +278,12 @@ fn report(args: &PackArgs, tuned: &Tuned, cut: &Cut, verified: Option<Verified>)
             "metrics_before": before,
             "metrics": args.data.as_ref().map(|_| &card.metrics),
         });
-        return print(&format!("{result}\n"));
+        return print_json(&result);
     }
     let share = 100.0 * sizes.file as f64 / whole as f64;
     let mut text = format!(
         "{}: {}, {share:.2}% of the model's {}\n",
-        args.out.display(),
+        out.display(),
         bytes(sizes.file),
         bytes(whole)
     );

@@ -1,7 +1,8 @@
 //! `linocut plan`
 
 use crate::args::BaseArgs;
-use crate::output::{aligned, print};
+use crate::measure::number;
+use crate::output::{aligned, print, print_json};
 use crate::train::bytes;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -9,7 +10,7 @@ use linocut::bank::{Bank, Costs, Options, TaskPlan};
 use linocut::cut::Cut;
 use linocut::model::Pooling;
 use linocut::{Error, ErrorKind, Result};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 /// Say how a folder of cuts would be served from one base, and what each costs.
@@ -59,7 +60,7 @@ pub(crate) fn run(args: PlanArgs) -> Result<()> {
     for (name, path) in &paths {
         let cut = Cut::read(path)?;
         bank.add(name, &cut).map_err(|e| {
-            let error = Error::new(e.kind(), format!("{}: {}", path.display(), first_line(&e)));
+            let error = Error::new(e.kind(), format!("{}: {}", path.display(), e.message()));
             match e.hint() {
                 Some(hint) => error.with_hint(hint),
                 None => error,
@@ -69,7 +70,10 @@ pub(crate) fn run(args: PlanArgs) -> Result<()> {
     }
     bar.finish_and_clear();
     let plans = bank.plan(args.tokens);
-    print(&if args.json { as_json(&args, &bank, &plans) } else { text(&args, &bank, &plans) })
+    match args.json {
+        true => print_json(&as_json(&args, &bank, &plans)),
+        false => print(&text(&args, &bank, &plans)),
+    }
 }
 
 /// Name and path of every cut in `folder`, by name.
@@ -89,15 +93,6 @@ fn cuts_in(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
     }
     cuts.sort();
     Ok(cuts)
-}
-
-/// An error's message without its hint.
-fn first_line(error: &Error) -> String {
-    let message = error.to_string();
-    match error.hint() {
-        Some(hint) => message.strip_suffix(&format!("\nhint: {hint}")).unwrap_or(&message).into(),
-        None => message,
-    }
 }
 
 fn progress(quiet: bool, cuts: usize) -> ProgressBar {
@@ -131,7 +126,7 @@ fn shapes(bank: &Bank) -> [(usize, usize); 3] {
 fn text(args: &PlanArgs, bank: &Bank, plans: &[TaskPlan]) -> String {
     let tokens = args.tokens;
     let mut rows = vec![vec!["cost here".to_string(), "ns of one core".to_string()]];
-    rows.extend(costs(bank.costs()).map(|(what, ns)| vec![what.into(), format!("{ns:.4}")]));
+    rows.extend(costs(bank.costs()).map(|(what, ns)| vec![what.into(), number(Some(ns))]));
     let mut text = aligned(&rows);
     let shares = shapes(bank).map(|(outputs, inputs)| {
         let share = 100.0 * bank.costs().break_even(tokens, outputs, inputs);
@@ -181,7 +176,7 @@ fn text(args: &PlanArgs, bank: &Bank, plans: &[TaskPlan]) -> String {
     text
 }
 
-fn as_json(args: &PlanArgs, bank: &Bank, plans: &[TaskPlan]) -> String {
+fn as_json(args: &PlanArgs, bank: &Bank, plans: &[TaskPlan]) -> Value {
     let Costs { dense, own, make, zero, zero_row, turn } = bank.costs();
     let break_even = shapes(bank).map(|(outputs, inputs)| {
         let zeros = bank.costs().break_even(args.tokens, outputs, inputs);
@@ -204,7 +199,7 @@ fn as_json(args: &PlanArgs, bank: &Bank, plans: &[TaskPlan]) -> String {
             })
         })
         .collect();
-    let about = json!({
+    json!({
         "tokens": args.tokens,
         "costs_ns": {
             "dense": dense, "own": own, "make": make, "zero": zero, "zero_row": zero_row,
@@ -212,6 +207,5 @@ fn as_json(args: &PlanArgs, bank: &Bank, plans: &[TaskPlan]) -> String {
         },
         "break_even": break_even,
         "tasks": tasks,
-    });
-    format!("{about}\n")
+    })
 }

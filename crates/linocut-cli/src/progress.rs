@@ -1,5 +1,6 @@
 //! The progress bar of a training run, on standard error.
 
+use crate::output::say;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use linocut::tune::Event;
 use std::time::{Duration, Instant};
@@ -39,6 +40,8 @@ pub(crate) struct Progress {
     pub steps_time: Duration,
     pub steps_tokens: usize,
     last: Option<Instant>,
+    /// Whether it was said that the state cannot be saved.
+    unsaved: bool,
 }
 
 impl Progress {
@@ -63,6 +66,7 @@ impl Progress {
             steps_time: Duration::ZERO,
             steps_tokens: 0,
             last: None,
+            unsaved: false,
         }
     }
 
@@ -117,13 +121,21 @@ impl Progress {
                 self.last = Some(Instant::now());
             }
             Event::Saved { .. } => self.last = Some(Instant::now()),
+            Event::Unsaved { step, why } => {
+                // Once is enough, quiet or not: training goes on.
+                if !std::mem::replace(&mut self.unsaved, true) {
+                    let line = format!("warning: no state of step {step} is kept: {why}");
+                    self.bar.suspend(|| say(&line));
+                }
+                self.last = Some(Instant::now());
+            }
         }
     }
 
     /// Prints a line above the bar.
     pub(crate) fn say(&self, line: &str) {
         if !self.quiet {
-            self.bar.suspend(|| eprintln!("{line}"));
+            self.bar.suspend(|| say(line));
         }
     }
 

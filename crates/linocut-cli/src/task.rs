@@ -3,7 +3,6 @@
 use crate::args::TrainArgs;
 use linocut::data::{Dataset, Metric, Reading, Remark, Table, TaskFolder, TaskSpec, split_holdout};
 use linocut::{Error, ErrorKind, Result};
-use std::io::Write;
 use std::path::Path;
 
 /// Rows to learn from and to report on.
@@ -130,8 +129,7 @@ impl Tell {
 
     fn say(self, remark: &Remark) {
         if !(self.quiet && matches!(remark, Remark::Note(_))) {
-            // Where even standard error is closed there is nobody left to tell.
-            let _ = writeln!(std::io::stderr(), "{remark}");
+            crate::output::say(&remark.to_string());
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::args::{ClassWeightsName, MethodName, SamplingName, TrainArgs};
 use crate::interrupt;
-use crate::output::print;
+use crate::output::{print, print_json, say};
+use crate::place;
 use crate::progress::Progress;
 use crate::task::Task;
 use linocut::cut::StoreType;
@@ -21,7 +22,8 @@ const RANK: usize = 8;
 
 pub(crate) fn run(args: TrainArgs) -> Result<()> {
     let state = tune::state_path(&args.out);
-    check_output(&args, &state)?;
+    let _held = place::claim(&args.out, "--out", args.force)?;
+    check_state(&args, &state)?;
     let task = Task::read(&args)?;
     let base = args.base.open(args.pooling.map(Into::into))?;
     let budget = args.budget.map(|budget| budget.of(base.encoder.layout().len() as u64 * 4));
@@ -32,19 +34,19 @@ pub(crate) fn run(args: TrainArgs) -> Result<()> {
     let options = options(&args, method, task.train.rows(), base.config());
     options.check()?;
     base.check_max_length(options.max_length)?;
+    place::check_room(&args.out, least_bytes(&options, &base, &task)?)?;
     let mut progress = Progress::new(args.base.quiet);
     progress.say(&describe(&task, &options, &base.name));
     if let Some(budget) = budget {
         progress.say(&format!("for {} at most: {}", bytes(budget), study::flags(&options.method)));
     }
 
-    let folder = args.out.parent().filter(|p| !p.as_os_str().is_empty());
     let storage = Storage {
         state: Some(state.clone()),
         resume: args.resume,
         save_every: args.save_every,
         trunk_memory: args.trunk_memory << 20,
-        scratch: folder.unwrap_or(Path::new(".")).to_path_buf(),
+        scratch: place::folder_of(&args.out).to_path_buf(),
         shared: Shared::default(),
     };
     interrupt::stop_when_asked();
@@ -67,14 +69,16 @@ pub(crate) fn run(args: TrainArgs) -> Result<()> {
     );
     progress.finish();
     let outcome = outcome?;
-    outcome.cut.write(&args.out, args.force || args.resume)?;
-    match std::fs::remove_file(&state) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            eprintln!("warning: cannot remove {}: {e}", state.display());
-        }
-        _ => {}
+    let kept = place::keep(&args.out, args.force, |path, force| outcome.cut.write(path, force))?;
+    if kept.in_place()
+        && let Err(e) = std::fs::remove_file(&state)
+        && e.kind() != std::io::ErrorKind::NotFound
+    {
+        say(&format!("warning: cannot remove {}: {e}", state.display()));
     }
-    report(&args, &outcome, &layout, (trained, dense_bytes), (task.held_out, &progress))?;
+    let numbers = (trained, dense_bytes);
+    report(&args, &kept.path, &outcome, &layout, numbers, (task.held_out, &progress))?;
+    kept.check(&args.out)?;
     let size = outcome.cut.sizes().file;
     match budget {
         Some(budget) if size > budget => Err(Error::new(
@@ -86,18 +90,8 @@ pub(crate) fn run(args: TrainArgs) -> Result<()> {
     }
 }
 
-/// Refuses what would be lost or cannot work before anything is computed.
-fn check_output(args: &TrainArgs, state: &Path) -> Result<()> {
-    let out = args.out.display();
-    if args.out.exists() && !args.force {
-        return Err(Error::new(ErrorKind::Io, format!("{out} exists already"))
-            .with_hint("give another --out, or --force to replace it"));
-    }
-    let folder = args.out.parent().filter(|p| !p.as_os_str().is_empty());
-    if let Some(folder) = folder.filter(|f| !f.is_dir()) {
-        return Err(Error::new(ErrorKind::Io, format!("{}: no such folder", folder.display()))
-            .with_hint(format!("mkdir -p {}", folder.display())));
-    }
+/// Refuses to lose an earlier run's state, and to resume without one.
+fn check_state(args: &TrainArgs, state: &Path) -> Result<()> {
     match (args.resume, state.exists()) {
         (true, false) => Err(Error::new(
             ErrorKind::Io,
@@ -111,6 +105,21 @@ fn check_output(args: &TrainArgs, state: &Path) -> Result<()> {
         .with_hint("--resume continues it, --force starts over")),
         _ => Ok(()),
     }
+}
+
+/// Least size of the cut: head and trained tensors, in full; of masks nobody knows more before.
+fn least_bytes(options: &TrainOptions, base: &Base, task: &Task) -> Result<u64> {
+    let layout = base.encoder.layout();
+    let marks = options.method.marks(layout, base.encoder.pooling())?;
+    let stored = match options.method {
+        Method::Full | Method::Layers(_) | Method::Bias => {
+            let trained = layout.tensors().iter().zip(&marks).filter(|(_, trained)| **trained);
+            trained.map(|(spec, _)| spec.range.len()).sum()
+        }
+        Method::Head | Method::Mask { .. } | Method::LowRank { .. } => 0,
+    };
+    let head = task.train.labels.len().max(1) * (base.config().hidden + 1);
+    Ok(((stored + head) * options.store.size()) as u64)
 }
 
 /// The method whose cut fits `budget`: the best of a study, or by the library's rule.
@@ -240,6 +249,7 @@ fn describe(task: &Task, options: &TrainOptions, base: &str) -> String {
 
 fn report(
     args: &TrainArgs,
+    out: &Path,
     outcome: &Outcome,
     layout: &Layout,
     (trained, dense_bytes): (usize, usize),
@@ -258,7 +268,7 @@ fn report(
     let seconds = progress.steps_time.as_secs_f64();
     if args.json {
         let result = json!({
-            "cut": args.out,
+            "cut": out,
             "task": card.task,
             "method": card.method,
             "training": card.training,
@@ -275,14 +285,14 @@ fn report(
             "seconds": seconds,
             "tokens_per_second": progress.steps_tokens as f64 / seconds.max(1e-9),
         });
-        return print(&format!("{result}\n"));
+        return print_json(&result);
     }
     for (count, which) in [(outcome.texts_cut, "training"), (outcome.evaluation_texts_cut, "dev")] {
         if count > 0 {
             let max_length = card.max_length;
-            eprintln!(
+            say(&format!(
                 "note: {count} {which} texts are longer than {max_length} tokens and were cut"
-            );
+            ));
         }
     }
     let mut text = String::new();
@@ -296,7 +306,7 @@ fn report(
     let zeros = sparsity.map_or(String::new(), |s| format!(", {:.2}% zeros", 100.0 * s));
     text += &format!(
         "{}: {} ({} without the head){zeros}; the base is {}\n",
-        args.out.display(),
+        out.display(),
         bytes(sizes.file),
         bytes(sizes.file - sizes.head),
         bytes(dense_bytes as u64)

@@ -2,12 +2,12 @@
 
 use crate::args::BaseArgs;
 use crate::model::{encoder, head};
-use crate::output::print;
+use crate::output::{print, print_json, shown};
 use clap::Args;
 use linocut::cut::Cut;
 use linocut::model::{self, Base, Pooling};
 use linocut::{Error, ErrorKind, Result};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 /// Check that cuts are whole, belong to the base, and give the logits they were stored with.
@@ -45,7 +45,10 @@ pub(crate) fn run(args: VerifyArgs) -> Result<()> {
     for path in &args.cuts {
         let result = verify(path, &mut base, before);
         failed += usize::from(result.is_err());
-        print(&if args.json { json_line(path, &result) } else { line(path, &result) })?;
+        match args.json {
+            true => print_json(&as_json(path, &result))?,
+            false => print(&format!("{}\n", shown(&line(path, &result))))?,
+        }
     }
     if failed == 0 {
         return Ok(());
@@ -89,14 +92,14 @@ fn line(path: &Path, result: &Result<Verified>) -> String {
         Ok(v) => {
             let exact = v.difference == 0.0;
             let equal = if exact { "equal".into() } else { format!("within {:.0e}", v.difference) };
-            format!("ok      {path}: {}, {} probes {equal}, base restored\n", v.task, v.probes)
+            format!("ok      {path}: {}, {} probes {equal}, base restored", v.task, v.probes)
         }
-        Err(error) => format!("FAILED  {path}: {}\n", one_line(path.to_string(), error)),
+        Err(error) => format!("FAILED  {path}: {}", one_line(path.to_string(), error)),
     }
 }
 
-fn json_line(path: &Path, result: &Result<Verified>) -> String {
-    let object = match result {
+fn as_json(path: &Path, result: &Result<Verified>) -> Value {
+    match result {
         Ok(v) => json!({
             "cut": path,
             "ok": true,
@@ -108,8 +111,7 @@ fn json_line(path: &Path, result: &Result<Verified>) -> String {
             let message = one_line(path.display().to_string(), error);
             json!({"cut": path, "ok": false, "error": message})
         }
-    };
-    format!("{object}\n")
+    }
 }
 
 /// An error without the path that stands before it already.

@@ -198,7 +198,7 @@ pub(crate) async fn observe(
     if let Some(error_type) = error_type {
         metrics.errors.with_label_values(&[error_type]).inc();
     }
-    let ms = counted.started.elapsed().as_secs_f64() * 1e3;
+    let ms = (counted.started.elapsed().as_secs_f64() * 1e5).round() / 1e2;
     let status = counted.status;
     tracing::info!(id, %method, path, status, ms, error_type, "request");
     if let Ok(id) = HeaderValue::from_str(&id) {

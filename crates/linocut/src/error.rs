@@ -81,6 +81,11 @@ impl Error {
         self.0.kind
     }
 
+    /// What was found, what was expected and where, without the hint.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
     /// What the reader can do about it, where known.
     pub fn hint(&self) -> Option<&str> {
         self.0.hint.as_deref()

@@ -1,18 +1,19 @@
 //! A folder that appears whole or not at all.
 
 use super::texts::MARK;
-use crate::output::check_free;
-use linocut::output::{self, TemporaryFolder};
+use crate::place;
+use linocut::output::{self, Lock, TemporaryFolder};
 use linocut::{Error, ErrorKind, Result};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
 
-/// Refuses to write over anything, with `force` over anything but an earlier export.
-pub(super) fn check(out: &Path, force: bool) -> Result<()> {
-    check_free(out, force)?;
-    if out.symlink_metadata().is_err() || is_export(out) {
-        return Ok(());
+/// Refuses to write over anything, with `force` over anything but an earlier export, and takes the place.
+pub(super) fn check(out: &Path, force: bool) -> Result<Lock> {
+    place::check_free(out, "--out", force)?;
+    let lock = place::hold(out)?;
+    if out.symlink_metadata().is_err() || force && is_export(out) {
+        return Ok(lock);
     }
     let message = format!("{} is no earlier export, and is not replaced", out.display());
     Err(Error::new(ErrorKind::Io, message).with_hint("give another --out, or remove it yourself"))
@@ -29,10 +30,7 @@ fn is_export(folder: &Path) -> bool {
 /// Fills a folder beside `out`, then renames it to `out`. On an error nothing is left behind and an
 /// earlier folder stays.
 pub(super) fn write(out: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let parent = match out.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+    let parent = place::folder_of(out);
     let temporary = TemporaryFolder::new(parent).map_err(|e| Error::io(parent, "write into", e))?;
     let new = temporary.path().join("new");
     fs::create_dir(&new).map_err(|e| Error::io(&new, "write", e))?;

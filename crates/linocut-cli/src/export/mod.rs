@@ -6,6 +6,7 @@ mod texts;
 use crate::args::BaseArgs;
 use crate::model::TaskModel;
 use crate::output::print;
+use crate::place;
 use crate::train::bytes;
 use clap::Args;
 use linocut::checkpoint::{write_atomically, write_safetensors};
@@ -23,9 +24,11 @@ use std::path::{Path, PathBuf};
 #[derive(Args)]
 #[command(after_help = "\
 Example:
-  linocut export trec6.cut --base models/all-minilm-l6-v2 --out trec6-hf
-  python -c \"from transformers import pipeline; print(pipeline('text-classification', 'trec6-hf', \
-trust_remote_code=True)('Who wrote Faust?'))\"")]
+  export LINOCUT_BASE=models/all-minilm-l6-v2
+  linocut export trec6.cut --out trec6-hf
+  python -c \"from transformers import pipeline as p; \\
+    t = p('text-classification', 'trec6-hf', trust_remote_code=True); \\
+    print(t('Who wrote Faust?'))\"")]
 pub(crate) struct ExportArgs {
     /// Cut to export
     #[arg(value_name = "CUT")]
@@ -47,8 +50,12 @@ pub(crate) struct ExportArgs {
 const COPIED: [&str; 3] = ["special_tokens_map.json", "vocab.txt", "added_tokens.json"];
 
 pub(crate) fn run(args: ExportArgs) -> Result<()> {
-    folder::check(&args.out, args.force)?;
+    let _held = folder::check(&args.out, args.force)?;
     let model = TaskModel::open(&args.cut, &args.base)?;
+    // A packed model may have been stored in fewer bytes a number.
+    if model.cut.card().source.is_none() {
+        place::check_room(&args.out, model.base.encoder.layout().len() as u64 * 4)?;
+    }
     folder::write(&args.out, |to| fill(&model, to))?;
     let class = texts::class(model.cut.card().pooling);
     let weights = args.out.join("model.safetensors");

@@ -5,11 +5,13 @@ mod csv;
 pub(crate) mod page;
 mod table;
 
+pub(crate) use table::number;
+
 use crate::args::BaseArgs;
-use crate::output::{check_free, print};
-use crate::{base, progress};
+use crate::output::{print, print_data, print_json, say};
+use crate::{base, place, progress};
 use clap::Args;
-use linocut::checkpoint::write_atomically;
+use linocut::checkpoint::write_file;
 use linocut::closeness::{Distance, Model, Options, Report, measure};
 use linocut::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
@@ -115,12 +117,8 @@ pub(crate) fn run(args: MeasureArgs) -> Result<()> {
     let (Some(base), false) = (&args.base, args.explain) else {
         return print(include_str!("explain.txt"));
     };
-    if let Some(path) = &args.report {
-        check_free(path, args.force).map_err(|e| match path.symlink_metadata() {
-            Ok(_) => e.with_hint("give another --report, or --force to replace it"),
-            Err(_) => e,
-        })?;
-    }
+    let report = args.report.as_ref();
+    let _held = report.map(|path| place::claim(path, "--report", args.force)).transpose()?;
     base::start_threads(args.threads)?;
     let base = folder(base, &args)?;
     let tuned = args.tuned.iter().map(|path| open(path)).collect::<Result<Vec<_>>>()?;
@@ -140,13 +138,13 @@ pub(crate) fn run(args: MeasureArgs) -> Result<()> {
 
     if let Some(path) = &args.report {
         let page = page::page(&report, args.by);
-        write_atomically(path, |out| out.write_all(page.as_bytes()))?;
+        write_file(path, args.force, |out| out.write_all(page.as_bytes()))?;
     }
-    print(&match (args.json, args.csv) {
-        (true, _) => format!("{}\n", serde_json::json!(report)),
-        (_, true) => csv::lines(&report)?,
-        _ => table::text(&report, args.by, args.tensors),
-    })?;
+    match (args.json, args.csv) {
+        (true, _) => print_json(&serde_json::json!(report))?,
+        (_, true) => print_data(&csv::lines(&report)?)?,
+        _ => print(&table::text(&report, args.by, args.tensors))?,
+    }
     warn(&report);
     check_limits(&report, &args.fail_above)
 }
@@ -179,26 +177,26 @@ fn warn(report: &Report) {
             let tensors = model.tensors.iter().filter(|t| t.group.figures.non_finite > 0);
             let names: Vec<String> =
                 tensors.map(|t| format!("{} ({})", t.name, t.group.figures.non_finite)).collect();
-            eprintln!(
+            say(&format!(
                 "warning: {}: {count} entries are NaN or infinite and left out: {}",
                 model.path,
                 names.join(", ")
-            );
+            ));
         }
         if model.unrelated {
-            eprintln!(
+            say(&format!(
                 "warning: {} is as far from {} as a random initialisation (angular distance {}; \
                  two random ones: 0.5): probably not the base it was tuned from",
                 model.path,
                 report.base,
                 table::number(figures.angular)
-            );
+            ));
         } else if !model.far.is_empty() {
-            eprintln!(
+            say(&format!(
                 "warning: {}: as far from the base as random, so probably initialised anew: {}",
                 model.path,
                 model.far.join(", ")
-            );
+            ));
         }
     }
 }

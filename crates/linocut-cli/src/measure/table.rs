@@ -7,7 +7,7 @@ use linocut::closeness::{Distance, Figures, Group, ModelReport, Named, Report};
 const BAR: usize = 12;
 
 /// Three significant digits; `·` where undefined.
-pub(super) fn number(value: Option<f64>) -> String {
+pub(crate) fn number(value: Option<f64>) -> String {
     match value {
         None => "·".into(),
         Some(0.0) => "0".into(),
@@ -47,15 +47,14 @@ fn one(report: &Report, model: &ModelReport, by: Distance, tensors: usize) -> St
     let table = |title: &str, mut rows: Vec<(String, &Group)>, most: usize| {
         sort(&mut rows, by);
         rows.truncate(most);
-        let largest = rows.iter().filter_map(|(_, g)| by.of(&g.figures)).fold(0.0, f64::max);
-        let mut lines = vec![header(title, by, model)];
-        lines.extend(rows.iter().map(|(name, group)| line(name, group, by, largest, model)));
+        let scale = largest(rows.iter().map(|(_, group)| &group.figures), by);
+        let mut lines = vec![header(title, by, scale, model)];
+        lines.extend(rows.iter().map(|(name, group)| line(name, group, by, scale, model)));
         lines
     };
-    // In all, drawn to the scale of the baseline.
-    let scale = model.all.baseline.and_then(|baseline| by.of(&baseline)).unwrap_or(0.0);
-    let mut lines = vec![header("", by, model), line("all", &model.all, by, scale, model)];
-    lines.extend(model.all.baseline.map(|baseline| random(&baseline, by, model)));
+    let scale = largest(model.all.baseline.iter().chain([&model.all.figures]), by);
+    let mut lines = vec![header("", by, scale, model), line("all", &model.all, by, scale, model)];
+    lines.extend(model.all.baseline.map(|baseline| random(&baseline, by, scale, model)));
     text += &aligned(&lines);
     text.push('\n');
     text += &aligned(&table("layer", named(&model.layers), usize::MAX));
@@ -87,8 +86,19 @@ pub(super) fn sort(rows: &mut [(String, &Group)], by: Distance) {
     rows.sort_by(|a, b| key(b.1).total_cmp(&key(a.1)).then_with(|| a.0.cmp(&b.0)));
 }
 
-fn header(title: &str, by: Distance, model: &ModelReport) -> Vec<String> {
-    let mut row = vec![title.to_string(), by.name().to_string(), " ".repeat(BAR)];
+/// The largest of these distances: what bars are drawn to.
+fn largest<'a>(figures: impl Iterator<Item = &'a Figures>, by: Distance) -> f64 {
+    figures.filter_map(|figures| by.of(figures)).filter(|x| x.is_finite()).fold(0.0, f64::max)
+}
+
+/// The names of the columns; that of the bars says which distance a whole one is.
+fn header(title: &str, by: Distance, scale: f64, model: &ModelReport) -> Vec<String> {
+    let scale = match by {
+        Distance::Changed => percent(scale),
+        _ => number(Some(scale)),
+    };
+    let bars = format!("{:<BAR$}", format!("0 to {scale}"));
+    let mut row = vec![title.to_string(), by.name().to_string(), bars];
     let others = Distance::ALL.into_iter().filter(|d| *d != by);
     row.extend(others.map(|d| d.name().to_string()));
     row.extend(["of random", "entries"].map(String::from));
@@ -119,8 +129,9 @@ fn line(name: &str, group: &Group, by: Distance, largest: f64, model: &ModelRepo
 }
 
 /// What two random initialisations would give.
-fn random(baseline: &Figures, by: Distance, model: &ModelReport) -> Vec<String> {
-    let mut row = vec!["random".to_string(), value(by, baseline), bar(1.0, 1.0)];
+fn random(baseline: &Figures, by: Distance, scale: f64, model: &ModelReport) -> Vec<String> {
+    let bar = bar(by.of(baseline).unwrap_or(0.0), scale);
+    let mut row = vec!["random".to_string(), value(by, baseline), bar];
     row.extend(Distance::ALL.into_iter().filter(|d| *d != by).map(|d| value(d, baseline)));
     row.extend(["100%".into(), baseline.entries.to_string()]);
     if model.format == "cut" {
@@ -196,12 +207,13 @@ fn several(report: &Report, by: Distance) -> String {
     let mut rows: Vec<(String, &Group)> =
         models.iter().map(|m| (shortened(&m.name, 40), &m.all)).collect();
     sort(&mut rows, by);
-    let largest = rows.iter().filter_map(|(_, g)| by.of(&g.figures)).fold(0.0, f64::max);
+    let baseline = models[0].all.baseline;
+    let scale = largest(rows.iter().map(|(_, g)| &g.figures).chain(&baseline), by);
     // A column for zeros as soon as one is a cut.
     let shape = models.iter().find(|m| m.format == "cut").unwrap_or(&models[0]);
-    let mut lines = vec![header("model", by, shape)];
-    lines.extend(rows.iter().map(|(name, group)| line(name, group, by, largest, shape)));
-    lines.extend(models[0].all.baseline.map(|baseline| random(&baseline, by, shape)));
+    let mut lines = vec![header("model", by, scale, shape)];
+    lines.extend(rows.iter().map(|(name, group)| line(name, group, by, scale, shape)));
+    lines.extend(baseline.map(|baseline| random(&baseline, by, scale, shape)));
     text += &aligned(&lines);
 
     let numbered = |i: usize| format!("[{}]", i + 1);

@@ -1,19 +1,21 @@
 //! Predictions on the rows of a file.
 
 use super::format::Predictions;
+use super::kept::Kept;
 use super::{PredictArgs, check_output};
 use crate::model::{TaskModel, note_texts_cut};
-use crate::output::stdout_error;
+use crate::output::{json_line, say, stdout_error};
+use crate::place;
 use crate::task::Tell;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use linocut::checkpoint::write_atomically;
-use linocut::data::{Dataset, Table, TaskSpec};
+use linocut::checkpoint::write_file;
+use linocut::data::{Columns, Dataset, Table, TaskSpec};
 use linocut::{Error, ErrorKind, Result};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 /// How predictions are written.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum Format {
     Tsv,
     Csv,
@@ -21,74 +23,176 @@ enum Format {
 }
 
 impl Format {
-    fn of(path: &Path) -> Result<Self> {
-        let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
-        match extension.as_deref() {
-            Some("tsv" | "txt") => Ok(Format::Tsv),
-            Some("csv") => Ok(Format::Csv),
-            Some("jsonl" | "json") => Ok(Format::Jsonl),
-            _ => {
-                let message = format!("cannot tell the format of --out {}", path.display());
-                Err(Error::new(ErrorKind::Config, message)
-                    .with_hint("expected a name ending in .tsv, .csv or .jsonl"))
-            }
+    /// That of a file's name.
+    fn of(path: &Path) -> Option<Self> {
+        let extension = path.extension()?.to_string_lossy().to_lowercase();
+        match extension.as_str() {
+            "tsv" | "txt" => Some(Format::Tsv),
+            "csv" => Some(Format::Csv),
+            "jsonl" | "json" => Some(Format::Jsonl),
+            _ => None,
         }
     }
 }
 
 pub(super) fn run(args: &PredictArgs, input: &Path) -> Result<()> {
     let format = match &args.out {
-        Some(out) => Format::of(out)?,
+        Some(out) => Format::of(out).ok_or_else(|| {
+            let message = format!("cannot tell the format of --out {}", out.display());
+            Error::new(ErrorKind::Config, message).with_hint(
+                "expected a name ending in .tsv, .csv or .jsonl; without --out, rows go to standard \
+                 output",
+            )
+        })?,
         None if args.json => Format::Jsonl,
-        None => Format::Tsv,
+        None => Format::of(input).unwrap_or(Format::Tsv),
     };
-    check_output(args, input)?;
+    let _held = check_output(args, input)?;
     let spec =
         TaskSpec { text: args.text.clone(), pair: args.text_pair.clone(), ..TaskSpec::default() };
-    let table = Table::read(input, &args.format.reading(spec.texts_only(), None))?;
+    let keep = args.keep.as_deref().filter(|names| *names != "*");
+    let columns = match (keep, spec.texts_only()) {
+        (Some(names), Columns::Named(mut texts)) => {
+            texts.extend(names.split(',').map(str::to_string));
+            Columns::Named(texts)
+        }
+        _ => Columns::All,
+    };
+    let table = Table::read(input, &args.format.reading(columns, None))?;
     Tell { quiet: args.base.quiet, strict: false }.all(table.remarks())?;
     let (texts, pairs) = Dataset::texts(&table, &spec)?;
+    let kept = Kept::of(&table, keep)?;
+    drop(table);
     let model = TaskModel::open(&args.cut, &args.base)?;
     let place = input.display().to_string();
     model.check_pairs(pairs.is_some(), &place, "name the columns: --text and --text-pair")?;
     let card = model.cut.card();
-    if matches!(format, Format::Tsv) {
-        check_labels(&card.labels)?;
-    }
+    let written = Written { kept, format };
+    written.check(&card.labels, texts.len())?;
     let bar = progress(args.base.quiet, texts.len());
     let logits = model.logits(&texts, pairs.as_deref(), |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();
-    let predictions = Predictions::new(card, logits.values, args.logits);
-    match &args.out {
-        Some(out) => write_atomically(out, |to| write(&predictions, format, to))?,
+    let predictions = Predictions::new(card, logits.values, args.more());
+    let result = match &args.out {
+        Some(out) => {
+            let write = |path: &Path, force: bool| {
+                write_file(path, force, |to| written.write(&predictions, to))
+            };
+            Some((out, place::keep(out, args.force, write)?))
+        }
         None => {
             let mut to = BufWriter::new(io::stdout().lock());
-            write(&predictions, format, &mut to).and_then(|()| to.flush()).map_err(stdout_error)?;
+            written.write(&predictions, &mut to).and_then(|()| to.flush()).map_err(stdout_error)?;
+            None
         }
-    }
+    };
     note_texts_cut(logits.texts_cut, card.max_length);
-    Ok(())
+    let to = match &result {
+        Some((_, kept)) => kept.path.display().to_string(),
+        None => "standard output".into(),
+    };
+    if !args.base.quiet {
+        let rows = match predictions.rows() {
+            1 => "1 row".into(),
+            n => format!("{n} rows"),
+        };
+        say(&format!("{to}: {rows} of {}", written.columns(&predictions)));
+    }
+    match result {
+        Some((out, kept)) => kept.check(out),
+        None => Ok(()),
+    }
 }
 
-fn write(predictions: &Predictions<'_>, format: Format, to: &mut dyn Write) -> io::Result<()> {
-    match format {
-        Format::Tsv => writeln!(to, "{}", predictions.header().join("\t"))?,
-        Format::Csv => writeln!(to, "{}", csv_line(&predictions.header()))?,
-        Format::Jsonl => {}
-    }
-    for i in 0..predictions.rows() {
-        let row = predictions.row(i);
-        match format {
-            Format::Tsv => writeln!(to, "{}", row.cells().join("\t"))?,
-            Format::Csv => writeln!(to, "{}", csv_line(&row.cells()))?,
-            Format::Jsonl => writeln!(to, "{}", row.json())?,
+/// Predictions beside the columns kept.
+struct Written {
+    kept: Kept,
+    format: Format,
+}
+
+impl Written {
+    /// A TSV file cannot hold a tab or a line break.
+    fn check(&self, labels: &[String], rows: usize) -> Result<()> {
+        if self.format != Format::Tsv {
+            return Ok(());
         }
+        let breaks = |text: &str| text.contains(['\t', '\n', '\r']);
+        let cannot = |what: String, hint: &str| {
+            let message = format!("{what} cannot stand in a TSV file");
+            Err(Error::new(ErrorKind::Data, message).with_hint(hint))
+        };
+        if let Some(label) = labels.iter().find(|label| breaks(label)) {
+            return cannot(format!("the label {label:?}"), "write .csv or .jsonl instead");
+        }
+        let names = self.kept.names();
+        if let Some(name) = names.iter().find(|name| breaks(name)) {
+            return cannot(format!("a column named {name:?}"), "write .csv or .jsonl instead");
+        }
+        for row in 0..rows {
+            let mut cells = names.iter().zip(self.kept.cells(row));
+            if let Some((name, _)) = cells.find(|(_, cell)| breaks(cell)) {
+                let what = format!("row {}: a tab or line break in column {name:?}", row + 1);
+                return cannot(
+                    what,
+                    "write .csv or .jsonl, or name the columns to keep: --keep id",
+                );
+            }
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// Names of the columns.
+    fn header(&self, predictions: &Predictions<'_>) -> Vec<String> {
+        let mut names = self.kept.names().to_vec();
+        names.extend(self.kept.beside(&predictions.header()));
+        names
+    }
+
+    /// The columns for people, at most twelve of them.
+    fn columns(&self, predictions: &Predictions<'_>) -> String {
+        let names = match self.format {
+            Format::Jsonl => {
+                let row = self.kept.object(0, predictions.row(0).json());
+                row.as_object().map(|o| o.keys().cloned().collect()).unwrap_or_default()
+            }
+            _ => self.header(predictions),
+        };
+        let more = match names.len().saturating_sub(12) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        names.iter().take(12).map(String::as_str).collect::<Vec<_>>().join(", ") + &more
+    }
+
+    fn write(&self, predictions: &Predictions<'_>, to: &mut dyn Write) -> io::Result<()> {
+        match self.format {
+            Format::Tsv => writeln!(to, "{}", self.header(predictions).join("\t"))?,
+            Format::Csv => writeln!(to, "{}", csv_line(&self.header(predictions)))?,
+            Format::Jsonl => {}
+        }
+        for i in 0..predictions.rows() {
+            let row = predictions.row(i);
+            let cells = || self.kept.cells(i).chain(row.cells()).collect::<Vec<_>>();
+            match self.format {
+                Format::Tsv => writeln!(to, "{}", cells().join("\t"))?,
+                Format::Csv => writeln!(to, "{}", csv_line(&cells()))?,
+                Format::Jsonl => {
+                    to.write_all(json_line(&self.kept.object(i, row.json())).as_bytes())?;
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Cells quoted where RFC 4180 asks for it.
 fn csv_line(cells: &[String]) -> String {
+    // A single empty cell unquoted would be an empty line, which is no row.
+    if let [only] = cells
+        && only.is_empty()
+    {
+        return "\"\"".into();
+    }
     let quoted = |cell: &String| {
         if cell.contains(['"', ',', '\n', '\r']) {
             format!("\"{}\"", cell.replace('"', "\"\""))
@@ -97,17 +201,6 @@ fn csv_line(cells: &[String]) -> String {
         }
     };
     cells.iter().map(quoted).collect::<Vec<_>>().join(",")
-}
-
-/// A TSV file cannot hold a label with a tab or a line break.
-fn check_labels(labels: &[String]) -> Result<()> {
-    match labels.iter().find(|label| label.contains(['\t', '\n', '\r'])) {
-        Some(label) => {
-            let message = format!("the label {label:?} cannot stand in a TSV file");
-            Err(Error::new(ErrorKind::Data, message).with_hint("write .csv or .jsonl instead"))
-        }
-        None => Ok(()),
-    }
 }
 
 fn progress(quiet: bool, rows: usize) -> ProgressBar {

@@ -10,13 +10,21 @@ use serde_json::{Map, Value, json};
 /// Width of the bar of a probability of 1.
 const BAR: f64 = 20.0;
 
+/// What is written beside the prediction itself.
+#[derive(Clone, Copy)]
+pub(super) struct More {
+    /// The score of every label.
+    pub(super) scores: bool,
+    pub(super) logits: bool,
+}
+
 /// Predictions of a task on some texts.
 pub(super) struct Predictions<'a> {
     card: &'a Card,
     logits: Vec<f32>,
     /// Probabilities; for regression the values.
     scores: Vec<f32>,
-    with_logits: bool,
+    more: More,
 }
 
 /// The prediction on one text.
@@ -24,13 +32,13 @@ pub(super) struct Row<'a> {
     card: &'a Card,
     logits: &'a [f32],
     scores: &'a [f32],
-    with_logits: bool,
+    more: More,
 }
 
 impl<'a> Predictions<'a> {
-    pub(super) fn new(card: &'a Card, logits: Vec<f32>, with_logits: bool) -> Self {
+    pub(super) fn new(card: &'a Card, logits: Vec<f32>, more: More) -> Self {
         let scores = probabilities(card.problem, &logits, card.outputs);
-        Self { card, logits, scores, with_logits }
+        Self { card, logits, scores, more }
     }
 
     pub(super) fn rows(&self) -> usize {
@@ -43,21 +51,21 @@ impl<'a> Predictions<'a> {
             card: self.card,
             logits: &self.logits[range.clone()],
             scores: &self.scores[range],
-            with_logits: self.with_logits,
+            more: self.more,
         }
     }
 
     /// Names of the columns of [`Row::cells`].
     pub(super) fn header(&self) -> Vec<String> {
-        let labels = &self.card.labels;
         let mut names: Vec<String> = match self.card.problem {
             Problem::SingleLabel => vec!["label".into(), "score".into()],
             Problem::MultiLabel => vec!["labels".into()],
             Problem::Regression => vec!["value".into()],
         };
-        names.extend(labels.iter().cloned());
-        if self.with_logits {
-            names.extend(labels.iter().map(|label| format!("logit {label}")));
+        for (asked, what) in [(self.more.scores, "score"), (self.more.logits, "logit")] {
+            if asked {
+                names.extend(self.card.labels.iter().map(|label| format!("{what} {label}")));
+            }
         }
         names
     }
@@ -78,46 +86,49 @@ impl Row<'_> {
         labels.filter(|(i, _)| self.chosen(*i)).map(|(_, label)| label.as_str()).collect()
     }
 
-    /// The prediction, its probability where there is one, every label's, and the logits if asked.
+    /// The prediction, its probability where there is one, and what more was asked for.
     pub(super) fn cells(&self) -> Vec<String> {
-        let mut cells = self.brief_cells();
-        if self.card.problem != Problem::Regression {
-            cells.extend(self.scores.iter().map(f32::to_string));
-            if self.with_logits {
-                cells.extend(self.logits.iter().map(f32::to_string));
-            }
-        }
-        cells
-    }
-
-    /// The prediction and, of a single-label task, its probability.
-    pub(super) fn brief_cells(&self) -> Vec<String> {
-        match self.card.problem {
+        let mut cells = match self.card.problem {
             Problem::SingleLabel => {
                 let best = argmax(self.logits);
                 vec![self.card.labels[best].clone(), self.scores[best].to_string()]
             }
             // As training reads several labels back from a cell.
             Problem::MultiLabel => vec![json!(self.chosen_labels()).to_string()],
-            Problem::Regression => vec![self.scores[0].to_string()],
+            Problem::Regression => return vec![self.scores[0].to_string()],
+        };
+        for (asked, values) in [(self.more.scores, self.scores), (self.more.logits, self.logits)] {
+            if asked {
+                cells.extend(values.iter().map(f32::to_string));
+            }
         }
+        cells
     }
 
-    pub(super) fn json(&self) -> Value {
-        let labels = self.card.labels.iter().cloned();
-        let scores: Map<String, Value> =
-            labels.zip(self.scores.iter().map(|&p| shortest(p))).collect();
-        let mut object = match self.card.problem {
+    /// The prediction as an object.
+    pub(super) fn json(&self) -> Map<String, Value> {
+        let mut object = Map::new();
+        match self.card.problem {
             Problem::SingleLabel => {
                 let best = argmax(self.logits);
-                let (label, score) = (&self.card.labels[best], shortest(self.scores[best]));
-                json!({"label": label, "score": score, "scores": scores})
+                object.insert("label".into(), json!(self.card.labels[best]));
+                object.insert("score".into(), shortest(self.scores[best]));
             }
-            Problem::MultiLabel => json!({"labels": self.chosen_labels(), "scores": scores}),
-            Problem::Regression => json!({"value": shortest(self.scores[0])}),
-        };
-        if self.with_logits {
-            object["logits"] = self.logits.iter().map(|&z| shortest(z)).collect();
+            Problem::MultiLabel => {
+                object.insert("labels".into(), json!(self.chosen_labels()));
+            }
+            Problem::Regression => {
+                object.insert("value".into(), shortest(self.scores[0]));
+            }
+        }
+        if self.more.scores && self.card.problem != Problem::Regression {
+            let labels = self.card.labels.iter().cloned();
+            let scores: Map<String, Value> =
+                labels.zip(self.scores.iter().map(|&p| shortest(p))).collect();
+            object.insert("scores".into(), scores.into());
+        }
+        if self.more.logits {
+            object.insert("logits".into(), self.logits.iter().map(|&z| shortest(z)).collect());
         }
         object
     }
@@ -125,7 +136,7 @@ impl Row<'_> {
     /// The `top` most probable labels with bars, for people.
     pub(super) fn bars(&self, top: usize) -> String {
         if self.card.problem == Problem::Regression {
-            return format!("{}\n", self.scores[0]);
+            return format!("{:.4}\n", self.scores[0]);
         }
         let mut order: Vec<usize> = (0..self.scores.len()).collect();
         // By logit: probabilities near 1 may be equal where their logits are not.
@@ -142,8 +153,8 @@ impl Row<'_> {
                 };
                 let label = format!("{mark}{}", shortened(&self.card.labels[i], 40));
                 let mut row = vec![label, format!("{:.2}%", 100.0 * self.scores[i])];
-                if self.with_logits {
-                    row.push(self.logits[i].to_string());
+                if self.more.logits {
+                    row.push(format!("{:.3}", self.logits[i]));
                 }
                 row
             })

@@ -3,9 +3,11 @@
 use super::PredictArgs;
 use super::format::Predictions;
 use crate::model::{TaskModel, note_texts_cut};
-use crate::output::stdout_error;
+use crate::output::{json_line, say, shown, stdout_error};
+use linocut::data::Problem;
 use linocut::{Error, ErrorKind, Result};
-use std::io::{self, BufRead, BufReader, Read, Write};
+use serde_json::json;
+use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
 
 /// Lines labelled at once, where as many are waiting.
 const BATCH: usize = 256;
@@ -13,35 +15,70 @@ const BATCH: usize = 256;
 pub(super) fn run(args: &PredictArgs) -> Result<()> {
     let model = TaskModel::open(&args.cut, &args.base)?;
     let card = model.cut.card();
+    // A line is data for the next program, but not where a terminal shows it.
+    let terminal = io::stdout().is_terminal();
+    if !args.json
+        && card.problem == Problem::SingleLabel
+        && let Some(label) = card.labels.iter().find(|label| label.contains(['\t', '\n', '\r']))
+    {
+        let message = format!("the label {label:?} cannot stand in a line of text");
+        return Err(Error::new(ErrorKind::Data, message).with_hint("use --json"));
+    }
     let mut input = Lines { input: BufReader::with_capacity(1 << 18, io::stdin()), line: 0 };
-    let mut texts_cut = 0;
+    let (mut texts_cut, mut empty) = (0, 0);
     loop {
-        let (mut texts, mut pairs) = (Vec::new(), Vec::new());
-        let end = read_batch(&mut input, card.pairs, &card.task, &mut texts, &mut pairs);
-        if !texts.is_empty() {
+        let mut batch = Batch::default();
+        let end = read_batch(&mut input, card.pairs, &card.task, &mut batch);
+        let Batch { texts, pairs, blank } = batch;
+        empty += blank.iter().filter(|blank| **blank).count();
+        let predictions = if texts.is_empty() {
+            None
+        } else {
             let logits = model.logits(&texts, card.pairs.then_some(&pairs), |_| {})?;
             texts_cut += logits.texts_cut;
-            let predictions = Predictions::new(card, logits.values, args.logits);
-            let mut out = io::stdout().lock();
-            let mut write = || {
-                for i in 0..predictions.rows() {
-                    let row = predictions.row(i);
-                    match (args.json, args.logits) {
-                        (true, _) => writeln!(out, "{}", row.json())?,
-                        (false, true) => writeln!(out, "{}", row.cells().join("\t"))?,
-                        (false, false) => writeln!(out, "{}", row.brief_cells().join("\t"))?,
+            Some(Predictions::new(card, logits.values, args.more()))
+        };
+        let mut rows = predictions.iter().flat_map(|p| (0..p.rows()).map(move |i| p.row(i)));
+        let mut out = io::stdout().lock();
+        let mut write = || {
+            for &blank in &blank {
+                let row = if blank { None } else { rows.next() };
+                match (args.json, row) {
+                    (true, Some(row)) => out.write_all(json_line(&row.json().into()).as_bytes())?,
+                    (true, None) => writeln!(out, "{}", json!({"error": "empty text"}))?,
+                    (false, None) => writeln!(out)?,
+                    (false, Some(row)) => {
+                        let cells = row.cells();
+                        let shown = cells.iter().map(|cell| match terminal {
+                            true => shown(cell),
+                            false => cell.into(),
+                        });
+                        writeln!(out, "{}", shown.collect::<Vec<_>>().join("\t"))?;
                     }
                 }
-                out.flush()
-            };
-            write().map_err(stdout_error)?;
-        }
+            }
+            out.flush()
+        };
+        write().map_err(stdout_error)?;
         if end? {
             break;
         }
     }
     note_texts_cut(texts_cut, card.max_length);
+    if empty > 0 {
+        let lines = if empty == 1 { "1 line was".into() } else { format!("{empty} lines were") };
+        say(&format!("note: {lines} empty and got no label"));
+    }
     Ok(())
+}
+
+/// Lines read at once.
+#[derive(Default)]
+struct Batch {
+    texts: Vec<String>,
+    pairs: Vec<String>,
+    /// For each line whether it holds no text to label.
+    blank: Vec<bool>,
 }
 
 /// Reads the lines that are waiting, at least one; true at the end of the input. An error is that
@@ -50,35 +87,32 @@ fn read_batch(
     input: &mut Lines<impl Read>,
     paired: bool,
     task: &str,
-    texts: &mut Vec<String>,
-    pairs: &mut Vec<String>,
+    batch: &mut Batch,
 ) -> Result<bool> {
-    while texts.len() < BATCH && (texts.is_empty() || input.waiting()) {
+    while batch.blank.len() < BATCH && (batch.blank.is_empty() || input.waiting()) {
         let Some(line) = input.next()? else { return Ok(true) };
         let parts: Vec<&str> = line.split('\t').collect();
-        let wrong = |what: String| input.error(what);
         let (expected, hint) = if paired {
             (2, "the two texts of a pair are separated by one tab")
         } else {
             (1, "every line is one text; choose a column of a table with: cut -f, or use --in")
         };
-        if line.trim().is_empty() || parts.len() == expected && blank(&parts) {
-            return Err(wrong("empty text".into()).with_hint("remove the line"));
+        let empty = |text: &&str| text.trim().is_empty();
+        if line.trim().is_empty() || parts.len() == expected && parts.iter().any(empty) {
+            batch.blank.push(true);
+            continue;
         }
         if parts.len() != expected {
             let found = parts.len();
             let texts = if expected == 1 { "1 text" } else { "2 texts" };
             let message = format!("the task {task:?} takes {texts} a line, found {found}");
-            return Err(wrong(message).with_hint(hint));
+            return Err(input.error(message).with_hint(hint));
         }
-        texts.push(parts[0].to_string());
-        pairs.extend(parts.get(1).map(|text| text.to_string()));
+        batch.blank.push(false);
+        batch.texts.push(parts[0].to_string());
+        batch.pairs.extend(parts.get(1).map(|text| text.to_string()));
     }
     Ok(false)
-}
-
-fn blank(texts: &[&str]) -> bool {
-    texts.iter().any(|text| text.trim().is_empty())
 }
 
 /// Numbered lines of UTF-8.

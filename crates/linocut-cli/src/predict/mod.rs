@@ -2,27 +2,34 @@
 
 mod file;
 mod format;
+mod kept;
 mod lines;
 
 use crate::args::{BaseArgs, FormatArgs};
 use crate::model::{TaskModel, note_texts_cut};
-use crate::output::{check_free, print};
+use crate::output::{print, print_json};
+use crate::place;
 use clap::Args;
-use format::Predictions;
+use format::{More, Predictions};
+use linocut::output::Lock;
 use linocut::{Error, ErrorKind, Result};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
 /// Label texts: one given here, those of a file, or the lines of standard input.
 ///
+/// The columns of a file stand before the prediction and its probability.
+///
 /// From standard input every line is a text (for a task on pairs two texts, separated by a tab),
-/// and gives one line: label and probability, or with --json an object.
+/// and gives one line: label and probability, or with --json an object. An empty line gives an
+/// empty one.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
-  linocut predict trec6.cut --base models/all-minilm-l6-v2 'Who wrote Faust?'
-  linocut predict queue.cut --base models/all-minilm-l6-v2 --in mails.csv --text body --out queues.csv
-  cut -f 2 mails.tsv | linocut predict queue.cut --base models/all-minilm-l6-v2 --json")]
+  export LINOCUT_BASE=models/all-minilm-l6-v2
+  linocut predict section.cut 'turn-based strategy game'
+  linocut predict section.cut --in mails.csv --text body --out queues.csv
+  cut -f 2 mails.tsv | linocut predict section.cut --json")]
 pub(crate) struct PredictArgs {
     /// Cut of the task
     #[arg(value_name = "CUT")]
@@ -51,6 +58,16 @@ pub(crate) struct PredictArgs {
     #[arg(long)]
     pub force: bool,
 
+    /// Columns of --in to keep, separated by commas; '' for none [default: all]
+    #[arg(
+        long,
+        value_name = "COLUMNS",
+        num_args = 0..=1,
+        default_missing_value = "*",
+        requires = "input"
+    )]
+    pub keep: Option<String>,
+
     /// Column of the text in --in [default: text, sentence, sentence1, …, the first present]
     #[arg(long, value_name = "COLUMN", requires = "input")]
     pub text: Option<String>,
@@ -70,7 +87,11 @@ pub(crate) struct PredictArgs {
     #[arg(long, conflicts_with = "out")]
     pub json: bool,
 
-    /// Add the raw logits
+    /// Add the probability of every label
+    #[arg(long)]
+    pub scores: bool,
+
+    /// Add the raw logits of every label
     #[arg(long)]
     pub logits: bool,
 }
@@ -104,22 +125,28 @@ fn one(args: &PredictArgs, text: &str) -> Result<()> {
     let logits = model.logits(&[text.to_string()], pairs.as_deref(), |_| {})?;
     let card = model.cut.card();
     note_texts_cut(logits.texts_cut, card.max_length);
-    let predictions = Predictions::new(card, logits.values, args.logits);
+    let predictions = Predictions::new(card, logits.values, args.more());
     let row = predictions.row(0);
     if args.json {
-        return print(&format!("{}\n", row.json()));
+        return print_json(&row.json().into());
     }
-    print(&row.bars(args.top as usize))
+    let top = if args.scores { usize::MAX } else { args.top as usize };
+    print(&row.bars(top))
 }
 
-/// Refuses an output that would be lost or cannot be written.
-fn check_output(args: &PredictArgs, input: &std::path::Path) -> Result<()> {
-    let Some(out) = &args.out else { return Ok(()) };
-    check_free(out, args.force)?;
+impl PredictArgs {
+    fn more(&self) -> More {
+        More { scores: self.scores || self.json, logits: self.logits }
+    }
+}
+
+/// Refuses an output that would be lost or cannot be written, and takes its place.
+fn check_output(args: &PredictArgs, input: &std::path::Path) -> Result<Option<Lock>> {
+    let Some(out) = &args.out else { return Ok(None) };
     let same = || Some(out.canonicalize().ok()? == input.canonicalize().ok()?);
     if same() == Some(true) {
         let message = format!("{} is the input itself", out.display());
         return Err(Error::new(ErrorKind::Config, message).with_hint("give another --out"));
     }
-    Ok(())
+    place::claim(out, "--out", args.force).map(Some)
 }

@@ -6,7 +6,9 @@ mod session;
 mod time;
 
 use crate::args::{BaseArgs, PoolingName};
-use crate::output::print;
+use crate::interrupt;
+use crate::output::{print, print_json};
+use crate::place;
 use crate::task::{Task, Tell};
 use clap::Args;
 use linocut::checkpoint::write_atomically;
@@ -42,7 +44,9 @@ Arms (--arms takes names, patterns such as 'layer-*', core, all):
   mask-of-another-task  head over the zeros learned for the next task
   lora-R           low-rank factors of rank 1 to 32
 Example:
-  linocut study --base models/all-minilm-l6-v2 --task tasks/trec6 --task tasks/cola --out study --time-budget 2h")]
+  export LINOCUT_BASE=models/all-minilm-l6-v2
+  linocut study --task tasks/trec6 --task tasks/cola --out study \\
+    --time-budget 2h")]
 pub(crate) struct StudyArgs {
     #[command(flatten)]
     pub base: BaseArgs,
@@ -113,6 +117,8 @@ pub(crate) fn run(args: StudyArgs) -> Result<()> {
     let mut folder = Folder::open(&args.out, &setting)?;
     let grid = Grid { tasks: &tasks, arms: &arms, seeds: args.seeds, epochs: args.epochs };
     let ended = session::run_missing(&args, &grid, &base, &mut folder, shared)?;
+    // Tables and page are written whole or not at all: a signal may end the process now.
+    interrupt::listen_no_more();
 
     let names: Vec<String> = tasks.iter().map(|task| task.train.name.clone()).collect();
     let (layers, place) = (base.config().layers, &base.folder);
@@ -127,10 +133,7 @@ pub(crate) fn run(args: StudyArgs) -> Result<()> {
             .with_hint("what is done is kept: the same command goes on"));
     }
     if args.json {
-        return print(&format!(
-            "{}\n",
-            serde_json::json!({ "summary": summary, "advice": advice })
-        ));
+        return print_json(&serde_json::json!({ "summary": summary, "advice": advice }));
     }
     print(&report::text(&summary, &advice, &args))
 }
@@ -156,7 +159,7 @@ fn check(args: &StudyArgs) -> Result<()> {
         let message = format!("--out {}: a file, expected a folder", args.out.display());
         return Err(Error::new(ErrorKind::Io, message));
     }
-    Ok(())
+    place::check_folder(&args.out)
 }
 
 /// The tasks' rows, and the digests of their files by name of the task.

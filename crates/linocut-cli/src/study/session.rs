@@ -2,6 +2,7 @@
 
 use super::{StudyArgs, time};
 use crate::interrupt;
+use crate::output::say;
 use crate::progress::{Progress, bars};
 use crate::train::bytes;
 use indicatif::MultiProgress;
@@ -92,10 +93,10 @@ pub(super) fn run_missing(
         None => {}
     }
     if board.skipped > 0 {
-        eprintln!(
+        say(&format!(
             "note: {} of {} runs did not fit the time budget; the same command goes on",
             board.skipped, session.all
-        );
+        ));
     }
     Ok(Ended::Done)
 }
@@ -142,7 +143,7 @@ impl Session<'_> {
     /// Prints a line above the bars.
     fn say(&self, line: &str) {
         if !self.args.base.quiet {
-            self.bars.suspend(|| eprintln!("{line}"));
+            self.bars.suspend(|| say(line));
         }
     }
 

@@ -24,17 +24,17 @@ fn one_model() {
     --- stdout
     near.safetensors from base.safetensors: 12 tensors
 
-            angular                relative_l2  mean_abs      l1       l2  max_abs  changed  of random  entries
+            angular  0 to 0.500    relative_l2  mean_abs      l1       l2  max_abs  changed  of random  entries
     all     2.03e-4                    6.39e-4   2.16e-5  0.0860  0.00323  3.15e-4    80.2%      0.10%     3984
     random    0.500  ████████████         1.41    0.0226    86.7     1.75    0.107     100%       100%     3840
 
-    layer       angular                relative_l2  mean_abs       l1       l2  max_abs  changed  of random  entries
+    layer       angular  0 to 3.43e-4  relative_l2  mean_abs       l1       l2  max_abs  changed  of random  entries
     0           3.43e-4  ████████████      0.00108   4.12e-6  0.00494  7.48e-4  3.15e-4    99.8%      0.02%     1200
     1           3.09e-4  ██████████▉       9.70e-4   2.95e-6  0.00354  6.61e-4  2.84e-4    86.4%      0.01%     1200
     embeddings  1.98e-4  ██████▉           6.22e-4   7.69e-5   0.0775  0.00307  3.01e-4    95.2%      0.36%     1008
     pooler      2.53e-9                    7.95e-9  6.47e-12  3.73e-9  3.73e-9  3.73e-9    0.17%     <0.01%      576
 
-    kind              angular                relative_l2  mean_abs       l1       l2  max_abs  changed  of random  entries
+    kind              angular  0 to 0.00162  relative_l2  mean_abs       l1       l2  max_abs  changed  of random  entries
     embeddings        0.00162  ████████████      0.00509   8.07e-5   0.0775  0.00307  3.01e-4     100%      0.36%      960
     query             2.27e-5  ▏                 7.14e-5   8.17e-7  9.41e-4  4.83e-5  6.70e-6    99.1%     <0.01%     1152
     attention-output  2.12e-6                    6.66e-6   7.84e-8  9.03e-5  4.65e-6  5.64e-7    86.5%     <0.01%     1152
@@ -42,7 +42,7 @@ fn one_model() {
     layernorm               0                          0         0        0        0        0       0%          ·       48
     bias                    ·                          ·   7.76e-5  0.00745  9.97e-4  3.15e-4     100%          ·       96
 
-    tensor                                       angular                relative_l2  mean_abs       l1       l2  max_abs  changed  of random  entries
+    tensor                                       angular  0 to 0.00162  relative_l2  mean_abs       l1       l2  max_abs  changed  of random  entries
     embeddings.word_embeddings.weight            0.00162  ████████████      0.00509   8.07e-5   0.0775  0.00307  3.01e-4     100%      0.36%      960
     encoder.layer.0.attention.self.query.weight  3.17e-5  ▎                 9.96e-5   1.62e-6  9.32e-4  4.83e-5  6.70e-6    99.8%     <0.01%      576
     … 10 more with --tensors 12
@@ -59,7 +59,7 @@ fn several_models_and_a_wrong_base() {
     --- stdout
     2 models from base.safetensors
 
-    model             angular                relative_l2  mean_abs      l1       l2  max_abs  changed  of random  entries
+    model             angular  0 to 0.500    relative_l2  mean_abs      l1       l2  max_abs  changed  of random  entries
     far.safetensors     0.498  ████████████         1.03    0.0282     112     5.20     1.04     100%       129%     3984
     near.safetensors  2.03e-4                    6.39e-4   2.16e-5  0.0860  0.00323  3.15e-4    80.2%      0.10%     3984
     random              0.500  ████████████         1.41    0.0226    86.7     1.75    0.107     100%       100%     3840
@@ -316,11 +316,11 @@ fn limits_name_the_tensors_that_break_them() {
     exit 1
     --- stderr
     error: 5 above --fail-above:
-    near.safetensors: embeddings.word_embeddings.weight: angular 0.00162, allowed 0.001
-    near.safetensors: encoder.layer.0.attention.output.dense.bias: angular undefined, allowed 0.001
-    near.safetensors: encoder.layer.0.attention.self.query.bias: angular undefined, allowed 0.001
-    near.safetensors: encoder.layer.1.attention.output.dense.bias: angular undefined, allowed 0.001
-    near.safetensors: encoder.layer.1.attention.self.query.bias: angular undefined, allowed 0.001
+      near.safetensors: embeddings.word_embeddings.weight: angular 0.00162, allowed 0.001
+      near.safetensors: encoder.layer.0.attention.output.dense.bias: angular undefined, allowed 0.001
+      near.safetensors: encoder.layer.0.attention.self.query.bias: angular undefined, allowed 0.001
+      near.safetensors: encoder.layer.1.attention.output.dense.bias: angular undefined, allowed 0.001
+      near.safetensors: encoder.layer.1.attention.self.query.bias: angular undefined, allowed 0.001
     ");
     assert_snapshot!(run("max_abs=0.1"), @"
     exit 0

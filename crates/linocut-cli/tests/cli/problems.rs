@@ -127,8 +127,10 @@ fn several_labels() {
     assert_snapshot!(shown.rough(), @r#"
     exit 0
     --- stdout
-    labels	cold	wet
-    ["cold","wet"]	#	#
+    text	labels
+    snow	["cold","wet"]
+    --- stderr
+    standard output: # row of text, labels
     "#);
 }
 
@@ -177,10 +179,14 @@ fn a_number() {
     {"value":#,"logits":[#]}
     "#);
     place.write("in.csv", "text\nsnow\n");
-    assert_snapshot!(place.run("predict n.cut --base base --in in.csv --out o.csv"), @"exit 0");
+    assert_snapshot!(place.run("predict n.cut --base base --in in.csv --out o.csv"), @"
+    exit 0
+    --- stderr
+    o.csv: 1 row of text, value
+    ");
     assert_snapshot!(rough(&place.text("o.csv")), @"
-    value
-    #
+    text,value
+    snow,#
     ");
 }
 
@@ -204,8 +210,9 @@ fn quoted_csv() {
     warning: q.csv is the training file itself: its score says what was learned by heart
     queue: # rows, # dev rows, # labels; head on base, # epochs
     "#);
-    let shown = place.run("predict q.cut --base base --in q.csv --text body --out o.csv");
+    let shown =
+        place.run("predict q.cut --base base --in q.csv --text body --out o.csv --scores -q");
     assert_snapshot!(shown, @"exit 0");
-    assert_snapshot!(place.text("o.csv").lines().next().unwrap(), @r#"label,score,"hot, dry","say ""wet""""#);
+    assert_snapshot!(place.text("o.csv").lines().next().unwrap(), @r#"body,queue,label,score,"score hot, dry","score say ""wet""""#);
     assert_eq!(place.run("inspect q.cut --json").json()["card"]["labels"][1], "say \"wet\"");
 }

@@ -130,11 +130,12 @@ fn a_loss_that_is_no_number() {
     assert_eq!(place.names(), ["base", "t.cut.state", "topics"]);
 }
 
-/// A limit on the size of files stands for a full disk: writing beyond it fails.
-fn on_a_full_disk(place: &Place, line: &str) -> Shown {
+/// A limit on the size of files, in blocks of 512 or 1024 bytes, stands for a full disk: writing beyond it
+/// fails.
+fn on_a_full_disk(place: &Place, blocks: usize, line: &str) -> Shown {
     let mut command = Command::new("sh");
-    // The signal of the limit is ignored, so that the write fails instead. Blocks are 512 or 1024 bytes.
-    command.args(["-c", &format!("trap '' XFSZ; ulimit -f 2; exec \"$0\" {line}")]);
+    // The signal of the limit is ignored, so that the write fails instead.
+    command.args(["-c", &format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" {line}")]);
     command.arg(env!("CARGO_BIN_EXE_linocut"));
     place.prepare(&mut command);
     place.finish(command, b"")
@@ -146,9 +147,9 @@ fn a_full_disk_leaves_nothing_behind() {
     for (line, out) in [
         ("train --base base --task topics --method full --epochs 1 --out t.cut", "t.cut"),
         ("predict topics.cut --base base --in topics/train.tsv --out o.jsonl", "o.jsonl"),
-        ("export topics.cut --base base --out hf", ".linocut-export-"),
+        ("export topics.cut --base base --out hf", "hf"),
     ] {
-        let shown = on_a_full_disk(&place, &format!("{line} --quiet"));
+        let shown = on_a_full_disk(&place, 2, &format!("{line} --quiet"));
         assert!(
             shown.to_string().starts_with("exit 1\n--- stderr\nerror: cannot write"),
             "{shown}"
@@ -156,4 +157,128 @@ fn a_full_disk_leaves_nothing_behind() {
         assert!(shown.stderr.contains(out) && shown.stderr.contains("too large"), "{shown}");
     }
     assert_eq!(place.names(), ["base", "topics", "topics.cut"]);
+}
+
+/// Room for the cut alone: the state is missed, the cut is not.
+#[test]
+fn a_state_without_room_is_a_warning() {
+    let place = Place::new();
+    let line = format!("{RUN} --save-every 1");
+    assert_snapshot!(on_a_full_disk(&place, 40, &line).rough(), @"
+    exit 0
+    --- stdout
+    accuracy # on # dev rows
+    t.cut: # KB (# KB without the head), #% zeros; the base is # KB
+    --- stderr
+    warning: no state of step # is kept: cannot write t.cut.state: File too large (os error #)
+    ");
+    assert!(place.read("t.cut") == uninterrupted(RUN), "another cut without a state");
+    assert_eq!(place.names(), ["base", "t.cut", "topics"]);
+}
+
+/// Who comes second is told who came first, before anything is computed.
+#[test]
+fn two_runs_for_one_cut() {
+    let place = Place::new();
+    let mut first = underway(&place, RUN);
+    let pid = first.id().to_string();
+    let second = |more: &str| place.run(&format!("{RUN} {more}")).to_string().replace(&pid, "PID");
+    assert_snapshot!(second("--force"), @"
+    exit 1
+    --- stderr
+    error: t.cut: process PID (linocut train) is at work on it
+    hint: wait until it has ended, end it (kill PID), or choose another place
+    ");
+    assert_eq!(second("--force --resume"), second("--force"));
+    place.run(&RUN.replace("t.cut", "other.cut"));
+    assert!(place.path("other.cut").exists(), "other places are free");
+    assert!(first.wait().unwrap().success());
+    assert_eq!(place.names(), ["base", "other.cut", "t.cut", "topics"]);
+}
+
+/// What was learned is kept, whatever has happened to its place.
+#[test]
+fn a_cut_whose_place_is_taken_is_kept_beside_it() {
+    let place = Place::new();
+    let run = underway(&place, RUN);
+    place.write("t.cut", "somebody else's");
+    let shown = Shown::new(&run.wait_with_output().unwrap());
+    assert!(shown.to_string().starts_with("exit 1"), "{shown}");
+    assert!(shown.stdout.contains("\nt-1.cut: "), "{shown}");
+    assert_snapshot!(shown.stderr, @"
+    error: t.cut exists already; the result is kept in t-1.cut
+    hint: it is whole: mv t-1.cut t.cut, once that is possible
+    ");
+    assert!(place.read("t-1.cut") == uninterrupted(RUN), "another cut");
+    assert_eq!(place.text("t.cut"), "somebody else's");
+    // The state stays: the same command with --resume gives the cut again.
+    assert!(place.path("t.cut.state").exists());
+}
+
+#[test]
+fn a_cut_whose_folder_is_gone_is_kept_elsewhere() {
+    let place = Place::new();
+    place.write("out/notes", "");
+    let line = RUN.replace("t.cut", "out/t.cut");
+    let mut command = place.command();
+    command.args(line.split_whitespace()).args(["--save-every", "1"]);
+    let mut child = start(&mut command);
+    while !place.path("out/t.cut.state").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "the run ended early");
+        sleep(Duration::from_millis(5));
+    }
+    while std::fs::remove_dir_all(place.path("out")).is_err() {}
+    let shown = Shown::new(&child.wait_with_output().unwrap());
+    assert!(shown.to_string().starts_with("exit 1"), "{shown}");
+    assert!(shown.stderr.contains("warning: no state of step "), "{shown}");
+    assert!(shown.stderr.contains("; the result is kept in t-1.cut\n"), "{shown}");
+    assert!(place.read("t-1.cut") == uninterrupted(RUN), "another cut");
+}
+
+/// Starts an export that waits for a file of the base, and for its folder to be there.
+fn exporting(place: &Place, out: &str) -> Child {
+    let waited_for = place.path("base/vocab.txt");
+    if !waited_for.exists() {
+        assert!(Command::new("mkfifo").arg(waited_for).status().unwrap().success());
+    }
+    let mut command = place.command();
+    command.args(["export", "topics.cut", "--base", "base", "-q", "--out", out]);
+    let mut child = start(&mut command);
+    let begun = || {
+        let folders = place.names().into_iter().filter(|name| name.ends_with(".tmp"));
+        folders.into_iter().any(|name| place.path(&name).join("new/config.json").exists())
+    };
+    while !begun() {
+        assert!(child.try_wait().unwrap().is_none(), "the export ended early");
+        sleep(Duration::from_millis(5));
+    }
+    child
+}
+
+/// Ctrl-C takes what is half done with it; what a kill leaves goes with the next command there.
+#[test]
+fn no_temporary_folder_stays() {
+    let place = Place::trained();
+    let before = place.names();
+    for signal in ["INT", "TERM"] {
+        let mut child = exporting(&place, "hf");
+        let pid = child.id().to_string();
+        assert!(Command::new("kill").args([format!("-{signal}"), pid]).status().unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), None, "it ends by the signal");
+        assert_eq!(place.names(), before);
+    }
+    let mut killed = exporting(&place, "hf");
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    assert_eq!(place.names().len(), before.len() + 2, "a folder and a lock");
+    let mut other = exporting(&place, "hf2");
+    let left = place.names();
+    assert_eq!(left.len(), before.len() + 2, "{left:?}");
+    // What a living process holds is left alone.
+    place.train("--method head --epochs 1", "t.cut");
+    assert_eq!(place.names().len(), left.len() + 1);
+    other.kill().unwrap();
+    other.wait().unwrap();
+    place.run("predict topics.cut --base base --in topics/dev.tsv --out o.tsv -q");
+    assert_eq!(place.names(), ["base", "o.tsv", "t.cut", "topics", "topics.cut"]);
 }

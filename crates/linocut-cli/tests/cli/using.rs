@@ -187,10 +187,57 @@ fn lines_of_standard_input() {
     assert_snapshot!(shown.rough(), @"
     exit 0
     --- stdout
-    food	#	#	#	#	#	#	#
+    food	#	#	#	#
     ");
     let shown = place.run("predict topics.cut --base base");
     assert_snapshot!(shown, @"exit 0");
+}
+
+/// As many lines come out as go in.
+#[test]
+fn empty_lines_of_standard_input() {
+    let place = Place::trained();
+    let input = format!("\n{FOOD}\n \n\n{TRAVEL}\n");
+    let shown = place.run_with("predict topics.cut --base base", &[], input.as_bytes());
+    assert_snapshot!(shown.rough(), @"
+    exit 0
+    --- stdout
+
+    food	#
+
+
+    travel	#
+    --- stderr
+    note: # lines were empty and got no label
+    ");
+    let shown = place.run_with("predict topics.cut --base base --json", &[], b"\nrain\n");
+    assert_eq!(shown.stdout.lines().next().unwrap(), r#"{"error":"empty text"}"#);
+    assert_eq!(shown.stdout.lines().count(), 2);
+}
+
+/// Fields of objects stay what they were; what is taken already gives way.
+#[test]
+fn objects_keep_their_fields() {
+    let place = Place::trained();
+    let object = r#"{"id":7,"at":{"page":[1,2]},"text":"warm rain today","label":null}"#;
+    place.write("in.jsonl", format!("{object}\n\n{}\n", object.replace("7", "8")));
+    let shown = place.run("predict topics.cut --base base --in in.jsonl --text text");
+    assert_snapshot!(shown.rough(), @r#"
+    exit 0
+    --- stdout
+    {"id":#,"at":{"page":[#,#]},"text":"warm rain today","label":null,"predicted label":"weather","score":#}
+    {"id":#,"at":{"page":[#,#]},"text":"warm rain today","label":null,"predicted label":"weather","score":#}
+    --- stderr
+    standard output: # rows of id, at, text, label, predicted label, score
+    "#);
+    let shown =
+        place.run("predict topics.cut --base base --in in.jsonl --keep at,id --out o.csv -q");
+    assert_snapshot!(shown, @"exit 0");
+    assert_snapshot!(rough(&place.text("o.csv")), @r#"
+    at,id,label,score
+    "{""page"":[#,#]}",#,weather,#
+    "{""page"":[#,#]}",#,weather,#
+    "#);
 }
 
 /// A line is answered when it comes, not when the input ends.
@@ -230,25 +277,45 @@ fn a_file_to_a_file() {
     let place = Place::trained();
     place.write("in.csv", format!("id,text\n1,\"{FOOD}\"\n2,\"warm rain\ntoday one sun ,\"\n"));
     let all = "predict topics.cut --base base --in in.csv";
-    assert_snapshot!(place.run(&format!("{all} --out out.tsv")), @"exit 0");
-    assert_snapshot!(rough(&place.text("out.tsv")), @"
-    label	score	food	travel	weather
-    food	#	#	#	#
-    weather	#	#	#	#
+    assert_snapshot!(place.run(&format!("{all} --out out.csv")), @"
+    exit 0
+    --- stderr
+    out.csv: 2 rows of id, text, label, score
     ");
-    assert_snapshot!(place.run(&format!("{all} --out out.csv --logits")), @"exit 0");
-    assert_snapshot!(rough(&place.text("out.csv")), @"
-    label,score,food,travel,weather,logit food,logit travel,logit weather
-    food,#,#,#,#,#,#,#
-    weather,#,#,#,#,#,#,#
-    ");
-    assert_snapshot!(place.run(&format!("{all} --out out.jsonl")), @"exit 0");
-    assert_snapshot!(rough(&place.text("out.jsonl")), @r#"
-    {"label":"food","score":#,"scores":{"food":#,"travel":#,"weather":#}}
-    {"label":"weather","score":#,"scores":{"food":#,"travel":#,"weather":#}}
+    assert_snapshot!(rough(&place.text("out.csv")), @r#"
+    id,text,label,score
+    #,", eat we and apple salt",food,#
+    #,"warm rain
+    today one sun ,",weather,#
     "#);
-    assert_eq!(place.run(all).stdout, place.text("out.tsv"));
+    let shown = place.run(&format!("{all} --out out.tsv --keep id --scores --logits --quiet"));
+    assert_snapshot!(shown, @"exit 0");
+    assert_snapshot!(rough(&place.text("out.tsv")), @"
+    id	label	score	score food	score travel	score weather	logit food	logit travel	logit weather
+    #	food	#	#	#	#	#	#	#
+    #	weather	#	#	#	#	#	#	#
+    ");
+    let shown = place.run_with(&format!("{all} --out none.tsv --keep"), &[""], b"");
+    assert_snapshot!(shown.stderr, @"none.tsv: 2 rows of label, score");
+    assert_snapshot!(place.run(&format!("{all} --out out.jsonl --scores --keep")).stderr, @"out.jsonl: 2 rows of id, text, label, score, scores");
+    assert_snapshot!(rough(&place.text("out.jsonl")), @r##"
+    {"id":"#","text":", eat we and apple salt","label":"food","score":#,"scores":{"food":#,"travel":#,"weather":#}}
+    {"id":"#","text":"warm rain\ntoday one sun ,","label":"weather","score":#,"scores":{"food":#,"travel":#,"weather":#}}
+    "##);
+    // Without a file the rows come as they went in.
+    assert_eq!(place.run(all).stdout, place.text("out.csv"));
     assert_eq!(place.run(&format!("{all} --json")).stdout, place.text("out.jsonl"));
+    assert_snapshot!(place.run(&format!("{all} --out lines.tsv")), @r#"
+    exit 1
+    --- stderr
+    error: row 2: a tab or line break in column "text" cannot stand in a TSV file
+    hint: write .csv or .jsonl, or name the columns to keep: --keep id
+    "#);
+    assert_snapshot!(place.run(&format!("{all} --out lines.tsv --keep body")), @r#"
+    exit 1
+    --- stderr
+    error: in.csv has no column "body"; its columns are "id", "text"
+    "#);
 
     let before = place.read("out.tsv");
     assert_snapshot!(place.run(&format!("{all} --out out.tsv --logits")), @"
@@ -258,7 +325,8 @@ fn a_file_to_a_file() {
     hint: give another --out, or --force to replace it
     ");
     assert_eq!(place.read("out.tsv"), before);
-    assert_snapshot!(place.run(&format!("{all} --out out.tsv --logits --force")), @"exit 0");
+    let shown = place.run(&format!("{all} --keep id --out out.tsv --logits --force -q"));
+    assert_snapshot!(shown, @"exit 0");
     assert_ne!(place.read("out.tsv"), before);
     assert_snapshot!(place.run(&format!("{all} --out in.csv --force")), @"
     exit 2
@@ -270,7 +338,7 @@ fn a_file_to_a_file() {
     exit 2
     --- stderr
     error: cannot tell the format of --out out.xls
-    hint: expected a name ending in .tsv, .csv or .jsonl
+    hint: expected a name ending in .tsv, .csv or .jsonl; without --out, rows go to standard output
     ");
     assert_snapshot!(place.run(&format!("{all} --out no/out.tsv")), @"
     exit 1
@@ -285,7 +353,8 @@ fn a_file_to_a_file() {
 fn every_way_in_gives_the_same() {
     let place = Place::trained();
     place.write("in.tsv", "text\nsnow and wind\nsoup\n");
-    let file = place.run("predict topics.cut --base base --in in.tsv --json --logits").stdout;
+    let file = "predict topics.cut --base base --in in.tsv --json --logits --keep";
+    let file = place.run_with(file, &[""], b"").stdout;
     let lines = place.run_with(
         "predict topics.cut --base base --json --logits",
         &[],

@@ -92,11 +92,13 @@ impl Costs {
             copy.extend_from_slice(w);
             std::hint::black_box(&mut copy);
         });
+        let make = make / entries;
         Self {
             dense: multiply,
-            own: (few / entries - LANES as f64 * multiply).max(0.0),
-            make: make / entries,
-            zero: (wide - LANES as f64 * zero_row).max(0.0),
+            // Its entries must be read, which is half of copying them.
+            own: (few / entries - LANES as f64 * multiply).max(make / 2.0),
+            make,
+            zero: (wide - LANES as f64 * zero_row).max(multiply),
             zero_row,
             turn,
         }

@@ -15,5 +15,5 @@ pub use names::{Canonical, canonical};
 pub use pooling::Pooling;
 pub use read::{Checkpoint, TensorInfo};
 pub use stored::{StoredTensor, StoredTensors, read_model_config};
-pub use write::{write_atomically, write_safetensors};
-pub(crate) use write::{write_stored, write_whole, write_with_metadata};
+pub use write::{write_atomically, write_file, write_safetensors};
+pub(crate) use write::{write_stored, write_with_metadata};

@@ -23,16 +23,33 @@ pub fn write_atomically(
     path: &Path,
     fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<()> {
-    write_whole(path, true, fill).map_err(|e| {
-        let full = matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-        let error = Error::io(path, "write", e);
-        if full { error.with_hint("the disk is full; nothing was changed") } else { error }
+    write_file(path, true, fill)
+}
+
+/// The same; without `overwrite`, a file that is there already is an error, and stays.
+///
+/// # Errors
+/// As [`write_atomically`].
+pub fn write_file(
+    path: &Path,
+    overwrite: bool,
+    fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<()> {
+    write_whole(path, overwrite, fill).map_err(|e| match e.kind() {
+        io::ErrorKind::AlreadyExists => {
+            Error::new(ErrorKind::Io, format!("{} exists already", path.display()))
+                .with_hint("choose another name, or replace it with `--force`")
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Error::io(path, "write", e).with_hint("the disk is full; nothing was changed")
+        }
+        _ => Error::io(path, "write", e),
     })
 }
 
 /// Writes `path` aside, syncs and renames it; without `overwrite` an existing file is an error of
 /// kind `AlreadyExists`. Whatever fails, no temporary file stays.
-pub(crate) fn write_whole(
+fn write_whole(
     path: &Path,
     overwrite: bool,
     fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,

@@ -1,11 +1,10 @@
 //! Cuts on disk.
 
 use std::fs;
-use std::io;
 use std::path::Path;
 
 use super::content::Cut;
-use crate::checkpoint::write_whole;
+use crate::checkpoint::write_file;
 use crate::{Error, ErrorKind, Result};
 
 impl Cut {
@@ -32,29 +31,15 @@ impl Cut {
                 format!("cannot write {}: it is a folder", path.display()),
             ));
         }
-        if !overwrite && path.symlink_metadata().is_ok() {
-            return Err(exists(path)); // before the work; `persist_noclobber` below decides
-        }
-        write_whole(path, overwrite, |out| out.write_all(&self.to_bytes())).map_err(|e| {
-            match e.kind() {
-                io::ErrorKind::AlreadyExists => exists(path),
-                _ => Error::io(path, "write", e),
-            }
-        })
+        write_file(path, overwrite, |out| out.write_all(&self.to_bytes()))
     }
-}
-
-fn exists(path: &Path) -> Error {
-    Error::new(ErrorKind::Io, format!("{} exists already", path.display()))
-        .with_hint("choose another name, or replace it with `--force`")
 }
 
 /// `error` with the file it was found in.
 fn at(path: &Path, error: Error) -> Error {
-    let mut message = format!("{}: {error}", path.display());
-    let Some(hint) = error.hint() else {
-        return Error::new(error.kind(), message).with_source(error);
-    };
-    message.truncate(message.len() - "\nhint: ".len() - hint.len());
-    Error::new(error.kind(), message).with_hint(hint)
+    let message = format!("{}: {}", path.display(), error.message());
+    match error.hint().map(str::to_string) {
+        None => Error::new(error.kind(), message).with_source(error),
+        Some(hint) => Error::new(error.kind(), message).with_hint(hint),
+    }
 }

@@ -32,7 +32,7 @@ pub struct Storage {
 }
 
 /// What a run reports while it goes on.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub enum Event {
     /// Frozen layers were computed for `done` of `rows` rows.
     Trunk {
@@ -75,6 +75,13 @@ pub enum Event {
     Saved {
         /// Steps taken.
         step: usize,
+    },
+    /// The state could not be saved; training goes on, and an earlier state stays.
+    Unsaved {
+        /// Steps taken.
+        step: usize,
+        /// What stood in the way.
+        why: String,
     },
 }
 
@@ -221,7 +228,7 @@ impl Run<'_> {
             let loss = match self.trainer.step(input, targets) {
                 Ok(loss) => loss,
                 Err(error) => {
-                    self.save()?;
+                    self.save(observe);
                     return Err(error);
                 }
             };
@@ -238,16 +245,17 @@ impl Run<'_> {
             let state = self.storage.state.as_ref();
             // A long run's last state is kept too, until the caller has written the cut.
             let long = state.is_some_and(|path| path.exists());
+            let mut kept = false;
             if state.is_some() && (due || !go_on) && step < steps || step == steps && long {
-                self.save()?;
-                observe(Event::Saved { step });
+                kept = self.save(observe);
                 saved = Instant::now();
             }
             if !go_on && step < steps {
                 let message = format!("interrupted after step {step} of {steps}");
-                let hint = match &self.storage.state {
-                    Some(_) => "the state is saved: run the same command with --resume",
-                    None => "no state was kept",
+                let hint = match kept {
+                    true => "the state is saved: run the same command with --resume",
+                    false if long => "the state of an earlier step is kept: --resume goes on there",
+                    false => "no state was kept",
                 };
                 return Err(Error::new(ErrorKind::Interrupted, message).with_hint(hint));
             }
@@ -295,11 +303,18 @@ impl Run<'_> {
         }
     }
 
-    fn save(&mut self) -> Result<()> {
-        match &self.storage.state {
-            Some(path) => state::save(path, &mut self.trainer, &self.progress, self.best.as_ref()),
-            None => Ok(()),
-        }
+    /// Saves the state where one is kept; whether it is saved. What was learned is worth more than
+    /// the state: that it cannot be saved ends nothing.
+    fn save(&mut self, observe: &mut dyn FnMut(Event) -> bool) -> bool {
+        let Some(path) = &self.storage.state else { return false };
+        let (step, best) = (self.progress.step, self.best.as_ref());
+        let saved = state::save(path, &mut self.trainer, &self.progress, best);
+        let event = match &saved {
+            Ok(()) => Event::Saved { step },
+            Err(error) => Event::Unsaved { step, why: error.message().into() },
+        };
+        observe(event);
+        saved.is_ok()
     }
 }
 
