@@ -39,10 +39,10 @@ pub(crate) fn folder(name: &str, quiet: bool, own_pooling: bool) -> Result<PathB
     let copy = || {
         let folder = cached(&cache, name)?;
         if own_pooling && !folder.join(POOLING).exists() && !absent_pooling(&folder).exists() {
-            eprintln!(
+            crate::output::say(&format!(
                 "note: the copy of {name} in the cache has no {POOLING}; if the model has one, its \
                  pooling is another than what is taken now: give it as --pooling"
-            );
+            ));
         }
         Ok(folder)
     };

@@ -84,10 +84,17 @@ fn interrupted_saves_and_says_so() {
     assert_snapshot!(place.run(&format!("{RUN} --resume --seed 3")), @"
     exit 2
     --- stderr
-    error: t.cut.state is the state of another run: its base, tokenizer, rows or options differ
+    error: t.cut.state is the state of another run: --seed was 0, is 3
     hint: give the options and files it was started with, or remove it to start over
     ");
     assert_eq!(place.read("t.cut.state"), state);
+    place.edit("topics/train.tsv", "rain", "hail");
+    let other = place.run(&format!("{RUN} --resume --early-stop 0.2")).stderr;
+    assert!(
+        other.contains("--early-stop was not given, is 0.2; the training rows differ\n"),
+        "{other}"
+    );
+    place.edit("topics/train.tsv", "hail", "rain");
 
     place.run(&format!("{RUN} --resume"));
     assert!(place.read("t.cut") == uninterrupted(RUN), "another cut after resuming");

@@ -10,6 +10,8 @@ use crate::cut::Cut;
 use crate::data::{Dataset, Metric, split_holdout};
 use crate::model::{Base, Head};
 use crate::{Error, ErrorKind, Result};
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -122,7 +124,7 @@ pub fn train(
         let message = "--save-every is 0, expected at least 1 step";
         return Err(Error::new(ErrorKind::Config, message));
     }
-    let identity = identity(&base, &train, options);
+    let (identity, choices) = (identity(&base, &train, options), choices(&base, &train, options));
     let (train, held_out) = match options.early_stop {
         Some(share) => {
             let (train, held_out) = split_holdout(&train, share, options.seed)?;
@@ -158,7 +160,7 @@ pub fn train(
     let encoder = encoder.with_dropout(|own| options.dropout.at(own));
     let (trained, rates) = (Trained::by(&options.method), Rates::of(options, steps));
     let trainer = Trainer::new(encoder, weights, head, marks, trained, rates);
-    let progress = Progress { identity, ..Progress::default() };
+    let progress = Progress { identity, choices, ..Progress::default() };
     let mut run = Run {
         options,
         storage,
@@ -216,8 +218,7 @@ impl Run<'_> {
         observe: &mut dyn FnMut(Event) -> bool,
     ) -> Result<()> {
         if let (true, Some(path)) = (self.storage.resume, &self.storage.state) {
-            let identity = &self.progress.identity;
-            (self.progress, self.best) = state::load(path, identity, &mut self.trainer)?;
+            (self.progress, self.best) = state::load(path, &self.progress, &mut self.trainer)?;
         }
         let (steps, trained) = (self.steps, self.trainer.trained_parameters());
         observe(Event::Start { step: self.progress.step, steps, trained });
@@ -335,6 +336,38 @@ fn identity(base: &Base, train: &Dataset, options: &TrainOptions) -> String {
     }
     field(format!("{:?}", train.targets).as_bytes());
     hash.finalize().to_string()
+}
+
+/// What of a run people choose, by the option's name, for the message that a state is of another run.
+fn choices(base: &Base, train: &Dataset, options: &TrainOptions) -> BTreeMap<String, String> {
+    let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_string);
+    let mut choices = BTreeMap::new();
+    let options = serde_json::json!(options);
+    for (name, value) in options.as_object().into_iter().flatten() {
+        match value.as_object() {
+            // The method's own options stand beside its name.
+            Some(inner) if name == "method" => {
+                for (name, value) in inner {
+                    let name = if name == "name" { "method" } else { name };
+                    choices.insert(format!("--{}", name.replace('_', "-")), plain(value));
+                }
+            }
+            _ => {
+                choices.insert(format!("--{}", name.replace('_', "-")), plain(value));
+            }
+        }
+    }
+    choices.insert("--pooling".into(), base.encoder.pooling().name().into());
+    choices.insert("the base's weights or settings".into(), base.fingerprint.to_string());
+    let tokenizer = base.tokenizer.fingerprint().to_string();
+    choices.insert("the tokenizer's settings".into(), tokenizer);
+    let mut rows = blake3::Hasher::new();
+    for text in train.texts.iter().chain(train.pairs.iter().flatten()) {
+        rows.update(text.as_bytes()).update(b"\0");
+    }
+    rows.update(format!("{:?} {:?} {:?}", train.problem, train.labels, train.targets).as_bytes());
+    choices.insert("the training rows".into(), rows.finalize().to_string());
+    choices
 }
 
 /// Path of the state beside an output file.

@@ -5,7 +5,7 @@ use super::trainer::Parameters;
 use crate::checkpoint::write_with_metadata;
 use crate::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 /// The part of a state that is not tensors.
@@ -13,6 +13,9 @@ use std::path::Path;
 pub(super) struct Progress {
     /// Digest of options, base, tokenizer and rows: a state resumes its own run only.
     pub(super) identity: String,
+    /// What of it people choose, in words; states of earlier versions say nothing.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) choices: BTreeMap<String, String>,
     /// Steps taken.
     pub(super) step: usize,
     /// Sum of the losses of the current epoch's steps.
@@ -126,10 +129,32 @@ fn state_error(path: &Path, what: impl std::fmt::Display) -> Error {
         .with_hint("remove the file to start over")
 }
 
-/// Brings `trainer` to the state in `path`, which must be of the run `identity`.
+/// How `now` differs from the choices of the run that a state is of.
+fn differences(before: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> String {
+    if before.is_empty() {
+        return "its base, tokenizer, rows or options differ".into();
+    }
+    let names: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
+    let differ = names.into_iter().filter(|name| before.get(*name) != now.get(*name));
+    let said = |name: &String| match name.starts_with("--") {
+        true => {
+            let value = |of: &BTreeMap<String, String>| {
+                of.get(name).filter(|value| *value != "null").cloned().unwrap_or("not given".into())
+            };
+            format!("{name} was {}, is {}", value(before), value(now))
+        }
+        false => format!("{name} differ"),
+    };
+    match differ.map(said).collect::<Vec<_>>() {
+        differ if differ.is_empty() => "another version of linocut began it".into(),
+        differ => differ.join("; "),
+    }
+}
+
+/// Brings `trainer` to the state in `path`, which must be of the run that `begun` is at the start of.
 pub(super) fn load(
     path: &Path,
-    identity: &str,
+    begun: &Progress,
     trainer: &mut Trainer,
 ) -> Result<(Progress, Option<Snapshot>)> {
     let file = std::fs::read(path).map_err(|e| Error::io(path, "read training state", e))?;
@@ -141,7 +166,7 @@ pub(super) fn load(
         metadata.ok_or_else(|| wrong(&"it is not a training state"))
     };
     let json = said(METADATA)?;
-    let progress: Progress = serde_json::from_str(json).map_err(|e| wrong(&e))?;
+    let mut progress: Progress = serde_json::from_str(json).map_err(|e| wrong(&e))?;
     let floats = |bytes: &[u8]| -> Vec<f32> {
         bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
     };
@@ -153,13 +178,11 @@ pub(super) fn load(
     if digest(json, stored.iter().map(|(_, values)| &values[..])) != *said(DIGEST)? {
         return Err(wrong(&"the file is damaged (its digest does not match)"));
     }
-    if progress.identity != identity {
+    if progress.identity != begun.identity {
+        let differ = differences(&progress.choices, &begun.choices);
         return Err(Error::new(
             ErrorKind::Config,
-            format!(
-                "{} is the state of another run: its base, tokenizer, rows or options differ",
-                path.display()
-            ),
+            format!("{} is the state of another run: {differ}", path.display()),
         )
         .with_hint("give the options and files it was started with, or remove it to start over"));
     }
@@ -179,6 +202,7 @@ pub(super) fn load(
         words.used = take("words.used", None)?.into_iter().map(|id| id as u32).collect();
         words.owed = progress.words_owed;
     }
+    progress.choices.clone_from(&begun.choices);
     trainer.step = progress.step;
     let best = progress.best.is_some().then_some(Snapshot(best));
     Ok((progress, best))
