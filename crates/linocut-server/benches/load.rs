@@ -14,7 +14,7 @@ use linocut::bank::{Answer, Bank, Options, Request};
 use linocut::cut::Cut;
 use linocut::kernels::random::{bits, uniform};
 use linocut::model::{Base, Pooling};
-use linocut_server::{Limits, State};
+use linocut_server::{Settings, State};
 use serde_json::json;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -126,7 +126,7 @@ fn add(bank: &Bank, cuts: &Path) -> Vec<String> {
 
 /// Starts a server on a free port.
 fn serve(bank: Bank, cuts: &Path) -> SocketAddr {
-    let state = State::open(bank, cuts, Limits::default(), None, |_, _| {}).expect("a state");
+    let state = State::open(bank, cuts, Settings::default(), |_, _| {}).expect("a state");
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     listener.set_nonblocking(true).expect("a socket");

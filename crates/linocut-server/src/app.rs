@@ -4,24 +4,23 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State as Shared};
+use axum::extract::{Request, State as Shared};
 use axum::http::{Method, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
+use axum::routing::{get, post};
 
 use crate::error::{Kind, Problem};
 use crate::state::State;
-use crate::{keys, metrics, openapi, page, predict, status, tasks, tei};
+use crate::{keys, metrics, openapi, origin, page, predict, status, tasks, tei};
 
 /// The server as a service, to be run by [`serve`](crate::serve) or called without a port.
 pub fn app(state: Arc<State>) -> Router {
-    let upload = put(tasks::put).layer(DefaultBodyLimit::max(state.limits.upload_bytes));
     Router::new()
         .route("/v1/predict", post(predict::predict))
         .route("/predict", post(tei::predict))
         .route("/v1/tasks", get(tasks::list))
-        .route("/v1/tasks/{name}", get(tasks::get).delete(tasks::delete).merge(upload))
+        .route("/v1/tasks/{name}", get(tasks::get).put(tasks::put).delete(tasks::delete))
         .route("/info", get(status::info))
         .layer(from_fn_with_state(Arc::clone(&state), in_time))
         .route("/metrics", get(metrics::metrics))
@@ -33,8 +32,8 @@ pub fn app(state: Arc<State>) -> Router {
         .route("/health/ready", get(status::ready))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn_with_state(Arc::clone(&state), origin::check))
         .layer(from_fn_with_state(Arc::clone(&state), metrics::observe))
-        .layer(DefaultBodyLimit::max(state.limits.body_bytes))
         .with_state(state)
 }
 
@@ -53,13 +52,43 @@ async fn in_time(Shared(state): Shared<Arc<State>>, request: Request, next: Next
 }
 
 async fn not_found(uri: Uri) -> Problem {
-    let path: String = uri.path().chars().take(100).collect();
-    Problem::new(Kind::NotFound, format!("there is nothing at {path:?}"))
-        .with_hint("GET /openapi.json says what there is")
+    let hint = match uri.path() {
+        "/embed"
+        | "/embed_all"
+        | "/embed_sparse"
+        | "/embeddings"
+        | "/v1/embeddings"
+        | "/similarity"
+        | "/rerank"
+        | "/v1/rerank"
+        | "/tokenize"
+        | "/decode"
+        | "/vertex"
+        | "/invocations"
+        | "/v1/completions"
+        | "/v1/chat/completions" => {
+            "tasks here classify texts or give them a number: POST /predict?task=NAME answers as \
+             text-embeddings-inference does, POST /v1/predict asks several tasks"
+        }
+        "/v1/models" | "/models" | "/tasks" => "GET /v1/tasks lists the tasks",
+        "/docs" | "/swagger" | "/redoc" | "/api-doc/openapi.json" => {
+            "GET /openapi.json says what there is"
+        }
+        "/ping" | "/healthz" | "/livez" | "/readyz" | "/ready" | "/live" | "/v1/health" => {
+            "GET /health says whether it takes requests, GET /health/live whether it lives"
+        }
+        _ => "GET /openapi.json says what there is",
+    };
+    let message = format!("there is nothing at {:?}", uri.path());
+    Problem::new(Kind::NotFound, message).with_hint(hint)
 }
 
 async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
-    let path: String = uri.path().chars().take(100).collect();
-    let message = format!("{path:?} does not take {method}");
-    Problem::new(Kind::MethodNotAllowed, message).with_hint("the header `allow` lists what it does")
+    let message = format!("{:?} does not take {method}", uri.path());
+    // Where text-embeddings-inference has its answers, too.
+    let hint = match uri.path() {
+        "/" => "POST /predict?task=NAME, or POST /v1/predict, asks tasks",
+        _ => "the header `allow` lists what it does",
+    };
+    Problem::new(Kind::MethodNotAllowed, message).with_hint(hint)
 }

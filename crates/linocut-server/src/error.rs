@@ -15,10 +15,14 @@ use utoipa::{IntoResponses, ToSchema};
 /// Kinds of refusals and failures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
+    /// The request is none that HTTP knows, or broke off.
+    BadRequest,
     /// The body is not JSON.
     MalformedJson,
     /// The body is not said to be of the type that this address takes.
     MediaType,
+    /// The body is compressed in a way that is not known.
+    Encoding,
     /// A field is missing, of the wrong type or out of range.
     Validation,
     /// A text is longer than allowed.
@@ -27,8 +31,14 @@ pub(crate) enum Kind {
     Unauthorized,
     /// A key that may not do this.
     Forbidden,
+    /// Asked by a name that is not known to be this server's.
+    WrongHost,
+    /// A page of another site asks.
+    CrossOrigin,
     /// No such task.
     UnknownTask,
+    /// There is a file of the task, which cannot be served.
+    TaskUnavailable,
     /// No such address.
     NotFound,
     /// The address knows other methods.
@@ -43,6 +53,8 @@ pub(crate) enum Kind {
     TaskMemory,
     /// An uploaded cut is malformed, altered, or of another base or tokenizer.
     BadCut,
+    /// This server changes no tasks.
+    ReadOnly,
     /// As many requests are waiting as may.
     Overloaded,
     /// No answer in time.
@@ -56,14 +68,19 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Kind; 19] = [
+    const ALL: [Kind; 25] = [
+        Kind::BadRequest,
         Kind::MalformedJson,
         Kind::MediaType,
+        Kind::Encoding,
         Kind::Validation,
         Kind::TextTooLong,
         Kind::Unauthorized,
         Kind::Forbidden,
+        Kind::WrongHost,
+        Kind::CrossOrigin,
         Kind::UnknownTask,
+        Kind::TaskUnavailable,
         Kind::NotFound,
         Kind::MethodNotAllowed,
         Kind::BodyTooLarge,
@@ -71,6 +88,7 @@ impl Kind {
         Kind::AnswerTooLarge,
         Kind::TaskMemory,
         Kind::BadCut,
+        Kind::ReadOnly,
         Kind::Overloaded,
         Kind::Timeout,
         Kind::ShuttingDown,
@@ -81,13 +99,18 @@ impl Kind {
     /// The one table: a kind's HTTP status and its name, which never changes.
     fn status(self) -> (StatusCode, &'static str) {
         match self {
+            Kind::BadRequest => (StatusCode::BAD_REQUEST, "bad_request"),
             Kind::MalformedJson => (StatusCode::BAD_REQUEST, "malformed_json"),
             Kind::MediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
+            Kind::Encoding => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding"),
             Kind::Validation => (StatusCode::UNPROCESSABLE_ENTITY, "validation"),
             Kind::TextTooLong => (StatusCode::UNPROCESSABLE_ENTITY, "text_too_long"),
             Kind::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized"),
             Kind::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
+            Kind::WrongHost => (StatusCode::MISDIRECTED_REQUEST, "wrong_host"),
+            Kind::CrossOrigin => (StatusCode::FORBIDDEN, "cross_origin"),
             Kind::UnknownTask => (StatusCode::NOT_FOUND, "unknown_task"),
+            Kind::TaskUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "task_unavailable"),
             Kind::NotFound => (StatusCode::NOT_FOUND, "not_found"),
             Kind::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Kind::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
@@ -95,6 +118,7 @@ impl Kind {
             Kind::AnswerTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "answer_too_large"),
             Kind::TaskMemory => (StatusCode::INSUFFICIENT_STORAGE, "task_memory"),
             Kind::BadCut => (StatusCode::UNPROCESSABLE_ENTITY, "bad_cut"),
+            Kind::ReadOnly => (StatusCode::FORBIDDEN, "read_only"),
             Kind::Overloaded => (StatusCode::TOO_MANY_REQUESTS, "overloaded"),
             Kind::Timeout => (StatusCode::SERVICE_UNAVAILABLE, "timeout"),
             Kind::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "shutting_down"),
@@ -183,7 +207,8 @@ impl From<PathRejection> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let (status, error_type) = self.kind.status();
-        let body = Json(ErrorBody { error: self.message, error_type, hint: self.hint });
+        let hint = self.hint.as_deref().map(bounded);
+        let body = Json(ErrorBody { error: bounded(&self.message), error_type, hint });
         let mut response = (status, body).into_response();
         response.extensions_mut().insert(ErrorType(error_type));
         if self.kind == Kind::Unauthorized {
@@ -192,11 +217,37 @@ impl IntoResponse for Problem {
                 .headers_mut()
                 .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        if self.kind == Kind::Encoding {
+            // As RFC 9110 has it: which would do.
+            response
+                .headers_mut()
+                .insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+        }
         if let Some(seconds) = self.kind.retry_after() {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }
+}
+
+/// A message that quotes what a client sent, or a file holds: nothing in it moves a terminal's
+/// cursor or turns its text around, and of a long one its middle is left out.
+pub(crate) fn bounded(message: &str) -> String {
+    const MOST: usize = 1000;
+    let length = message.chars().count();
+    let (start, end) = if length <= MOST { (length, 0) } else { (MOST * 2 / 3, MOST / 3) };
+    let mut shown = String::with_capacity(message.len().min(2 * MOST));
+    for (i, c) in message.chars().enumerate() {
+        if i == start {
+            shown.push_str(" […] ");
+        }
+        if i >= start && i < length - end {
+            continue;
+        }
+        let plain = matches!(c, '\'' | '"' | '\\') || c.escape_debug().len() == 1;
+        if plain { shown.push(c) } else { shown.extend(c.escape_debug()) }
+    }
+    shown
 }
 
 /// As the description of the interface has it: any address may give any of them.
@@ -220,5 +271,21 @@ impl IntoResponses for Problem {
                 (status.as_str().to_string(), response.build().into())
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bounded;
+
+    #[test]
+    fn messages_are_bounded_and_of_printable_characters() {
+        assert_eq!(bounded("the task \"a\\b\" is 'né'"), "the task \"a\\b\" is 'né'");
+        assert_eq!(bounded("a\u{1b}[2J\u{202e}b\r\nc"), "a\\u{1b}[2J\\u{202e}b\\r\\nc");
+        assert_eq!(bounded(&"x".repeat(1000)).len(), 1000);
+        let long = format!("field `{}`, expected `inputs`", "ü".repeat(1_000_000));
+        let shown = bounded(&long);
+        assert!(shown.starts_with("field `ü") && shown.ends_with("ü`, expected `inputs`"));
+        assert!(shown.contains("ü […] ü") && shown.chars().count() < 1010, "{shown}");
     }
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::error::{Kind, Problem};
 use crate::keys::{Access, Right};
-use crate::state::Limits;
+use crate::state::{Limits, State};
 
 /// One text, or a pair of texts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,7 +94,7 @@ pub(crate) enum Tasks {
 
 impl Tasks {
     /// `"all"`, or a list of names of the bank, each once and one that `access` may ask.
-    pub(crate) fn parse(value: &Value, bank: &Bank, access: &Access) -> Result<Self, Problem> {
+    pub(crate) fn parse(value: &Value, state: &State, access: &Access) -> Result<Self, Problem> {
         access.check_right(Right::Predict)?;
         let wrong = |message: String| Err(Problem::new(Kind::Validation, message));
         let values = match value {
@@ -123,7 +123,7 @@ impl Tasks {
                 return wrong(format!("tasks: {task:?} twice"));
             }
             access.check(Right::Predict, task)?;
-            known(bank, access, task)?;
+            known(state, access, task)?;
             names.push(task.clone());
         }
         Ok(Self::Named(names))
@@ -172,10 +172,15 @@ pub(crate) fn seen(bank: &Bank, access: &Access) -> Vec<Arc<Task>> {
 }
 
 /// The task `name`, which `access` may see.
-pub(crate) fn known(bank: &Bank, access: &Access, name: &str) -> Result<Arc<Task>, Problem> {
+pub(crate) fn known(state: &State, access: &Access, name: &str) -> Result<Arc<Task>, Problem> {
+    if let Some(why) = state.store.failure(name) {
+        let message = format!("the file of the task {name:?} cannot be served: {why}");
+        return Err(Problem::new(Kind::TaskUnavailable, message)
+            .with_hint("put another version in its place, or have the server's operator do so"));
+    }
     // An unknown name stands in the message: no more of it than a name may have.
     let shown: String = name.chars().take(100).collect();
-    bank.task(&shown).map_err(|error| match access.sees_all() {
+    state.bank.task(&shown).map_err(|error| match access.sees_all() {
         true => Problem::of(Kind::UnknownTask, "", &error),
         // The library's hint has the names of others.
         false => Problem::new(Kind::UnknownTask, format!("there is no task {shown:?}")),

@@ -9,12 +9,15 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use linocut::{Error, ErrorKind, Result};
 use serde::Deserialize;
+use tokio::sync::Semaphore;
 
 use crate::error::{Kind, Problem};
 use crate::state::State;
 
 /// Fewest bytes of a key: a guess must not hit one.
 const LEAST: usize = 16;
+/// Uploads of one key that are checked at one time.
+const UPLOADS: usize = 2;
 
 /// The keys of a file.
 pub struct Keys(Vec<(blake3::Hash, Arc<Access>)>);
@@ -34,7 +37,10 @@ struct Entry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Right {
-    /// Ask tasks and read about them.
+    /// Read about tasks: the list, cards, counts, and of all tasks together metrics. The others have
+    /// it, too.
+    Read,
+    /// Ask tasks.
     Predict,
     /// Put and delete tasks.
     Manage,
@@ -48,6 +54,8 @@ pub(crate) struct Access {
     /// Tasks by name; all where `None`.
     tasks: Option<Vec<String>>,
     rights: Vec<Right>,
+    /// Places for its uploads while they are checked, each of which takes a whole cut's memory.
+    pub(crate) uploads: Arc<Semaphore>,
 }
 
 impl Keys {
@@ -61,7 +69,7 @@ impl Keys {
     pub fn read(path: &Path) -> Result<Self> {
         let wrong = |what: String| {
             let hint = "expected [{\"name\": …, \"key\": …, \"tasks\": [names], \"rights\": \
-                        [\"predict\", \"manage\"]}, …]";
+                        [\"read\", \"predict\", \"manage\"]}, …]";
             Error::new(ErrorKind::Config, format!("{}: {what}", path.display())).with_hint(hint)
         };
         let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read", e))?;
@@ -82,7 +90,8 @@ impl Keys {
             if let Some((_, other)) = keys.iter().find(|(other, _)| *other == hash) {
                 return Err(wrong(format!("{:?} and {name:?} have the same key", other.name)));
             }
-            keys.push((hash, Arc::new(Access { name, tasks, rights })));
+            let uploads = Arc::new(Semaphore::new(UPLOADS));
+            keys.push((hash, Arc::new(Access { name, tasks, rights, uploads })));
         }
         Ok(Self(keys))
     }
@@ -102,8 +111,10 @@ impl Keys {
 
 impl Access {
     /// Everything: of a server without keys.
-    fn all() -> Self {
-        Self { name: "anyone".into(), tasks: None, rights: vec![Right::Predict, Right::Manage] }
+    pub(crate) fn all() -> Self {
+        let rights = vec![Right::Predict, Right::Manage];
+        let uploads = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
+        Self { name: "anyone".into(), tasks: None, rights, uploads }
     }
 
     /// The key's name.
@@ -121,17 +132,19 @@ impl Access {
         self.tasks.is_none()
     }
 
+    fn has(&self, right: Right) -> bool {
+        self.rights.contains(&right) || right == Right::Read && !self.rights.is_empty()
+    }
+
     /// Checks that it may do something with the task `name`.
     ///
     /// # Errors
     /// If not, whether or not there is such a task.
     pub(crate) fn check(&self, right: Right, name: &str) -> std::result::Result<(), Problem> {
-        if self.sees(name) && self.rights.contains(&right) {
+        if self.sees(name) && self.has(right) {
             return Ok(());
         }
-        let verb = if right == Right::Manage { "manage" } else { "ask" };
-        let shown: String = name.chars().take(100).collect();
-        let message = format!("the key {:?} may not {verb} the task {shown:?}", self.name);
+        let message = format!("the key {:?} may not {} the task {name:?}", self.name, right.verb());
         Err(Problem::new(Kind::Forbidden, message))
     }
 
@@ -140,36 +153,34 @@ impl Access {
     /// # Errors
     /// If not.
     pub(crate) fn check_right(&self, right: Right) -> std::result::Result<(), Problem> {
-        if self.rights.contains(&right) {
+        if self.has(right) {
             return Ok(());
         }
-        let verb = if right == Right::Manage { "manage" } else { "ask" };
-        Err(Problem::new(Kind::Forbidden, format!("the key {:?} may not {verb} tasks", self.name)))
-    }
-
-    /// Checks that the task `name` is one of its own.
-    ///
-    /// # Errors
-    /// If not, whether or not there is such a task.
-    pub(crate) fn check_sees(&self, name: &str) -> std::result::Result<(), Problem> {
-        if self.sees(name) {
-            return Ok(());
-        }
-        let shown: String = name.chars().take(100).collect();
-        let message = format!("the key {:?} may not see the task {shown:?}", self.name);
+        let message = format!("the key {:?} may not {} tasks", self.name, right.verb());
         Err(Problem::new(Kind::Forbidden, message))
     }
 
-    /// Checks that it sees every task.
+    /// Checks that it may read about every task.
     ///
     /// # Errors
     /// If not.
     pub(crate) fn check_all(&self) -> std::result::Result<(), Problem> {
+        self.check_right(Right::Read)?;
         if self.sees_all() {
             return Ok(());
         }
         let message = format!("the key {:?} is not one of all tasks", self.name);
         Err(Problem::new(Kind::Forbidden, message).with_hint("a key without a list of tasks"))
+    }
+}
+
+impl Right {
+    fn verb(self) -> &'static str {
+        match self {
+            Right::Read => "see",
+            Right::Predict => "ask",
+            Right::Manage => "manage",
+        }
     }
 }
 
@@ -181,7 +192,7 @@ pub(crate) async fn authenticate(
     next: Next,
 ) -> Response {
     let access = match &state.keys {
-        None => Arc::new(Access::all()),
+        None => Arc::clone(&state.anyone),
         Some(keys) => {
             let header = request.headers().get(header::AUTHORIZATION);
             let text = header.and_then(|value| value.to_str().ok()).unwrap_or_default();

@@ -20,12 +20,15 @@ use prometheus::{
 
 use crate::error::{ErrorType, Kind, Problem};
 use crate::keys::Access;
+use crate::log;
 use crate::state::State;
 
 /// The header that a request's id comes and goes by.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Most characters of an id that a client gives.
 const ID_LENGTH: usize = 128;
+/// Most characters of a method that a line of the log has.
+const METHOD_LENGTH: usize = 20;
 
 /// Counters and histograms. Histograms are of all tasks together: a thousand tasks with one each
 /// would be a page of megabytes.
@@ -41,6 +44,7 @@ pub(crate) struct Metrics {
     answered: Mutex<HashMap<String, Answered>>,
     waiting: IntGauge,
     tasks: IntGauge,
+    failed: IntGauge,
     started: u64,
     ids: AtomicU64,
 }
@@ -100,6 +104,7 @@ impl Metrics {
             answered: Mutex::default(),
             waiting: gauge("linocut_waiting_requests", "Requests that wait or are computed")?,
             tasks: gauge("linocut_tasks", "Tasks that can be asked")?,
+            failed: gauge("linocut_failed_cuts", "Files of the cuts folder that cannot be served")?,
             started: since.as_nanos() as u64,
             ids: AtomicU64::new(0),
             registry,
@@ -154,6 +159,16 @@ impl Metrics {
         Ok([texts.collect(), tokens.collect(), memory.collect()].concat())
     }
 
+    /// Lines of the log that were lost.
+    fn lost() -> prometheus::Result<Vec<MetricFamily>> {
+        let lost = IntCounter::new(
+            "linocut_log_lines_lost_total",
+            "Lines of the log that could not be written, or not in time",
+        )?;
+        lost.inc_by(log::lost());
+        Ok(lost.collect())
+    }
+
     /// An id that no other request of this server has.
     fn id(&self) -> String {
         format!("{:016x}-{:x}", self.started, self.ids.fetch_add(1, Relaxed))
@@ -190,7 +205,7 @@ pub(crate) async fn observe(
         _ => metrics.id(),
     };
     let path = path.as_ref().map_or("none", |path| path.as_str());
-    let method = request.method().clone();
+    let method: String = request.method().as_str().chars().take(METHOD_LENGTH).collect();
     let mut counted = Counted { metrics, path, started: Instant::now(), status: 499 };
     let mut response = next.run(request).await;
     counted.status = response.status().as_u16();
@@ -200,7 +215,7 @@ pub(crate) async fn observe(
     }
     let ms = (counted.started.elapsed().as_secs_f64() * 1e5).round() / 1e2;
     let status = counted.status;
-    tracing::info!(id, %method, path, status, ms, error_type, "request");
+    tracing::info!(id, method, path, status, ms, error_type, "request");
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
@@ -224,8 +239,10 @@ pub(crate) async fn metrics(
     let tasks = state.bank.tasks();
     metrics.waiting.set(state.queue.len() as i64);
     metrics.tasks.set(tasks.len() as i64);
+    metrics.failed.set(state.store.failed().len() as i64);
     let text = metrics.per_task(&tasks).and_then(|mut families| {
         families.splice(0..0, metrics.registry.gather());
+        families.extend(Metrics::lost()?);
         TextEncoder::new().encode_to_string(&families)
     });
     let text = text.map_err(|e| Problem::new(Kind::Internal, format!("the metrics: {e}")))?;

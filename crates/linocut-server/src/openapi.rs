@@ -3,10 +3,13 @@
 use axum::Json;
 use utoipa::openapi::schema::AnyOfBuilder;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ArrayBuilder, ObjectBuilder, RefOr, Schema, Type};
-use utoipa::{Modify, OpenApi};
+use utoipa::openapi::{
+    ArrayBuilder, KnownFormat, ObjectBuilder, Ref, RefOr, Schema, SchemaFormat, Type,
+};
+use utoipa::{Modify, OpenApi, PartialSchema, ToSchema};
 
 use crate::error::ErrorBody;
+use crate::predict::{LabelScore, Prediction};
 use crate::{metrics, predict, status, tasks, tei};
 
 /// The description.
@@ -70,6 +73,56 @@ pub(crate) fn tei_inputs() -> Schema {
     let all = [text(), texts(1, 2), list(texts(1, 2))];
     any_of(all, "A text, a list of one text or of a pair, or a list of such lists")
 }
+
+/// A prediction as one object: generated clients make nothing of a choice among three inside another.
+impl PartialSchema for Prediction {
+    fn schema() -> RefOr<Schema> {
+        let kind = |kind| ObjectBuilder::new().schema_type(kind);
+        let labels = ArrayBuilder::new().items(RefOr::T(kind(Type::String).into()));
+        let scores = ArrayBuilder::new().items(Ref::from_schema_name(LabelScore::name()));
+        let schema: Schema = ObjectBuilder::new()
+            .property(
+                "label",
+                kind(Type::String).description(Some("Single-label: the most probable")),
+            )
+            .property(
+                "score",
+                kind(Type::Number).description(Some("Single-label: its probability")),
+            )
+            .property(
+                "labels",
+                labels
+                    .description(Some("Multi-label: those more probable than not, highest first")),
+            )
+            .property(
+                "scores",
+                scores.description(Some("Labels with their probabilities, the highest first")),
+            )
+            .property("value", kind(Type::Number).description(Some("Regression: the number")))
+            .description(Some("A prediction, by the kind of task"))
+            .into();
+        schema.into()
+    }
+}
+
+impl ToSchema for Prediction {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((LabelScore::name().into(), LabelScore::schema()));
+    }
+}
+
+/// The bytes of a cut file.
+pub(crate) struct CutFile;
+
+impl PartialSchema for CutFile {
+    fn schema() -> RefOr<Schema> {
+        let format = SchemaFormat::KnownFormat(KnownFormat::Binary);
+        let schema = ObjectBuilder::new().schema_type(Type::String).format(Some(format));
+        Schema::from(schema).into()
+    }
+}
+
+impl ToSchema for CutFile {}
 
 /// Names of tasks, or "all".
 pub(crate) fn tasks() -> Schema {

@@ -70,7 +70,7 @@ pub(crate) struct TaskAnswer {
 }
 
 /// A prediction, by the kind of task.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub(crate) enum Prediction {
     /// Exactly one label: probabilities by softmax.
@@ -134,7 +134,7 @@ pub(crate) async fn predict(
         return Err(Problem::new(Kind::Validation, "top_k is 0, expected at least 1"));
     }
     let limits = &state.limits;
-    let tasks = Tasks::parse(&body.tasks, &state.bank, &access)?;
+    let tasks = Tasks::parse(&body.tasks, &state, &access)?;
     let take_pairs = || tasks.take_pairs(&state.bank, &access);
     let inputs = parse_inputs(body.inputs, take_pairs, limits)?;
     let tasks =

@@ -1,5 +1,6 @@
 //! What all requests share.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -12,12 +13,16 @@ use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 
 use crate::batch::{Queue, Worker};
-use crate::keys::Keys;
+use crate::keys::{Access, Keys};
 use crate::metrics::Metrics;
-use crate::store::Store;
+use crate::origin::Host;
+use crate::room::Room;
+use crate::store::{Opening, Store};
 
-/// Uploads at one time.
+/// Uploads that are checked at one time.
 const UPLOADS: usize = 4;
+/// Bodies of the largest size that may be under way at one time, not counting uploads.
+const BODIES: usize = 128;
 
 /// What one request, and all together, may ask for.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
@@ -46,7 +51,11 @@ pub struct Limits {
     #[serde(rename = "timeout_seconds", serialize_with = "seconds")]
     #[schema(rename = "timeout_seconds", value_type = f64)]
     pub timeout: Duration,
-    /// Time that a connection may take for a request's head, or to take bytes of an answer.
+    /// Time that a connection may take for a request's head.
+    #[serde(rename = "head_seconds", serialize_with = "seconds")]
+    #[schema(rename = "head_seconds", value_type = f64)]
+    pub head: Duration,
+    /// Time that a connection may stay between two requests, or take no bytes of an answer.
     #[serde(rename = "idle_seconds", serialize_with = "seconds")]
     #[schema(rename = "idle_seconds", value_type = f64)]
     pub idle: Duration,
@@ -61,7 +70,7 @@ fn seconds<S: serde::Serializer>(time: &Duration, to: S) -> std::result::Result<
 impl Default for Limits {
     /// 1,024 connections, 512 requests of up to 32 inputs, 32,768 answers and 32 MB of them, 256 MB of
     /// answers not taken, 100 kB a text, 2 MB a
-    /// body, 64 MB a cut, 16,384 tokens a batch, 30 s, idle for 60 s; long texts are cut.
+    /// body, 64 MB a cut, 16,384 tokens a batch, 30 s, 10 s a head, idle for 60 s; long texts are cut.
     fn default() -> Self {
         Self {
             requests: 512,
@@ -75,6 +84,7 @@ impl Default for Limits {
             upload_bytes: 64_000_000,
             batch_tokens: 16_384,
             timeout: Duration::from_secs(30),
+            head: Duration::from_secs(10),
             idle: Duration::from_secs(60),
             truncate: true,
         }
@@ -99,6 +109,7 @@ impl Limits {
             ("batch tokens", self.batch_tokens),
             ("connections", self.connections),
             ("milliseconds a request", milliseconds(self.timeout)),
+            ("milliseconds a head", milliseconds(self.head)),
             ("milliseconds idle", milliseconds(self.idle)),
         ] {
             let most = usize::MAX >> 4; // what a semaphore of tokio counts to, with room
@@ -111,6 +122,25 @@ impl Limits {
     }
 }
 
+/// What a server does beside its cuts.
+#[derive(Default)]
+pub struct Settings {
+    /// What requests may ask for.
+    pub limits: Limits,
+    /// Who may do what. Without keys, whoever reaches the server may ask and change every task, but
+    /// for pages of other sites.
+    pub keys: Option<Keys>,
+    /// Names and addresses that it may be asked by where there are no keys, beside those of the
+    /// loopback address and the address listened on.
+    pub hosts: Vec<String>,
+    /// Where it answers, for whoever finds the folder of cuts locked.
+    pub address: Option<SocketAddr>,
+    /// Tasks cannot be changed, and the folder of cuts is neither locked nor written.
+    pub read_only: bool,
+    /// A file that cannot be served is an error; else the other tasks are served.
+    pub strict: bool,
+}
+
 /// What all requests share: the bank, its cuts on disk, and the queue to the compute thread.
 pub struct State {
     pub(crate) bank: Arc<Bank>,
@@ -120,29 +150,35 @@ pub struct State {
     pub(crate) metrics: Arc<Metrics>,
     /// Who may do what; anyone anything where `None`.
     pub(crate) keys: Option<Keys>,
+    /// Who anyone is where there are no keys.
+    pub(crate) anyone: Arc<Access>,
+    /// Names that it may be asked by where there are no keys.
+    pub(crate) hosts: Vec<Host>,
     pub(crate) stopping: AtomicBool,
     /// Room for large answers that are not taken yet, in KiB.
     pub(crate) untaken: Arc<Semaphore>,
-    /// Places for uploads, each of which holds a whole cut.
-    pub(crate) uploads: Semaphore,
+    /// Memory for bodies under way.
+    pub(crate) bodies: Arc<Room>,
+    /// Memory for uploads under way.
+    pub(crate) upload_bodies: Arc<Room>,
+    /// Places for uploads while they are checked.
+    pub(crate) uploads: Arc<Semaphore>,
 }
 
 impl State {
     /// Adds every cut in `cuts` to `bank` (`progress` hears how many are done of how many) and
-    /// starts the compute thread, which ends with the state. Without `keys`, whoever reaches the
-    /// server may ask and change every task.
+    /// starts the compute thread, which ends with the state.
     ///
     /// # Errors
-    /// A limit out of range, an unreadable folder, a file with a name that no task may have, or a
-    /// cut that does not fit.
+    /// A limit out of range, a host that is none, a folder that is unreadable or another server's;
+    /// with `strict`, a file with a name that no task may have, or a cut that does not fit.
     pub fn open(
         bank: Bank,
         cuts: &Path,
-        limits: Limits,
-        keys: Option<Keys>,
+        settings: Settings,
         progress: impl FnMut(usize, usize),
     ) -> Result<Arc<Self>> {
-        let (state, worker) = Self::idle(bank, cuts, limits, keys, progress)?;
+        let (state, worker) = Self::idle(bank, cuts, settings, progress)?;
         let thread = std::thread::Builder::new().name("compute".into());
         thread.spawn(move || worker.run()).map_err(|e| {
             let message = format!("cannot start the compute thread: {e}");
@@ -155,35 +191,37 @@ impl State {
     pub(crate) fn idle(
         bank: Bank,
         cuts: &Path,
-        limits: Limits,
-        keys: Option<Keys>,
+        settings: Settings,
         progress: impl FnMut(usize, usize),
     ) -> Result<(Arc<Self>, Worker)> {
+        let Settings { limits, keys, hosts, address, read_only, strict } = settings;
         limits.check()?;
-        let store = Store::open(cuts, &bank, progress)?;
+        let hosts = hosts.iter().map(|host| Host::named(host)).collect::<Result<_>>()?;
+        let opening = Opening { address, read_only, strict };
+        let store = Store::open(cuts, &bank, opening, progress)?;
         let bank = Arc::new(bank);
         let metrics = Metrics::new().map_err(|e| {
             Error::new(ErrorKind::Config, format!("the metrics: {e}")).with_source(e)
         })?;
         let metrics = Arc::new(metrics);
         let (queue, worker) = Queue::new(Arc::clone(&bank), Arc::clone(&metrics), &limits);
-        let stopping = AtomicBool::new(false);
-        let uploads = Semaphore::new(UPLOADS);
-        let untaken = Arc::new(Semaphore::new(limits.untaken_bytes.div_ceil(1024)));
-        Ok((
-            Arc::new(Self {
-                bank,
-                store,
-                queue,
-                limits,
-                metrics,
-                keys,
-                stopping,
-                untaken,
-                uploads,
-            }),
-            worker,
-        ))
+        let room = |bytes: usize, bodies| Room::new(bytes.saturating_mul(bodies), keys.is_some());
+        let state = Self {
+            bodies: room(limits.body_bytes, BODIES),
+            upload_bodies: room(limits.upload_bytes, UPLOADS),
+            uploads: Arc::new(Semaphore::new(UPLOADS)),
+            untaken: Arc::new(Semaphore::new(limits.untaken_bytes.div_ceil(1024))),
+            stopping: AtomicBool::new(false),
+            anyone: Arc::new(Access::all()),
+            bank,
+            store,
+            queue,
+            limits,
+            metrics,
+            keys,
+            hosts,
+        };
+        Ok((Arc::new(state), worker))
     }
 
     /// Number of tasks that can be asked.

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use axum::Json;
 use axum::extract::State as Shared;
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::error::Problem;
+use crate::input::seen;
+use crate::keys::{Access, Right};
 use crate::state::{Limits, State};
 
 /// Whether the server takes requests.
@@ -18,10 +20,12 @@ pub(crate) struct Health {
     /// "ready", "overloaded", "stopping", or "failed" where the compute thread has ended.
     #[schema(value_type = String)]
     status: &'static str,
-    /// Tasks that can be asked.
-    tasks: usize,
-    /// Requests that wait or are computed.
-    waiting: usize,
+    /// Tasks that can be asked; not said where there are keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tasks: Option<usize>,
+    /// Requests that wait or are computed; not said where there are keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiting: Option<usize>,
 }
 
 /// What the server runs on.
@@ -32,14 +36,16 @@ pub(crate) struct Info {
     version: &'static str,
     /// The base that all tasks share.
     base: BaseInfo,
-    /// Number of tasks.
+    /// Number of tasks that the key sees.
     tasks: usize,
-    /// Bytes of memory of all tasks beside the base.
-    task_bytes: usize,
+    /// Bytes of memory of all tasks beside the base; said to keys of all tasks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task_bytes: Option<usize>,
     /// Most that may be.
     task_memory: usize,
-    /// Bytes of memory of matrices of tasks' own that are kept ready.
-    materialised_bytes: usize,
+    /// Bytes of memory of matrices of tasks' own that are kept ready; said to keys of all tasks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    materialised_bytes: Option<usize>,
     /// Most that a request, and all together, may ask for.
     limits: Limits,
 }
@@ -78,7 +84,10 @@ pub(crate) async fn health(Shared(state): Shared<Arc<State>>) -> (StatusCode, Js
         (true, true) => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
         (true, false) => (StatusCode::OK, "ready"),
     };
-    (code, Json(Health { status, tasks: state.tasks(), waiting: state.queue.len() }))
+    // Whoever asks has shown no key.
+    let open = state.keys.is_none();
+    let (tasks, waiting) = (open.then(|| state.tasks()), open.then(|| state.queue.len()));
+    (code, Json(Health { status, tasks, waiting }))
 }
 
 /// Ready: as `/health`, and 503 while overloaded: as many requests wait as may, or what waits takes
@@ -123,10 +132,14 @@ pub(crate) async fn live() -> StatusCode {
     tag = "server",
     responses((status = 200, description = "The base and the limits", body = Info), Problem)
 )]
-pub(crate) async fn info(Shared(state): Shared<Arc<State>>) -> Json<Info> {
+pub(crate) async fn info(
+    Shared(state): Shared<Arc<State>>,
+    Extension(access): Extension<Arc<Access>>,
+) -> Result<Json<Info>, Problem> {
+    access.check_right(Right::Read)?;
     let base = state.bank.base();
-    let (task_bytes, materialised_bytes) = state.bank.bytes();
-    Json(Info {
+    let (task_bytes, materialised_bytes) = access.sees_all().then(|| state.bank.bytes()).unzip();
+    Ok(Json(Info {
         version: env!("CARGO_PKG_VERSION"),
         base: BaseInfo {
             name: base.name.clone(),
@@ -136,10 +149,10 @@ pub(crate) async fn info(Shared(state): Shared<Arc<State>>) -> Json<Info> {
             hidden: base.config().hidden,
             max_tokens: base.config().positions,
         },
-        tasks: state.tasks(),
+        tasks: seen(&state.bank, &access).len(),
         task_bytes,
         task_memory: state.bank.task_memory(),
         materialised_bytes,
         limits: state.limits,
-    })
+    }))
 }

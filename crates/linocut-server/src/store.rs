@@ -1,58 +1,101 @@
 //! The folder of cuts that the tasks come from and go to.
 
 use std::collections::BTreeMap;
+use std::error::Error as _;
 use std::fs::{self, File};
+use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use linocut::bank::{Bank, Task};
-use linocut::checkpoint::write_atomically;
 use linocut::cut::Cut;
+use linocut::output::{Lock, TemporaryFile};
 use linocut::{Error, ErrorKind, Result};
 
 /// Longest name of a task, in bytes.
 const NAME_BYTES: usize = 100;
+/// What a name may hold beside letters and digits: nothing that a path, an address or a shell's
+/// pattern reads otherwise.
+const NAME_SIGNS: &str = " ._-+,()@=~";
 
 /// The cuts folder, each task's cut as `<name>.cut`. Files are read into memory whole, never mapped:
 /// what others do to them later does not reach the tasks served.
 pub(crate) struct Store {
     folder: PathBuf,
+    /// The folder itself, to be synced whether or not another file can be opened then.
+    #[cfg(unix)]
+    open: File,
+    /// Held where the folder may be changed: of two servers neither would see what the other does.
+    lock: Option<Lock>,
     /// Locked for the whole of a change, so that disk and bank agree.
     changing: Mutex<()>,
-    /// Bytes of each task's file. Locked for look-ups and single changes only.
-    files: Mutex<BTreeMap<String, u64>>,
+    /// Locked for look-ups and single changes only.
+    files: Mutex<Files>,
+}
+
+#[derive(Default)]
+struct Files {
+    /// Bytes of each task's file.
+    bytes: BTreeMap<String, u64>,
+    /// Files that are no task's.
+    failed: BTreeMap<String, Failed>,
+}
+
+/// A file that ends in `.cut` and cannot be served.
+struct Failed {
+    path: PathBuf,
+    error: String,
+}
+
+/// How a folder is opened.
+#[derive(Clone, Copy)]
+pub(crate) struct Opening {
+    /// Stands in the folder's lock.
+    pub(crate) address: Option<SocketAddr>,
+    /// Nothing in the folder is changed, by this server.
+    pub(crate) read_only: bool,
+    /// A file that cannot be served is an error.
+    pub(crate) strict: bool,
 }
 
 /// Checks a task's name: it becomes a file's, and stands in addresses and logs.
 ///
 /// # Errors
-/// If it is not 1 to 100 ASCII letters, digits, `.`, `_` and `-`, the first a letter or digit.
+/// If it is not 1 to 100 bytes of letters, digits, spaces and `. _ - + , ( ) @ = ~`, the first a
+/// letter or digit and the last no space.
 pub(crate) fn check_name(name: &str) -> Result<()> {
-    let sane = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-    let first = name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
-    if first && name.len() <= NAME_BYTES && name.bytes().all(sane) {
+    let sane = |c: char| c.is_alphanumeric() || NAME_SIGNS.contains(c);
+    let first = name.chars().next().is_some_and(char::is_alphanumeric);
+    if first && name.len() <= NAME_BYTES && name.chars().all(sane) && !name.ends_with(' ') {
         return Ok(());
     }
     let shown: String = name.chars().take(60).collect();
     let message = format!(
-        "{shown:?} is no name of a task: expected 1 to {NAME_BYTES} of A-Z a-z 0-9 . _ -, \
-         the first a letter or digit"
+        "{shown:?} is no name of a task: expected 1 to {NAME_BYTES} bytes of letters, digits, \
+         spaces and . _ - + , ( ) @ = ~, the first a letter or digit and the last no space"
     );
     Err(Error::new(ErrorKind::Config, message))
 }
 
 impl Store {
     /// Adds every file in `folder` that ends in `.cut` to `bank`; `progress` hears how many are done
-    /// of how many.
+    /// of how many. What cannot be served is remembered with its reason.
     pub(crate) fn open(
         folder: &Path,
         bank: &Bank,
+        opening: Opening,
         mut progress: impl FnMut(usize, usize),
     ) -> Result<Self> {
         let unreadable = |e| {
             let hint = "--cuts takes a folder that can be read and written; it may be empty";
             Error::io(folder, "read the folder", e).with_hint(hint)
         };
+        #[cfg(unix)]
+        let open = File::open(folder).map_err(unreadable)?;
+        fs::read_dir(folder).map_err(unreadable)?;
+        let lock = (!opening.read_only).then(|| lock(folder, opening.address)).transpose()?;
         let mut paths = Vec::new();
         for entry in fs::read_dir(folder).map_err(unreadable)? {
             let path = entry.map_err(unreadable)?.path();
@@ -61,27 +104,32 @@ impl Store {
             }
         }
         paths.sort();
-        let mut files = BTreeMap::new();
+        let mut files = Files::default();
         for (done, path) in paths.iter().enumerate() {
             let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            let add = || {
-                check_name(&name)?;
-                let bytes = fs::read(path).map_err(|e| Error::io(path, "read", e))?;
-                bank.add(&name, &Cut::from_bytes(&bytes)?)?;
-                Ok(bytes.len() as u64)
-            };
-            let bytes = add().map_err(|e: Error| {
-                let text = e.to_string();
-                let text = text.split("\nhint: ").next().unwrap_or_default();
-                let error = Error::new(e.kind(), format!("{}: {text}", path.display()));
-                let hint = e.hint().unwrap_or("`linocut verify` checks a cut");
-                error.with_hint(format!("{hint}; or move the file out of the folder"))
-            })?;
-            files.insert(name, bytes);
+            match add(bank, &name, path) {
+                Ok(bytes) => {
+                    files.bytes.insert(name, bytes);
+                }
+                Err(e) => {
+                    let text = e.to_string();
+                    let text = text.split("\nhint: ").next().unwrap_or_default();
+                    if opening.strict {
+                        let error = Error::new(e.kind(), format!("{}: {text}", path.display()));
+                        let hint = e.hint().unwrap_or("`linocut verify` checks a cut");
+                        let hint = format!("{hint}; or move the file out of the folder");
+                        return Err(error.with_hint(hint));
+                    }
+                    files.failed.insert(name, Failed { path: path.clone(), error: text.into() });
+                }
+            }
             progress(done + 1, paths.len());
         }
         Ok(Self {
             folder: folder.to_path_buf(),
+            #[cfg(unix)]
+            open,
+            lock,
             changing: Mutex::default(),
             files: Mutex::new(files),
         })
@@ -89,47 +137,110 @@ impl Store {
 
     /// Bytes of the file of the task `name`.
     pub(crate) fn bytes(&self, name: &str) -> Option<u64> {
-        self.files().get(name).copied()
+        self.files().bytes.get(name).copied()
     }
 
-    /// Checks the cut in `bytes`, writes it, and only then serves it as `name`; says whether it
-    /// takes the place of another version. Whatever fails, the other version stays.
+    /// Whether the folder may be changed.
+    pub(crate) fn is_writable(&self) -> bool {
+        self.lock.is_some()
+    }
+
+    /// Names of the files that cannot be served, and why.
+    pub(crate) fn failed(&self) -> Vec<(String, String)> {
+        let files = self.files();
+        files.failed.iter().map(|(name, failed)| (name.clone(), failed.error.clone())).collect()
+    }
+
+    /// Why the file of this name cannot be served, where there is one that cannot.
+    pub(crate) fn failure(&self, name: &str) -> Option<String> {
+        self.files().failed.get(name).map(|failed| failed.error.clone())
+    }
+
+    /// Checks the cut in `bytes`, serves it as `name` and writes it; says whether it takes the place
+    /// of another version. Whatever fails, or where its client has `left` before it is written, the
+    /// other version stays, on disk and in the bank.
     ///
     /// # Errors
     /// A name that no task may have, a cut that is malformed or does not fit, or a folder that
     /// cannot be written.
-    pub(crate) fn put(&self, bank: &Bank, name: &str, bytes: &[u8]) -> Result<(Arc<Task>, bool)> {
+    pub(crate) fn put(
+        &self,
+        bank: &Bank,
+        name: &str,
+        bytes: &[u8],
+        left: &AtomicBool,
+    ) -> Result<(Arc<Task>, bool)> {
+        let waited_for = || match left.load(Relaxed) {
+            true => Err(Error::new(ErrorKind::Interrupted, "nobody waits for it any more")),
+            false => Ok(()),
+        };
         check_name(name)?;
-        let task = bank.prepare(name, &Cut::from_bytes(bytes)?)?;
+        waited_for()?;
+        let cut = Cut::from_bytes(bytes)?;
+        waited_for()?;
+        let task = bank.prepare(name, &cut)?;
+        drop(cut);
+        waited_for()?;
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        write_atomically(&self.path(name), |out| out.write_all(bytes))?;
+        let path = self.path(name);
+        let written = self.write(bytes).map_err(|e| unwritten(&path, e))?;
         let old = bank.insert(Arc::clone(&task))?;
-        self.files().insert(name.into(), bytes.len() as u64);
+        if let Err(e) = written.persist(&path, true) {
+            match old {
+                Some(old) => drop(bank.insert(old)?),
+                None => drop(bank.remove(name)?),
+            }
+            return Err(unwritten(&path, e));
+        }
+        self.sync();
+        let mut files = self.files();
+        files.bytes.insert(name.into(), bytes.len() as u64);
+        files.failed.remove(name);
         Ok((task, old.is_some()))
     }
 
-    /// Removes the task `name`, and its file first.
+    /// Removes the task `name`, or the file of that name that could not be served; the file first.
     ///
     /// # Errors
-    /// If there is none, or its file cannot be removed; the task then stays.
+    /// If there is none, or its file cannot be removed; all then stays.
     pub(crate) fn remove(&self, bank: &Bank, name: &str) -> Result<()> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        bank.task(name)?;
-        let path = self.path(name);
+        let failed = self.files().failed.get(name).map(|failed| failed.path.clone());
+        let path = match &failed {
+            Some(path) => path.clone(),
+            None => self.path(bank.task(name)?.name()),
+        };
         match fs::remove_file(&path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
                 return Err(Error::io(&path, "remove", e));
             }
             _ => {}
         }
-        // The removal survives a power cut only once the folder is synced.
-        #[cfg(unix)]
-        File::open(&self.folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(|e| Error::io(&self.folder, "sync", e))?;
-        bank.remove(name)?;
-        self.files().remove(name);
+        self.sync();
+        if failed.is_none() {
+            bank.remove(name)?;
+        }
+        let mut files = self.files();
+        files.bytes.remove(name);
+        files.failed.remove(name);
         Ok(())
+    }
+
+    /// Writes `bytes` aside, down to the disk.
+    fn write(&self, bytes: &[u8]) -> io::Result<TemporaryFile> {
+        let temporary = TemporaryFile::new(&self.folder)?;
+        temporary.file().write_all(bytes)?;
+        temporary.file().sync_all()?;
+        Ok(temporary)
+    }
+
+    /// Has a change survive a power cut. It is done all the same: where this fails, memory, disk and
+    /// answer agree on it, and the log says what a power cut may undo.
+    fn sync(&self) {
+        #[cfg(unix)]
+        if let Err(error) = self.open.sync_all() {
+            tracing::error!(%error, "the cuts folder is not synced: a power cut may undo a change");
+        }
     }
 
     /// Where the task's cut stands; `name` has been checked.
@@ -137,9 +248,43 @@ impl Store {
         self.folder.join(format!("{name}.cut"))
     }
 
-    fn files(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
+    fn files(&self) -> MutexGuard<'_, Files> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Locks the folder against other servers.
+fn lock(folder: &Path, address: Option<SocketAddr>) -> Result<Lock> {
+    let doing = address.map_or("linocut serve".into(), |at| format!("linocut serve on {at}"));
+    Lock::folder(folder, &doing).map_err(|e| {
+        let text = e.to_string();
+        let text = text.split("\nhint: ").next().unwrap_or_default();
+        let hint = match e.source() {
+            None => "end that server, or serve with --read-only, which changes no task and no file",
+            Some(_) => "--read-only serves a folder that cannot be written",
+        };
+        Error::new(e.kind(), text).with_source(e).with_hint(hint)
+    })
+}
+
+/// Adds the cut in a file; gives its bytes.
+fn add(bank: &Bank, name: &str, path: &Path) -> Result<u64> {
+    check_name(name)?;
+    // Clients may see an error: they have no business with the folder.
+    let shown = Path::new(path.file_name().unwrap_or_default());
+    let unread = |e| Error::io(shown, "read", e);
+    // Anything else might be waited for without end.
+    if !fs::metadata(path).map_err(unread)?.is_file() {
+        let message = format!("{} is no file", shown.display());
+        return Err(Error::new(ErrorKind::Io, message));
+    }
+    let bytes = fs::read(path).map_err(unread)?;
+    bank.add(name, &Cut::from_bytes(&bytes)?)?;
+    Ok(bytes.len() as u64)
+}
+
+fn unwritten(path: &Path, e: io::Error) -> Error {
+    Error::io(path, "write", e)
 }
 
 #[cfg(test)]
@@ -148,12 +293,29 @@ mod tests {
 
     #[test]
     fn names_that_a_task_may_have() {
-        for good in ["a", "Intent-2.v1_b", "0", &"x".repeat(100)] {
+        for good in ["a", "Intent-2.v1_b", "0", "my task", "Größe (2)", "任务", &"x".repeat(100)]
+        {
             check_name(good).unwrap();
         }
         let long = "x".repeat(101);
-        for bad in ["", ".", "..", ".a", "-a", "_a", "a/b", "../a", "a b", "ä", "a\0", "a\n", &long]
-        {
+        for bad in [
+            "",
+            ".",
+            "..",
+            ".a",
+            "-a",
+            "_a",
+            "a/b",
+            "../a",
+            " a",
+            "a ",
+            "a\u{202e}b",
+            "a%b",
+            "a\\b",
+            "a\0",
+            "a\n",
+            &long,
+        ] {
             let error = check_name(bad).unwrap_err();
             assert!(error.to_string().contains("is no name of a task"), "{error}");
         }

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 use axum::extract::rejection::PathRejection;
-use axum::extract::{FromRequest, Path, Request, State as Shared};
-use axum::http::StatusCode;
+use axum::extract::{Path, Request, State as Shared};
+use axum::http::{StatusCode, header};
 use axum::{Extension, Json};
 use linocut::ErrorKind;
 use linocut::bank::Task;
@@ -14,8 +16,8 @@ use linocut::data::{Metric, Problem as TaskKind};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::body::RawBody;
-use crate::error::{Kind, Problem};
+use crate::body::{Whole, media_type};
+use crate::error::{Kind, Problem, bounded};
 use crate::input::{known, seen};
 use crate::keys::{Access, Right};
 use crate::openapi;
@@ -27,6 +29,17 @@ use crate::store::check_name;
 pub(crate) struct TaskList {
     /// By name.
     tasks: Vec<TaskInfo>,
+    /// Files of the cuts folder that cannot be served.
+    failed: Vec<FailedTask>,
+}
+
+/// A file of the cuts folder that cannot be served; asking for its task is an error.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct FailedTask {
+    /// The name that its task would have.
+    name: String,
+    /// Why not.
+    error: String,
 }
 
 /// A task and what it costs.
@@ -114,9 +127,14 @@ impl TaskInfo {
 pub(crate) async fn list(
     Shared(state): Shared<Arc<State>>,
     Extension(access): Extension<Arc<Access>>,
-) -> Json<TaskList> {
+) -> Result<Json<TaskList>, Problem> {
+    access.check_right(Right::Read)?;
     let tasks = seen(&state.bank, &access);
-    Json(TaskList { tasks: tasks.iter().map(|task| TaskInfo::of(&state, task)).collect() })
+    let failed = state.store.failed().into_iter().filter(|(name, _)| access.sees(name));
+    Ok(Json(TaskList {
+        tasks: tasks.iter().map(|task| TaskInfo::of(&state, task)).collect(),
+        failed: failed.map(|(name, error)| FailedTask { name, error: bounded(&error) }).collect(),
+    }))
 }
 
 /// Describes one task.
@@ -134,8 +152,8 @@ pub(crate) async fn get(
     name: Result<Path<String>, PathRejection>,
 ) -> Result<Json<TaskDetail>, Problem> {
     let Path(name) = name?;
-    access.check_sees(&name)?;
-    let task = known(&state.bank, &access, &name)?;
+    access.check(Right::Read, &name)?;
+    let task = known(&state, &access, &name)?;
     Ok(Json(TaskDetail { info: TaskInfo::of(&state, &task), card: task.card().clone() }))
 }
 
@@ -147,8 +165,8 @@ pub(crate) async fn get(
     path = "/v1/tasks/{name}",
     operation_id = "put_task",
     tag = "tasks",
-    params(("name" = String, Path, description = "The task's name: 1 to 100 of A-Z a-z 0-9 . _ -, the first a letter or digit")),
-    request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "The cut file"),
+    params(("name" = String, Path, description = "The task's name: 1 to 100 bytes of letters, digits, spaces and . _ - + , ( ) @ = ~, the first a letter or digit and the last no space")),
+    request_body(content = inline(openapi::CutFile), content_type = "application/octet-stream", description = "The cut file"),
     responses(
         (status = 200, description = "A new version serves", body = TaskInfo),
         (status = 201, description = "A new task serves", body = TaskInfo),
@@ -163,15 +181,28 @@ pub(crate) async fn put(
 ) -> Result<(StatusCode, Json<TaskInfo>), Problem> {
     let Path(name) = name?;
     access.check(Right::Manage, &name)?;
+    check_writable(&state)?;
     check_name(&name).map_err(|e| Problem::of(Kind::Validation, "", &e))?;
-    // Each may hold much memory.
-    let _place = state
-        .uploads
-        .try_acquire()
-        .map_err(|_| Problem::new(Kind::Overloaded, "as many uploads as may are under way"))?;
-    let RawBody(bytes) = RawBody::from_request(request, &()).await?;
+    let media = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
+    let media = media_type(media.unwrap_or_default());
+    if media.to_ascii_lowercase().starts_with("multipart/") {
+        let message = format!("the content type is {media:?}, expected the cut file alone");
+        let hint = "send it as the body: curl -T my.cut URL, or --data-binary @my.cut";
+        return Err(Problem::new(Kind::MediaType, message).with_hint(hint));
+    }
+    let body = Whole::read(request, state.limits.upload_bytes, &state.upload_bodies).await?;
+    // Checking takes a multiple of the cut's memory. The places go with the work: whoever leaves
+    // does not free one for the next before it is done.
+    let ended = |_| Problem::new(Kind::ShuttingDown, "the server is stopping");
+    let of_key = Arc::clone(&access.uploads).acquire_owned().await.map_err(ended)?;
+    let place = Arc::clone(&state.uploads).acquire_owned().await.map_err(ended)?;
+    let client = Client::default();
+    let left = Arc::clone(&client.left);
     let shared = Arc::clone(&state);
-    let put = move || shared.store.put(&shared.bank, &name, &bytes);
+    let put = move || {
+        let _places = (of_key, place);
+        shared.store.put(&shared.bank, &name, &body.bytes, &left)
+    };
     let (task, replaced) = off_thread(put).await?.map_err(|e| match e.kind() {
         ErrorKind::Io => storage(&e),
         ErrorKind::Memory => Problem::of(Kind::TaskMemory, "", &e),
@@ -198,7 +229,10 @@ pub(crate) async fn delete(
 ) -> Result<StatusCode, Problem> {
     let Path(name) = name?;
     access.check(Right::Manage, &name)?;
-    known(&state.bank, &access, &name)?;
+    check_writable(&state)?;
+    if state.store.failure(&name).is_none() {
+        known(&state, &access, &name)?;
+    }
     let shared = Arc::clone(&state);
     let removed = name.clone();
     off_thread(move || shared.store.remove(&shared.bank, &removed)).await?.map_err(|e| match e
@@ -209,6 +243,27 @@ pub(crate) async fn delete(
     })?;
     tracing::info!(task = name, "task removed");
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Checks that this server changes tasks.
+fn check_writable(state: &State) -> Result<(), Problem> {
+    match state.store.is_writable() {
+        true => Ok(()),
+        false => Err(Problem::new(Kind::ReadOnly, "this server changes no tasks")
+            .with_hint("it was started with --read-only")),
+    }
+}
+
+/// Whoever waits for an upload; says so when it no longer does.
+#[derive(Default)]
+struct Client {
+    left: Arc<AtomicBool>,
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.left.store(true, Relaxed);
+    }
 }
 
 /// Runs what blocks where it does not hold up other requests.

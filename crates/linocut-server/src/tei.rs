@@ -44,6 +44,7 @@ pub(crate) struct TeiBody {
 
 /// Which task is asked.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct TaskQuery {
     /// Its name; the header `x-linocut-task` may say it too, and a server with one task needs none.
     task: Option<String>,
@@ -135,7 +136,7 @@ fn task(
     });
     if let Some(name) = query.map(Ok).or(header).transpose()? {
         access.check(Right::Predict, &name)?;
-        known(&state.bank, access, &name)?;
+        known(state, access, &name)?;
         return Ok(name);
     }
     match seen(&state.bank, access).as_slice() {

@@ -4,7 +4,7 @@ use super::place::Place;
 use insta::assert_snapshot;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 
 #[test]
 fn addresses_and_folders_that_cannot_be() {
@@ -38,29 +38,46 @@ fn addresses_and_folders_that_cannot_be() {
     ");
 }
 
+/// A server on a free port, its log, and its address.
+fn start(place: &Place, more: &str) -> (Child, BufReader<ChildStderr>, String) {
+    let mut command = place.command();
+    let args =
+        format!("serve --base base --cuts cuts --listen 127.0.0.1:0 --quiet --log json{more}");
+    command.args(args.split(' '));
+    let mut server = command.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(server.stderr.take().unwrap());
+    let mut line = String::new();
+    log.read_line(&mut line).unwrap();
+    let (_, address) = line.split_once("listening on http://").unwrap();
+    let address = address.split('"').next().unwrap().to_string();
+    (server, log, address)
+}
+
+/// The answer to a prediction.
+fn ask(address: &str) -> String {
+    let body = r#"{"inputs": "warm rain today", "tasks": ["topics"]}"#;
+    let mut stream = TcpStream::connect(address).unwrap();
+    let head = "POST /v1/predict HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n";
+    let about = format!("content-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
+    stream.write_all(format!("{head}{about}{body}").as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+fn terminate(server: &Child) {
+    let id = server.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+}
+
 #[cfg(unix)]
 #[test]
 fn answers_as_predict_does_until_it_is_told_to_stop() {
     let place = Place::trained();
     std::fs::create_dir(place.path("cuts")).unwrap();
     place.write("cuts/topics.cut", place.read("topics.cut"));
-    let mut command = place.command();
-    command
-        .args("serve --base base --cuts cuts --listen 127.0.0.1:0 --quiet --log json".split(' '));
-    let mut server = command.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut log = BufReader::new(server.stderr.take().unwrap());
-    let mut line = String::new();
-    log.read_line(&mut line).unwrap();
-    let (_, address) = line.split_once("listening on http://").unwrap();
-    let address = address.split('"').next().unwrap();
-
-    let body = r#"{"inputs": "warm rain today", "tasks": ["topics"]}"#;
-    let mut stream = TcpStream::connect(address).unwrap();
-    let head = "POST /v1/predict HTTP/1.1\r\nhost: x\r\nconnection: close\r\n";
-    let about = format!("content-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
-    stream.write_all(format!("{head}{about}{body}").as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
+    let (mut server, mut log, address) = start(&place, "");
+    let answer = ask(&address);
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     let label = |text: &str| {
         let (_, rest) = text.split_once("\"label\":\"").unwrap();
@@ -70,13 +87,46 @@ fn answers_as_predict_does_until_it_is_told_to_stop() {
         place.run_with("predict topics.cut --base base --json --quiet", &["warm rain today"], b"");
     assert_eq!(label(&answer), label(&alone.to_string().replace("\": \"", "\":\"")));
 
-    let id = server.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    let second = place.run("serve --base base --cuts cuts --listen 127.0.0.1:0 --quiet");
+    let second = second.to_string().replace(&server.id().to_string(), "ID");
+    assert_snapshot!(second.replace(&address, "ADDRESS"), @"
+    exit 1
+    --- stderr
+    error: cuts: process ID (linocut serve on ADDRESS) is at work on it
+    hint: end that server, or serve with --read-only, which changes no task and no file
+    ");
+
+    terminate(&server);
     assert!(server.wait().unwrap().success());
     let mut rest = String::new();
     log.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("\\\"inputs\\\":32,"), "the limits: {rest}");
     assert!(rest.contains("\"message\":\"stopped\""), "{rest}");
     let mut out = String::new();
     server.stdout.take().unwrap().read_to_string(&mut out).unwrap();
     assert_eq!(out, "");
+    assert!(!place.path("cuts/.linocut.lock").exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_log_that_nobody_reads_and_a_bad_file_stop_nothing() {
+    let place = Place::trained();
+    std::fs::create_dir(place.path("cuts")).unwrap();
+    place.write("cuts/topics.cut", place.read("topics.cut"));
+    place.write("cuts/bad.cut", "no cut");
+    let (mut server, log, address) = start(&place, "");
+    drop(log);
+    for _ in 0..3 {
+        let answer = ask(&address);
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    }
+    terminate(&server);
+    assert!(server.wait().unwrap().success());
+    assert_snapshot!(place.run("serve --base base --cuts cuts --listen 127.0.0.1:0 --quiet --strict"), @"
+    exit 1
+    --- stderr
+    error: cuts/bad.cut: not a whole and unaltered cut: the last 32 of its 6 bytes are not the digest of those before
+    hint: the file was cut short, changed, or is something else; copy it again from where it was made; or move the file out of the folder
+    ");
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::place::{Like, Place, cut, get, post, put, request};
-use crate::{Limits, State, app};
+use crate::{Limits, Settings, State, app};
 
 /// Adds a task whose labels have so many characters, or whose head gives no numbers.
 fn add(place: &Place, name: &str, label: usize, weight: Option<f32>) {
@@ -116,7 +116,6 @@ async fn tasks_have_a_budget_of_memory() {
     assert_eq!(info["task_memory"], 4_000_000_000u64);
     let place = Place::empty();
     let state =
-        State::open(place.small_bank(1000), &place.cuts(), Limits::default(), None, |_, _| ())
-            .unwrap();
+        State::open(place.small_bank(1000), &place.cuts(), Settings::default(), |_, _| ()).unwrap();
     put(&state, "new", bytes).await.refused(507, "task_memory", "--task-memory");
 }

@@ -99,6 +99,58 @@ async fn a_key_sees_and_changes_its_own_tasks_alone() {
     ask(&state, TEAM, "DELETE", "/v1/tasks/new", Body::empty()).await.ok();
 }
 
+/// Every address, asked with no key, one without rights, and ones that may read, ask or change one
+/// task, or read about all.
+#[tokio::test]
+async fn every_address_asks_for_its_right() {
+    let key = |name: &str| format!("0123456789abcdef-{name}");
+    let place = Place::new();
+    let one = json!(["topics", "new"]);
+    let state = place.locked(&json!([
+        {"name": "none", "key": key("none"), "rights": []},
+        {"name": "read", "key": key("read"), "tasks": one, "rights": ["read"]},
+        {"name": "ask", "key": key("ask"), "tasks": one, "rights": ["predict"]},
+        {"name": "manage", "key": key("manage"), "tasks": one, "rights": ["manage"]},
+        {"name": "watch", "key": key("watch"), "rights": ["read"]},
+    ]));
+    let asked = json!({"inputs": "rain", "tasks": ["topics"]}).to_string();
+    let all = json!({"inputs": "rain", "tasks": "all"}).to_string();
+    for (method, path, body, expected) in [
+        ("GET", "/", "", [200, 200, 200, 200, 200, 200]),
+        ("GET", "/health", "", [200, 200, 200, 200, 200, 200]),
+        ("GET", "/health/live", "", [200, 200, 200, 200, 200, 200]),
+        ("GET", "/openapi.json", "", [200, 200, 200, 200, 200, 200]),
+        ("GET", "/info", "", [401, 403, 200, 200, 200, 200]),
+        ("GET", "/metrics", "", [401, 403, 403, 403, 403, 200]),
+        ("GET", "/v1/tasks", "", [401, 403, 200, 200, 200, 200]),
+        ("GET", "/v1/tasks/topics", "", [401, 403, 200, 200, 200, 200]),
+        ("GET", "/v1/tasks/tags", "", [401, 403, 403, 403, 403, 200]),
+        ("GET", "/v1/tasks/nix", "", [401, 403, 403, 403, 403, 404]),
+        ("POST", "/v1/predict", &asked, [401, 403, 403, 200, 403, 403]),
+        ("POST", "/v1/predict", &all, [401, 403, 403, 200, 403, 403]),
+        ("POST", "/predict?task=topics", &asked, [401, 403, 403, 200, 403, 403]),
+        ("POST", "/predict?task=tags", &asked, [401, 403, 403, 403, 403, 403]),
+        ("PUT", "/v1/tasks/topics", "no cut", [401, 403, 403, 403, 422, 403]),
+        ("PUT", "/v1/tasks/tags", "no cut", [401, 403, 403, 403, 403, 403]),
+        ("DELETE", "/v1/tasks/new", "", [401, 403, 403, 403, 404, 403]),
+        ("DELETE", "/v1/tasks/tags", "", [401, 403, 403, 403, 403, 403]),
+    ] {
+        for (name, status) in
+            ["wrong", "none", "read", "ask", "manage", "watch"].iter().zip(expected)
+        {
+            let found = ask(&state, &key(name), method, path, Body::from(body.to_string())).await;
+            assert_eq!(found.status, status, "{method} {path} by {name}: {}", found.body);
+        }
+    }
+    // No counts without a right to them.
+    let health = ask(&state, "", "GET", "/health", Body::empty()).await.ok();
+    assert_eq!(health, json!({"status": "ready"}));
+    let info = ask(&state, &key("read"), "GET", "/info", Body::empty()).await.ok();
+    assert_eq!((&info["tasks"], info.get("task_bytes")), (&json!(1), None));
+    let info = ask(&state, &key("watch"), "GET", "/info", Body::empty()).await.ok();
+    assert!(info["tasks"] == 4 && info["task_bytes"].is_u64(), "{info}");
+}
+
 #[test]
 fn files_of_keys_that_cannot_be() {
     let folder = tempfile::tempdir().unwrap();

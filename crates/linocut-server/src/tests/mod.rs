@@ -4,6 +4,7 @@
 
 mod answers;
 mod changes;
+mod edge;
 mod keys;
 mod observe;
 mod place;

@@ -77,6 +77,12 @@ async fn the_interface_describes_itself() {
             assert!(!["not_found", "method_not_allowed"].contains(&kind), "{path}: {kind}");
         }
     }
+    // The query names the task; a cut file is bytes; an answer is one object.
+    let parameter = api.pointer("/paths/~1predict/post/parameters/0").unwrap();
+    assert_eq!((&parameter["name"], &parameter["in"]), (&json!("task"), &json!("query")));
+    let body = "/paths/~1v1~1tasks~1{name}/put/requestBody/content/application~1octet-stream";
+    let schema = api.pointer(&format!("{body}/schema")).unwrap();
+    assert_eq!(*schema, json!({"type": "string", "format": "binary"}));
     described.sort();
     let expected = [
         "delete /v1/tasks/{name}",

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use axum::body::{Body, to_bytes};
-use axum::http::{HeaderMap, Method, Request, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use linocut::bank::{Bank, Costs, Options};
 use linocut::cut::{
     BaseId, Card, Cut, Edit, Head, Probe, StoreType, TensorEdit, TensorNote, Zeros,
@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use tower::ServiceExt;
 
 use crate::batch::Worker;
-use crate::{Keys, Limits, State, app};
+use crate::{Keys, Limits, Settings, State, app};
 
 /// A folder with `base/` (3 layers of 36, 99 tokens, 40 positions) and `cuts/`.
 pub(super) struct Place {
@@ -83,6 +83,16 @@ impl Place {
         self.folder.path().join("cuts")
     }
 
+    /// Names in the folder of cuts, without its lock.
+    pub(super) fn files(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.cuts()).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.retain(|name| name != ".linocut.lock");
+        names.sort();
+        names
+    }
+
     pub(super) fn base(&self) -> Base {
         Base::open(&self.folder.path().join("base"), Some(Pooling::First)).unwrap()
     }
@@ -107,20 +117,26 @@ impl Place {
 
     /// A server with its compute thread.
     pub(super) fn open(&self, limits: Limits) -> Arc<State> {
-        State::open(self.bank(), &self.cuts(), limits, None, |_, _| ()).unwrap()
+        self.open_with(Settings { limits, ..Settings::default() })
+    }
+
+    /// A server with other settings, too.
+    pub(super) fn open_with(&self, settings: Settings) -> Arc<State> {
+        State::open(self.bank(), &self.cuts(), settings, |_, _| ()).unwrap()
     }
 
     /// A server with the keys in `keys.json` of this content.
     pub(super) fn locked(&self, keys: &Value) -> Arc<State> {
         let path = self.folder.path().join("keys.json");
         std::fs::write(&path, keys.to_string()).unwrap();
-        let keys = Keys::read(&path).unwrap();
-        State::open(self.bank(), &self.cuts(), Limits::default(), Some(keys), |_, _| ()).unwrap()
+        let keys = Some(Keys::read(&path).unwrap());
+        self.open_with(Settings { keys, ..Settings::default() })
     }
 
     /// A server that computes when told to.
     pub(super) fn idle(&self, limits: Limits) -> (Arc<State>, Worker) {
-        State::idle(self.bank(), &self.cuts(), limits, None, |_, _| ()).unwrap()
+        let settings = Settings { limits, ..Settings::default() };
+        State::idle(self.bank(), &self.cuts(), settings, |_, _| ()).unwrap()
     }
 
     /// What the task `name` answers on its own, by the engine of training.
@@ -199,8 +215,9 @@ fn logits(
     model::logits(&encoder, &weights, &head, texts, |_| {})
 }
 
-/// Calls the server without a port.
-pub(super) async fn call(state: &Arc<State>, request: Request<Body>) -> Answered {
+/// Calls the server without a port, by the name `localhost` where the request has none.
+pub(super) async fn call(state: &Arc<State>, mut request: Request<Body>) -> Answered {
+    request.headers_mut().entry("host").or_insert(HeaderValue::from_static("localhost"));
     let response = app(Arc::clone(state)).oneshot(request).await.unwrap();
     let (status, headers) = (response.status(), response.headers().clone());
     let bytes = to_bytes(response.into_body(), usize::MAX).await.unwrap();

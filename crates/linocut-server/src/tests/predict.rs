@@ -106,6 +106,7 @@ async fn long_texts_are_cut_and_said_so_or_refused() {
     assert_near(&by_label(&found["results"][0]["answers"][1]["scores"]), &expected);
     let refused = ask(Some(false)).await;
     refused.refused(422, "text_too_long", "more than the 6 tokens that the task \"short\" reads");
+    drop(state);
     let strict = place.open(Limits { truncate: false, ..Limits::default() });
     let body = json!({"inputs": text, "tasks": ["short"]});
     post(&strict, "/v1/predict", body).await.refused(422, "text_too_long", "inputs[0]");

@@ -5,7 +5,7 @@ use axum::http::{Method, Request};
 use serde_json::json;
 
 use super::place::{Place, call, get, post, request};
-use crate::{Limits, State};
+use crate::{Limits, Settings, State};
 
 #[tokio::test]
 async fn bodies_that_are_not_a_request() {
@@ -142,24 +142,23 @@ async fn addresses_and_methods_that_there_are_not() {
 #[test]
 fn limits_and_folders_that_cannot_be() {
     let place = Place::new();
+    let with = |limits| Settings { limits, ..Settings::default() };
     let open =
-        |limits| State::idle(place.bank(), &place.cuts(), limits, None, |_, _| ()).err().unwrap();
+        |limits| State::idle(place.bank(), &place.cuts(), with(limits), |_, _| ()).err().unwrap();
     let error = open(Limits { inputs: 0, ..Limits::default() });
     assert!(error.to_string().starts_with("a limit of 0 inputs, expected 1 to"), "{error}");
     open(Limits { requests: usize::MAX, ..Limits::default() });
 
+    let strict = || Settings { strict: true, ..Settings::default() };
     let nowhere = place.cuts().join("nowhere");
     let open = |folder: &std::path::Path| {
-        State::idle(place.bank(), folder, Limits::default(), None, |_, _| ())
-            .err()
-            .unwrap()
-            .to_string()
+        State::idle(place.bank(), folder, strict(), |_, _| ()).err().unwrap().to_string()
     };
     assert!(open(&nowhere).contains("cannot read the folder"), "{}", open(&nowhere));
-    std::fs::write(place.cuts().join("bad name.cut"), b"").unwrap();
+    std::fs::write(place.cuts().join("bad%name.cut"), b"").unwrap();
     let error = open(&place.cuts());
-    assert!(error.contains("\"bad name\" is no name of a task"), "{error}");
-    std::fs::rename(place.cuts().join("bad name.cut"), place.cuts().join("broken.cut")).unwrap();
+    assert!(error.contains("\"bad%name\" is no name of a task"), "{error}");
+    std::fs::rename(place.cuts().join("bad%name.cut"), place.cuts().join("broken.cut")).unwrap();
     let error = open(&place.cuts());
     assert!(error.contains("broken.cut: ") && error.contains("move the file out"), "{error}");
 }

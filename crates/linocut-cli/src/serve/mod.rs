@@ -1,21 +1,30 @@
 //! `linocut serve`
 
+mod log;
+
 use crate::args::BaseArgs;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use linocut::bank::{Bank, Options};
 use linocut::model::Pooling;
 use linocut::{Error, ErrorKind, Result};
-use linocut_server::{Keys, Limits, State};
+use linocut_server::{Keys, Limits, Settings, State};
+use log::LogFormat;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// Time that a stop waits for what nobody waits for.
+const LAST: Duration = Duration::from_secs(1);
+/// Files that a server has open beside its connections, at most.
+const FILES: u64 = 64;
 
 /// Answer many tasks from one base over HTTP.
 ///
 /// Serves every cut in a folder: POST /v1/predict asks some tasks of some texts, POST /predict is
 /// text-embeddings-inference's, GET /v1/tasks lists the tasks, PUT and DELETE /v1/tasks/NAME change
-/// them and the folder. Ctrl-C or SIGTERM: requests under way are answered, then it ends.
+/// them and the folder. Ctrl-C or SIGTERM: requests under way are answered, then it ends; a second
+/// one ends it at once.
 #[derive(Args)]
 #[command(after_help = "\
 Example:
@@ -34,7 +43,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     pub listen: String,
 
-    /// API keys, as JSON: [{"name": …, "key": …, "tasks": [names], "rights": ["predict", "manage"]}]
+    /// API keys, as JSON: [{"name": …, "key": …, "tasks": [names], "rights": ["read", "predict", "manage"]}]
     #[arg(long, value_name = "FILE")]
     pub keys: Option<PathBuf>,
 
@@ -42,6 +51,20 @@ pub(crate) struct ServeArgs {
     /// change tasks
     #[arg(long)]
     pub insecure: bool,
+
+    /// Name or address that it may be asked by without keys, beside localhost, 127.0.0.1, ::1 and
+    /// the one listened on; may be given several times
+    #[arg(long, value_name = "HOST")]
+    pub allow_host: Vec<String>,
+
+    /// Change no task and no file: PUT and DELETE are refused, and other servers may use the folder
+    #[arg(long)]
+    pub read_only: bool,
+
+    /// Do not start with a cut that cannot be served; else the others are, and it is named in
+    /// /v1/tasks, the log and the metrics
+    #[arg(long)]
+    pub strict: bool,
 
     /// Format of the log on standard error
     #[arg(long, default_value = "text")]
@@ -99,7 +122,11 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 30.0, help_heading = "Limits")]
     pub timeout: f64,
 
-    /// Seconds that a client may take for a request's head, or to take an answer
+    /// Seconds that a client may take for a request's head
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, help_heading = "Limits")]
+    pub head_timeout: f64,
+
+    /// Seconds that a connection may stay between two requests, or take nothing of an answer
     #[arg(long, value_name = "SECONDS", default_value_t = 60.0, help_heading = "Limits")]
     pub idle_timeout: f64,
 
@@ -108,19 +135,25 @@ pub(crate) struct ServeArgs {
     pub no_truncate: bool,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-pub(crate) enum LogFormat {
-    /// Lines for people
-    Text,
-    /// One JSON object a line
-    Json,
-}
-
 pub(crate) fn run(args: ServeArgs) -> Result<()> {
     return_memory();
+    let files = allow_files();
     let limits = limits(&args)?;
     let keys = args.keys.as_deref().map(Keys::read).transpose()?;
     let listener = listen(&args)?;
+    let mut hosts = args.allow_host.clone();
+    // A name that it listens on is one that it is asked by; addresses are known as such.
+    let named = args.listen.rsplit_once(':').map(|(name, _)| name);
+    let is_name = |name: &&str| args.listen.parse::<SocketAddr>().is_err() && *name != "localhost";
+    hosts.extend(named.filter(is_name).map(String::from));
+    let settings = Settings {
+        limits,
+        keys,
+        hosts,
+        address: listener.local_addr().ok(),
+        read_only: args.read_only,
+        strict: args.strict,
+    };
     let bytes = |option: &str, mb: usize| {
         mb.checked_mul(1_000_000).ok_or_else(|| {
             let message = format!("{option} is {mb} MB");
@@ -137,27 +170,49 @@ pub(crate) fn run(args: ServeArgs) -> Result<()> {
         costs: None,
     };
     let bar = progress(args.base.quiet);
-    let state = State::open(Bank::new(base, options)?, &args.cuts, limits, keys, |done, all| {
+    let state = State::open(Bank::new(base, options)?, &args.cuts, settings, |done, all| {
         bar.set_length(all as u64);
         bar.set_position(done as u64);
     })?;
     bar.finish_and_clear();
-    log(args.log);
+    let log = log::start(args.log)?;
     let cannot = |what: &str, e: std::io::Error| {
         Error::new(ErrorKind::Io, format!("cannot {what}: {e}")).with_source(e)
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.map_err(|e| cannot("start the server's threads", e))?.block_on(async {
+    let runtime = runtime.map_err(|e| cannot("start the server's threads", e))?;
+    let served = runtime.block_on(async {
         let listener = tokio::net::TcpListener::from_std(listener)
             .map_err(|e| cannot("use the listener", e))?;
         let address = listener.local_addr().map_err(|e| cannot("use the listener", e))?;
         crate::interrupt::stop_when_asked(); // a second signal does not wait for answers
         let stop = stopped().map_err(|e| cannot("listen for signals", e))?;
         tracing::info!(tasks = state.tasks(), "listening on http://{address}");
+        if files.is_some_and(|files| files < args.max_connections as u64 + FILES) {
+            tracing::warn!(files, "fewer files may be open than connections need: ulimit -n");
+        }
         linocut_server::serve(listener, state, stop).await.map_err(|e| cannot("serve", e))?;
         tracing::info!("stopped");
         Ok(())
-    })
+    });
+    // An upload that is still checked is given up, and a reader of the log that does not read.
+    runtime.shutdown_timeout(LAST);
+    log.flush(LAST);
+    served
+}
+
+/// Lets as many files be open as the system allows, since each connection is one; says how many.
+#[cfg(unix)]
+fn allow_files() -> Option<u64> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    if raised.is_ok() { maximum } else { current }
+}
+
+#[cfg(not(unix))]
+fn allow_files() -> Option<u64> {
+    None
 }
 
 /// Has every block of 128 KiB or more given back to the system as soon as it is free. Left alone, the
@@ -190,6 +245,7 @@ fn limits(args: &ServeArgs) -> Result<Limits> {
         upload_bytes: args.max_upload,
         batch_tokens: args.batch_tokens,
         timeout: duration("--timeout", args.timeout)?,
+        head: duration("--head-timeout", args.head_timeout)?,
         idle: duration("--idle-timeout", args.idle_timeout)?,
         truncate: !args.no_truncate,
     })
@@ -221,7 +277,7 @@ fn listen(args: &ServeArgs) -> Result<TcpListener> {
     Ok(listener)
 }
 
-/// Ends at Ctrl-C or SIGTERM.
+/// Ends at Ctrl-C or SIGTERM; the next one ends the process (see [`crate::interrupt`]).
 fn stopped() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
     #[cfg(unix)]
     let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
@@ -235,14 +291,6 @@ fn stopped() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
         let _ = tokio::signal::ctrl_c().await;
         tracing::info!("stopping: requests under way are answered first");
     })
-}
-
-fn log(format: LogFormat) {
-    let to_stderr = tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false);
-    match format {
-        LogFormat::Text => to_stderr.with_ansi(false).init(),
-        LogFormat::Json => to_stderr.json().flatten_event(true).init(),
-    }
 }
 
 fn progress(quiet: bool) -> ProgressBar {
