@@ -10,8 +10,12 @@ LINOCUT := target/release/linocut
 help: ## what can be made
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/'
 
+# Without this the binary would carry the paths of the machine that built it, in its panics' messages.
 build: ## the release binary
-	cargo build --release --locked -p linocut-cli
+	@cargo fetch --locked --quiet
+	@flags="--remap-path-prefix=$(CURDIR)=linocut"; \
+	for sources in "$${CARGO_HOME:-$$HOME/.cargo}"/registry/src/*; do flags="$$flags --remap-path-prefix=$$sources=crates"; done; \
+	RUSTFLAGS="$${RUSTFLAGS:-} $$flags" cargo build --release --locked -p linocut-cli
 
 base: $(BASE)/model.safetensors ## all-MiniLM-L6-v2 into models/, checked
 
@@ -27,11 +31,18 @@ $(BASE)/model.safetensors:
 quickstart: build base ## two tasks as cuts of one base, on the bundled Debian data
 	@LINOCUT=$(LINOCUT) BASE=$(BASE) sh data/quickstart.sh
 
+# Built once and thrown away: what incremental builds keep costs a third more time.
+test: export CARGO_INCREMENTAL = 0
 test: base ## formatting, lints, all tests, documentation
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo test --workspace --locked
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 
-deny: ## licences and advisories of the dependencies (needs cargo-deny)
-	cargo deny check
+deny: target/tools/bin/cargo-deny ## licences, bans and sources of the dependencies, and known advisories where their database can be had
+	target/tools/bin/cargo-deny check licenses bans sources
+	@if target/tools/bin/cargo-deny fetch db; then target/tools/bin/cargo-deny check --disable-fetch advisories; \
+	else echo "advisories: NOT checked, their database cannot be had from here"; fi
+
+target/tools/bin/cargo-deny:
+	cargo install --locked --quiet --root target/tools --target-dir target/tools/build cargo-deny@0.20.2
