@@ -19,8 +19,9 @@ pub(crate) fn claim(out: &Path, option: &str, force: bool) -> Result<Lock> {
 /// Locks the place of a file or folder and sees whether its folder takes new ones.
 pub(crate) fn hold(out: &Path) -> Result<Lock> {
     let command = std::env::args().nth(1).unwrap_or_default();
-    let with_hint = |e: Error| match e.hint() {
-        Some(_) => e,
+    let with_hint = |e: Error| match e.hint().map(str::to_string) {
+        // Another process holds it: as with a wrong option nothing was begun, which the exit code tells.
+        Some(hint) => Error::new(ErrorKind::Config, e.message()).with_hint(hint),
         None => e.with_hint("choose a place that can be written"),
     };
     let lock = Lock::file(out, &format!("linocut {command}")).map_err(with_hint)?;

@@ -191,7 +191,7 @@ fn two_runs_for_one_cut() {
     let pid = first.id().to_string();
     let second = |more: &str| place.run(&format!("{RUN} {more}")).to_string().replace(&pid, "PID");
     assert_snapshot!(second("--force"), @"
-    exit 1
+    exit 2
     --- stderr
     error: t.cut: process PID (linocut train) is at work on it
     hint: wait until it has ended, end it (kill PID), or choose another place
