@@ -268,7 +268,8 @@ impl From<StoreName> for StoreType {
 pub(crate) enum ClassWeightsName {
     /// All rows alike
     None,
-    /// Rare classes weigh more, as scikit-learn's `balanced`
+    /// Rare classes weigh more, as scikit-learn's `balanced`; with several labels a row, a label's
+    /// positives by its negatives over its positives, as PyTorch's `pos_weight`
     Balanced,
 }
 
@@ -417,8 +418,8 @@ pub(crate) struct TrainArgs {
     #[arg(long, help_heading = "Training")]
     pub head_lr: Option<f64>,
 
-    /// Probability of dropping hidden states, attention and what the head reads, while training
-    /// [default: the base's own; mask: half of it]
+    /// Probability of dropping hidden states, attention and what the head reads, while training; frozen
+    /// layers below the lowest one trained drop nothing [default: the base's own; mask: half of it]
     #[arg(long, value_name = "P", help_heading = "Training")]
     pub dropout: Option<f64>,
 
@@ -446,7 +447,7 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "STEPS", help_heading = "Training")]
     pub save_every: Option<usize>,
 
-    /// How rows weigh in a single-label task's loss
+    /// How rows weigh in the loss of a task with labels
     #[arg(long, default_value = "none", help_heading = "Training")]
     pub class_weights: ClassWeightsName,
 

@@ -141,7 +141,7 @@ fn main() {
     };
     each("mask sampling", &mut || mask::sample(&mut effective, &weight, &scores, 0.0, 7));
     each("mask threshold", &mut || mask::threshold(&mut effective, &weight, &scores, 0.0));
-    each("score gradient", &mut || mask::score_grad(&mut effective, &weight, &scores));
+    each("score gradient", &mut || mask::score_grad(&mut effective, &weight, &scores, 0.0));
     each("square sum", &mut || {
         std::hint::black_box(sums::square_sum(&weight));
     });

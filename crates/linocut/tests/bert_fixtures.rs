@@ -93,7 +93,7 @@ fn check(file: &Path) {
     let (classes, values) = (case.ints("targets"), case.f32("targets"));
     let targets = match case.text("problem") {
         "single" => LossTargets::Classes(&classes, class_weights.as_deref()),
-        "multi" => LossTargets::MultiHot(&values),
+        "multi" => LossTargets::MultiHot(&values, None),
         _ => LossTargets::Values(&values),
     };
     let trained: Vec<&str> =

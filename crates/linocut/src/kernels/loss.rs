@@ -23,14 +23,20 @@ pub fn cross_entropy(logits: &mut [f32], targets: &[u32], weights: Option<&[f32]
 }
 
 /// Binary cross-entropy of `logits` against targets in {0, 1}, both `[rows, labels]`; mean over
-/// all entries. Returns the loss and turns `logits` into its gradient.
-pub fn binary_cross_entropy(logits: &mut [f32], targets: &[f32]) -> f64 {
+/// all entries. With `positive`, `[labels]`, a target of 1 counts so many times, as by the
+/// `pos_weight` of `torch.nn.BCEWithLogitsLoss`. Returns the loss and turns `logits` into its
+/// gradient.
+pub fn binary_cross_entropy(logits: &mut [f32], targets: &[f32], positive: Option<&[f32]>) -> f64 {
     let n = logits.len() as f64;
     let mut loss = 0.0;
-    for (z, &target) in logits.iter_mut().zip(targets) {
+    for (i, (z, &target)) in logits.iter_mut().zip(targets).enumerate() {
         let (x, t) = (f64::from(*z), f64::from(target));
-        loss += (x.max(0.0) - x * t + (-x.abs()).exp().ln_1p()) / n;
-        *z = ((1.0 / (1.0 + (-x).exp()) - t) / n) as f32;
+        let weight = match positive {
+            Some(weights) if target == 1.0 => f64::from(weights[i % weights.len()]),
+            _ => 1.0,
+        };
+        loss += weight * (x.max(0.0) - x * t + (-x.abs()).exp().ln_1p()) / n;
+        *z = (weight * (1.0 / (1.0 + (-x).exp()) - t) / n) as f32;
     }
     loss
 }
@@ -57,10 +63,19 @@ mod tests {
         let logits = [0.3f32, -1.2, 2.0, 0.1, 0.0, -0.4];
         let weights = [0.5, 2.0, 1.0];
         type Loss<'a> = (&'a str, Box<dyn Fn(&mut [f32]) -> f64 + 'a>);
-        let losses: [Loss<'_>; 4] = [
+        let losses: [Loss<'_>; 5] = [
             ("cross-entropy", Box::new(|z| cross_entropy(z, &[2, 0], None))),
             ("weighted", Box::new(|z| cross_entropy(z, &[2, 0], Some(&weights)))),
-            ("binary", Box::new(|z| binary_cross_entropy(z, &[1.0, 0.0, 1.0, 0.0, 0.0, 1.0]))),
+            (
+                "binary",
+                Box::new(|z| binary_cross_entropy(z, &[1.0, 0.0, 1.0, 0.0, 0.0, 1.0], None)),
+            ),
+            (
+                "positive",
+                Box::new(|z| {
+                    binary_cross_entropy(z, &[1.0, 0.0, 1.0, 0.0, 0.0, 1.0], Some(&weights))
+                }),
+            ),
             ("squared", Box::new(|z| squared_error(z, &[1.0, 0.0, 3.0, 0.5, -1.0, 1.0]))),
         ];
         for (name, loss) in &losses {
@@ -83,6 +98,6 @@ mod tests {
         let mut z = [1e30f32, -1e30, 3e38, -3e38];
         assert!(cross_entropy(&mut z, &[0, 0], None).is_finite());
         let mut z = [1e30f32, -1e30];
-        assert!(binary_cross_entropy(&mut z, &[1.0, 0.0]).is_finite());
+        assert!(binary_cross_entropy(&mut z, &[1.0, 0.0], None).is_finite());
     }
 }

@@ -55,9 +55,9 @@ fn for_chunks(
     );
 }
 
-/// grad of the effective weight → grad of the score, in place: g·w·σ′(score), whether the entry
-/// was kept or not (straight through).
-pub fn score_grad(grad: &mut [f32], weight: &[f32], scores: &[f32]) {
+/// grad of the effective weight → grad of the score, in place: g·w·σ′(score − `middle`), whether
+/// the entry was kept or not (straight through).
+pub fn score_grad(grad: &mut [f32], weight: &[f32], scores: &[f32], middle: f32) {
     for_chunks(grad, weight, scores, |_, grad, weight, scores| {
         dispatch(
             #[inline(always)]
@@ -65,7 +65,7 @@ pub fn score_grad(grad: &mut [f32], weight: &[f32], scores: &[f32]) {
                 let n = grad.len();
                 let (weight, scores) = (&weight[..n], &scores[..n]);
                 for i in 0..n {
-                    let p = sigmoid(scores[i]);
+                    let p = sigmoid(scores[i] - middle);
                     grad[i] *= weight[i] * (p * (1.0 - p));
                 }
             },
@@ -102,8 +102,15 @@ mod tests {
         threshold(&mut effective, &weight, &scores, -0.5);
         assert_eq!(effective, weight);
         let mut grad = [1.0, 1.0, 2.0];
-        score_grad(&mut grad, &weight, &scores);
+        score_grad(&mut grad, &weight, &scores, 0.0);
         for (i, want) in [0.25, -2.0 * 0.235_003_7, 6.0 * 0.104_993_59].iter().enumerate() {
+            assert!((grad[i] - want).abs() < 1e-6, "{grad:?}");
+        }
+        // What shifts the draw shifts the derivative.
+        let mut grad = [1.0, 1.0, 2.0];
+        score_grad(&mut grad, &weight, &scores, -2.0);
+        for (i, want) in [0.104_993_59, -2.0 * 0.149_146_45, 6.0 * 0.017_662_706].iter().enumerate()
+        {
             assert!((grad[i] - want).abs() < 1e-6, "{grad:?}");
         }
     }

@@ -19,8 +19,9 @@ pub struct Head {
 pub enum LossTargets<'a> {
     /// One class a row, with optional class weights: cross-entropy.
     Classes(&'a [u32], Option<&'a [f32]>),
-    /// 0 or 1 for every label of every row, `[rows, labels]`: binary cross-entropy.
-    MultiHot(&'a [f32]),
+    /// 0 or 1 for every label of every row, `[rows, labels]`, with optional weights of the ones of
+    /// each label: binary cross-entropy.
+    MultiHot(&'a [f32], Option<&'a [f32]>),
     /// One number a row: mean squared error.
     Values(&'a [f32]),
 }
@@ -81,7 +82,9 @@ impl Head {
             LossTargets::Classes(classes, weights) => {
                 loss::cross_entropy(&mut logits, classes, weights)
             }
-            LossTargets::MultiHot(labels) => loss::binary_cross_entropy(&mut logits, labels),
+            LossTargets::MultiHot(labels, weights) => {
+                loss::binary_cross_entropy(&mut logits, labels, weights)
+            }
             LossTargets::Values(values) => loss::squared_error(&mut logits, values),
         };
         let mut result = Loss {

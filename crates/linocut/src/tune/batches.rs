@@ -2,6 +2,7 @@
 
 use super::evaluate::multi_hot;
 use super::options::{ClassWeights, TrainOptions};
+use super::scale::Scale;
 use super::shared::Tokens;
 use super::trunk::Trunk;
 use crate::Result;
@@ -29,11 +30,16 @@ pub(super) struct Batches<'a> {
 }
 
 impl<'a> Batches<'a> {
-    /// Batches of `train`, whose rows are `rows`.
-    pub(super) fn new(train: &'a Dataset, rows: Rows, options: &TrainOptions) -> Self {
+    /// Batches of `train`, whose rows are `rows`; numbers are learned in the unit of `scale`.
+    pub(super) fn new(
+        train: &'a Dataset,
+        rows: Rows,
+        options: &TrainOptions,
+        scale: Option<Scale>,
+    ) -> Self {
         Self {
             rows,
-            targets: TargetsOf::new(train, options.class_weights),
+            targets: TargetsOf::new(train, options.class_weights, scale),
             count: train.rows(),
             size: options.batch,
             seed: options.seed,
@@ -90,12 +96,13 @@ struct TargetsOf<'a> {
     /// Those of a multi-label task as 0 and 1, `[rows, labels]`.
     hot: Vec<f32>,
     class_weights: Option<Vec<f32>>,
+    scale: Option<Scale>,
     classes: Vec<u32>,
     values: Vec<f32>,
 }
 
 impl<'a> TargetsOf<'a> {
-    fn new(train: &'a Dataset, weights: ClassWeights) -> Self {
+    fn new(train: &'a Dataset, weights: ClassWeights, scale: Option<Scale>) -> Self {
         let hot = match &train.targets {
             Targets::MultiHot(rows) => multi_hot(rows, train.labels.len()),
             _ => Vec::new(),
@@ -104,6 +111,7 @@ impl<'a> TargetsOf<'a> {
             all: &train.targets,
             hot,
             class_weights: class_weights(train, weights),
+            scale,
             classes: Vec::new(),
             values: Vec::new(),
         }
@@ -123,26 +131,68 @@ impl<'a> TargetsOf<'a> {
                 for r in chosen {
                     self.values.extend_from_slice(&self.hot[r * labels..(r + 1) * labels]);
                 }
-                LossTargets::MultiHot(&self.values)
+                LossTargets::MultiHot(&self.values, self.class_weights.as_deref())
             }
             Targets::Values(all) => {
-                self.values.extend(chosen.map(|r| all[r]));
+                let scale = self.scale;
+                let standard = |v: f32| scale.map_or(v, |scale| scale.standard(v));
+                self.values.extend(chosen.map(|r| standard(all[r])));
                 LossTargets::Values(&self.values)
             }
         }
     }
 }
 
-/// Weights of the classes, for single-label tasks.
+/// Weights of the classes, or of the positives of each label; see [`ClassWeights::Balanced`].
 fn class_weights(data: &Dataset, weights: ClassWeights) -> Option<Vec<f32>> {
-    let (Targets::Classes(rows), ClassWeights::Balanced) = (&data.targets, weights) else {
+    if weights == ClassWeights::None {
         return None;
-    };
-    let mut counts = vec![0usize; data.labels.len()];
-    for &class in rows {
-        counts[class as usize] += 1;
     }
-    let classes = counts.iter().filter(|&&n| n > 0).count();
-    let weight = |n: usize| rows.len() as f64 / (classes * n.max(1)) as f64;
-    Some(counts.into_iter().map(|n| weight(n) as f32).collect())
+    let mut counts = vec![0usize; data.labels.len()];
+    match &data.targets {
+        Targets::Classes(rows) => {
+            rows.iter().for_each(|&class| counts[class as usize] += 1);
+            let classes = counts.iter().filter(|&&n| n > 0).count();
+            let weight = |n: usize| rows.len() as f64 / (classes * n.max(1)) as f64;
+            Some(counts.into_iter().map(|n| weight(n) as f32).collect())
+        }
+        Targets::MultiHot(rows) => {
+            rows.iter().flatten().for_each(|&label| counts[label as usize] += 1);
+            let weight = |n: usize| match (n, rows.len() - n) {
+                (0, _) | (_, 0) => 1.0,
+                (positive, negative) => negative as f64 / positive as f64,
+            };
+            Some(counts.into_iter().map(|n| weight(n) as f32).collect())
+        }
+        Targets::Values(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Problem;
+
+    /// `torch.nn.BCEWithLogitsLoss(pos_weight=negatives / positives)` in float64, and scikit-learn's
+    /// `compute_class_weight("balanced")`.
+    #[test]
+    fn balanced_weights_are_pytorchs_and_scikit_learns() {
+        let data = |problem, targets| Dataset {
+            name: "t".into(),
+            problem,
+            labels: ["a", "b", "c", "d"].map(String::from).to_vec(),
+            texts: vec![String::new(); 5],
+            pairs: None,
+            targets,
+        };
+        let rows = vec![vec![0, 3], vec![0, 1, 3], vec![3], vec![0, 3], vec![3]];
+        let many = data(Problem::MultiLabel, Targets::MultiHot(rows));
+        // Label c has no positive, d no negative: nothing is known of what they should weigh.
+        let weights = class_weights(&many, ClassWeights::Balanced).unwrap();
+        assert_eq!(weights, [2.0 / 3.0, 4.0, 1.0, 1.0]);
+        assert_eq!(class_weights(&many, ClassWeights::None), None);
+        let one = data(Problem::SingleLabel, Targets::Classes(vec![0, 0, 0, 1, 3]));
+        let weights = class_weights(&one, ClassWeights::Balanced).unwrap();
+        assert_eq!(weights, [5.0 / 9.0, 5.0 / 3.0, 5.0 / 3.0, 5.0 / 3.0]);
+    }
 }

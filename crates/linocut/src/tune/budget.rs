@@ -1,7 +1,7 @@
 //! The method whose cut fits a number of bytes, where nothing is known of the task.
 
 use super::{Method, Scope, Selection, Target};
-use crate::data::Dataset;
+use crate::data::{Dataset, Problem};
 use crate::model::{Encoder, Layout, Pooling};
 use crate::{Error, ErrorKind, Result};
 
@@ -27,7 +27,9 @@ pub fn method_within(budget: u64, encoder: &Encoder, task: &Dataset) -> Result<M
     let outputs = task.labels.len().max(1);
     // Labels stand in the card, whose quotes and signs may be escaped twice.
     let labels: usize = task.labels.iter().map(|label| 2 * label.len() + 8).sum();
-    let head = FIXED + (2 * outputs * (hidden + 1) + labels) as f64;
+    // Of a regression the head may be stored as f32.
+    let entry = if task.problem == Problem::Regression { 4 } else { 2 };
+    let head = FIXED + (entry * outputs * (hidden + 1) + labels) as f64;
     let left = budget as f64 - head;
     if left < 0.0 {
         let message = format!("--budget is {budget} bytes, expected at least {head:.0}");
@@ -71,7 +73,7 @@ fn zeros_bytes(entries: usize, share: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{Problem, Targets};
+    use crate::data::Targets;
     use crate::model::ModelConfig;
 
     #[test]

@@ -1,8 +1,8 @@
 //! Scores of logits against a data set.
 
 use super::metrics::{ClassScore, Confusion, Metrics, multi_label_report};
-use crate::Result;
 use crate::data::{Dataset, Metric, Problem, Targets};
+use crate::{Error, ErrorKind, Result};
 
 /// Everything that is said about predictions on a data set.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -33,11 +33,22 @@ pub fn argmax(row: &[f32]) -> usize {
 /// beyond the outputs are never predicted.
 ///
 /// # Errors
-/// A metric that does not apply to the problem.
+/// A metric that does not apply to the problem, or a logit that is not a finite number, of which
+/// there is no prediction to score.
 pub fn evaluate(data: &Dataset, logits: &[f32], metric: Option<&Metric>) -> Result<Evaluation> {
     let metric = metric.cloned().unwrap_or_else(|| Metric::default_for(data.problem));
     let labels = data.labels.len();
     let outputs = logits.len().checked_div(data.rows()).unwrap_or(labels).max(1);
+    if let Some(at) = logits.iter().position(|z| !z.is_finite()) {
+        let message = format!(
+            "{}, row {}: the model gives the logit {}, expected a finite number",
+            data.name,
+            at / outputs + 1,
+            logits[at]
+        );
+        return Err(Error::new(ErrorKind::Diverged, message)
+            .with_hint("training diverged, or the weights are out of range on this text"));
+    }
     match (&data.targets, data.problem) {
         (Targets::Classes(classes), Problem::SingleLabel) => {
             let truth: Vec<usize> = classes.iter().map(|&c| c as usize).collect();
@@ -63,6 +74,37 @@ pub fn evaluate(data: &Dataset, logits: &[f32], metric: Option<&Metric>) -> Resu
         }
         (Targets::Classes(_), _) => unreachable!("classes belong to single-label tasks"),
     }
+}
+
+/// Checks that `metric`, or the problem's default, can tell one model from another on `held_out`.
+///
+/// # Errors
+/// Rows on which the score is the same, or undefined, whatever is predicted.
+pub(super) fn can_select(held_out: &Dataset, metric: Option<&Metric>) -> Result<()> {
+    let metric = metric.cloned().unwrap_or_else(|| Metric::default_for(held_out.problem));
+    let why = match (&held_out.targets, &metric) {
+        (Targets::Values(values), _) => {
+            let equal = values.iter().all(|v| *v == values[0]);
+            equal.then(|| "their labels are all the same number".to_string())
+        }
+        (Targets::MultiHot(rows), Metric::MacroF1 | Metric::MicroF1) => {
+            rows.iter().all(Vec::is_empty).then(|| "none of them has a label".into())
+        }
+        (Targets::Classes(rows), Metric::Matthews) => {
+            rows.iter().all(|r| *r == rows[0]).then(|| "they all have the same label".into())
+        }
+        (Targets::Classes(rows), Metric::BinaryF1 { positive }) => {
+            let found = rows.iter().any(|&r| held_out.labels[r as usize] == *positive);
+            (!found).then(|| format!("none of them has the label {positive:?}"))
+        }
+        _ => None,
+    };
+    let Some(why) = why else { return Ok(()) };
+    let (rows, key) = (held_out.rows(), metric.key());
+    let message =
+        format!("--early-stop holds out {rows} training rows, of which {key} cannot select: {why}");
+    Err(Error::new(ErrorKind::Data, message)
+        .with_hint("hold out a larger share, as --early-stop 0.2, or leave it out"))
 }
 
 /// Rows of label positions as 0 and 1, `[rows, labels]`.

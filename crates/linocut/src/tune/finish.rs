@@ -1,11 +1,12 @@
 //! From a finished run to a cut: rounding, scoring as stored, probes, card.
 
 use super::evaluate::{Evaluation, evaluate};
+use super::scale::Scale;
 use super::trainer::Parameters;
 use super::{ClassWeights, Dropout, Masks, Method, TrainOptions, Trainer};
 use crate::Result;
 use crate::cut::{self, BaseId, Card, Cut, Edit, Probe, TensorEdit, Zeros};
-use crate::data::{Dataset, Encoding, Metric};
+use crate::data::{Dataset, Encoding, Metric, Problem};
 use crate::model::{Head, logits};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -20,6 +21,8 @@ pub(super) struct Identity<'a> {
     pub(super) texts_cut: usize,
     pub(super) selected_step: Option<usize>,
     pub(super) epoch_loss: Option<f64>,
+    /// The unit that the head was trained in.
+    pub(super) scale: Option<Scale>,
 }
 
 /// Rounds what was trained to what the file holds, scores exactly that on `dev`, and makes the cut;
@@ -65,8 +68,13 @@ pub(super) fn cut(
             }
         }
     }
-    store.round("head.weight", &mut trainer.head.weight)?;
-    store.round("head.bias", &mut trainer.head.bias)?;
+    let mut head_store = store;
+    if let Some(scale) = identity.scale {
+        trainer.head = scale.undone(&trainer.head);
+        head_store = scale.store(store, &trainer.head);
+    }
+    head_store.round("head.weight", &mut trainer.head.weight)?;
+    head_store.round("head.bias", &mut trainer.head.bias)?;
 
     let (encoder, weights, head) = (trainer.encoder(), trainer.weights(), trainer.head());
     let evaluation = match dev {
@@ -79,7 +87,10 @@ pub(super) fn cut(
     let scores = evaluation.iter().flat_map(|e| &e.metrics.values);
     let metrics = scores.filter_map(|(name, value)| value.map(|v| (name.clone(), v))).collect();
     let task = identity.task;
-    let training = training(&trainer, options, &identity);
+    let mut training = training(&trainer, options, &identity);
+    if head_store != store {
+        training["head_store"] = json!(head_store.name());
+    }
     let card = Card {
         format: cut::FORMAT,
         task: task.name.clone(),
@@ -101,7 +112,7 @@ pub(super) fn cut(
     let probes = Probe::draw(encoder, weights, head, options.max_length, task.pairs.is_some());
     let hidden = encoder.config().hidden;
     let Head { weight, bias } = head.clone();
-    let cut = Cut::new(card, cut::Head { store, hidden, weight, bias }, edits, probes)?;
+    let cut = Cut::new(card, cut::Head { store: head_store, hidden, weight, bias }, edits, probes)?;
     let masks = match trainer.parameters {
         Parameters::Masks(masks) => Some(masks),
         _ => None,
@@ -140,7 +151,15 @@ fn training(
         Dropout::OfBase(share) => said["share_of_base_dropout"] = json!(share),
     }
     if options.class_weights != ClassWeights::None {
-        said["class_weights"] = json!(options.class_weights);
+        let weighted = match identity.task.problem {
+            Problem::MultiLabel => "positive_weights",
+            _ => "class_weights",
+        };
+        said[weighted] = json!(options.class_weights);
+    }
+    if let Some(Scale { mean, spread }) = identity.scale {
+        said["label_mean"] = json!(mean);
+        said["label_spread"] = json!(spread);
     }
     if let Some(loss) = identity.epoch_loss {
         said["loss"] = json!(loss);

@@ -108,19 +108,27 @@ impl Masks {
     }
 
     /// Effective weights of training step `step` into `weights`. `progress`, 0 to 1, is how much of
-    /// a target's share is zero by now where masks are not drawn.
-    pub fn write_sample(&self, weights: &mut Weights, step: u64, progress: f64) {
+    /// a target's share is zero by now where masks are not drawn. Returns for every matrix the score
+    /// at which an entry is as likely kept as not, for [`Masks::score_grads`]: 0 but where a target
+    /// shifts the draw. Without draws it is 0 too: the derivative stands in for that of a step, and
+    /// falls off from where scores change sign.
+    pub fn write_sample(&self, weights: &mut Weights, step: u64, progress: f64) -> Vec<f32> {
         let ranks = self.ranks();
         let cutoffs = self.cutoffs_in_training(&ranks, progress);
         match self.sampling {
-            Sampling::Threshold => self.write_by(&ranks, &cutoffs, weights),
+            Sampling::Threshold => {
+                self.write_by(&ranks, &cutoffs, weights);
+                vec![0.0; cutoffs.len()]
+            }
             Sampling::Stochastic => {
-                let mut cutoffs = cutoffs.iter();
+                let middles: Vec<f32> = cutoffs.iter().map(|cutoff| cutoff.least).collect();
+                let mut each = middles.iter();
                 self.write(weights, |i, effective, base, scores| {
-                    let Some(cutoff) = cutoffs.next() else { return };
+                    let Some(&middle) = each.next() else { return };
                     let stream = key(self.seed, Purpose::Mask, step, i as u64);
-                    mask::sample(effective, base, scores, cutoff.least, stream);
+                    mask::sample(effective, base, scores, middle, stream);
                 });
+                middles
             }
         }
     }
@@ -236,9 +244,16 @@ impl Masks {
         }
     }
 
-    /// Turns gradients of the effective weights into those of the scores.
-    pub fn score_grads(&self, grads: &mut [f32]) {
-        mask::score_grad(grads, &self.base, &self.scores);
+    /// Turns gradients of the effective weights into those of the scores; `middles` are what
+    /// [`Masks::write_sample`] returned for this step.
+    pub fn score_grads(&self, grads: &mut [f32], middles: &[f32]) {
+        let mut start = 0;
+        for (len, &middle) in self.lengths.iter().zip(middles) {
+            let range = start..start + len;
+            start = range.end;
+            let (base, scores) = (&self.base[range.clone()], &self.scores[range.clone()]);
+            mask::score_grad(&mut grads[range], base, scores, middle);
+        }
     }
 
     /// Scores of every masked matrix, with its index in the layout.

@@ -2,6 +2,7 @@
 
 use super::{Sampling, Selection, Target};
 use crate::cut::StoreType;
+use crate::data::Problem;
 use crate::model::{Kind, Layout, Pooling};
 use crate::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
@@ -151,14 +152,16 @@ impl Method {
     }
 }
 
-/// How rows weigh in the loss of a single-label task.
+/// How rows weigh in the loss of a task with labels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ClassWeights {
     /// All alike.
     #[default]
     None,
-    /// rows / (classes · rows of the class), as scikit-learn's `balanced`.
+    /// Single-label: rows / (classes · rows of the class), as scikit-learn's `balanced`. Multi-label:
+    /// where a row has the label, its rows without over its rows with it, as PyTorch recommends for
+    /// `pos_weight`; 1 for a label that no row or every row has. Regression has no classes.
     Balanced,
 }
 
@@ -210,7 +213,8 @@ pub struct TrainOptions {
     pub decay: f64,
     /// Largest gradient norm.
     pub clip: f64,
-    /// How often hidden states, attention and the pooled vector are dropped.
+    /// How often hidden states, attention and the pooled vector are dropped. Layers below the lowest
+    /// one that is trained are computed once and never dropped.
     #[serde(default)]
     pub dropout: Dropout,
     /// Seed of everything random.
@@ -259,6 +263,20 @@ impl TrainOptions {
             class_weights: ClassWeights::None,
             store: StoreType::Bf16,
         }
+    }
+
+    /// Checks that every option has a meaning for a task of this kind.
+    ///
+    /// # Errors
+    /// Class weights of a task without classes.
+    pub fn check_for(&self, problem: Problem) -> Result<()> {
+        if (problem, self.class_weights) == (Problem::Regression, ClassWeights::Balanced) {
+            let message = "--class-weights balanced has no meaning for regression, whose labels are \
+                           numbers and not classes";
+            return Err(Error::new(ErrorKind::Config, message)
+                .with_hint("leave it out, or --problem single-label if the numbers are classes"));
+        }
+        Ok(())
     }
 
     /// Checks every range.

@@ -1,14 +1,15 @@
 //! A whole training run: rows in, cut out.
 
 use super::batches::{Batches, Rows};
-use super::evaluate::Evaluation;
+use super::evaluate::{Evaluation, can_select, evaluate};
 use super::options::TrainOptions;
+use super::scale::Scale;
 use super::shared::{Shared, Tokens};
 use super::state::{self, Progress, Snapshot};
 use super::{Masks, Rates, Trained, Trainer, finish};
 use crate::cut::Cut;
 use crate::data::{Dataset, Metric, split_holdout};
-use crate::model::{Base, Head};
+use crate::model::{Base, Head, ModelConfig};
 use crate::{Error, ErrorKind, Result};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -56,7 +57,7 @@ pub enum Event {
     Step {
         /// Steps taken.
         step: usize,
-        /// Its loss.
+        /// Its loss; of regression the squared error in the labels' unit, as metric `mse`.
         loss: f64,
         /// Its tokens.
         tokens: usize,
@@ -119,6 +120,9 @@ pub fn train(
     observe: &mut dyn FnMut(Event) -> bool,
 ) -> Result<Outcome> {
     options.check()?;
+    options.check_for(train.problem)?;
+    // A metric that does not apply is found on no rows at all, before hours of training.
+    evaluate(&train.select(&[]), &[], metric)?;
     base.check_max_length(options.max_length)?;
     if storage.save_every == Some(0) {
         let message = "--save-every is 0, expected at least 1 step";
@@ -128,10 +132,12 @@ pub fn train(
     let (train, held_out) = match options.early_stop {
         Some(share) => {
             let (train, held_out) = split_holdout(&train, share, options.seed)?;
+            can_select(&held_out, metric)?;
             (train, Some(held_out))
         }
         None => (train, None),
     };
+    let scale = Scale::of(&train)?;
     let encode = |data: &Dataset| storage.shared.encode(&base.tokenizer, data, options.max_length);
     let tokens = encode(&train)?;
     let held_out = match held_out {
@@ -152,7 +158,7 @@ pub fn train(
         let (encoder, weights, shared) = (&base.encoder, &base.weights, &storage.shared);
         Rows::Trunk(shared.trunk(encoder, weights, &tokens.rows, depth, place, progress)?)
     };
-    let mut batches = Batches::new(&train, rows, options);
+    let mut batches = Batches::new(&train, rows, options, scale);
     let steps = options.epochs * batches.per_epoch();
     let options = &TrainOptions { method: options.method.settled(steps), ..options.clone() };
     let head = Head::new(train.labels.len().max(1), base.config().hidden, options.seed);
@@ -169,6 +175,7 @@ pub fn train(
         dev,
         steps,
         steps_per_epoch: batches.per_epoch(),
+        scale,
         trainer,
         progress,
         best: None,
@@ -185,6 +192,7 @@ pub fn train(
         texts_cut: tokens.texts_cut,
         selected_step: progress.best.map(|(_, step)| step),
         epoch_loss: progress.epoch_loss,
+        scale,
     };
     let dev_rows = dev.as_ref().map(|(tokens, data)| (*data, &tokens.rows[..]));
     let (cut, evaluation, masks) = finish::cut(trainer, options, identity, dev_rows, metric)?;
@@ -204,6 +212,8 @@ struct Run<'a> {
     dev: Option<(Arc<Tokens>, &'a Dataset)>,
     steps: usize,
     steps_per_epoch: usize,
+    /// The unit that a regression's head is trained in.
+    scale: Option<Scale>,
     trainer: Trainer,
     progress: Progress,
     /// What early stopping goes back to.
@@ -227,7 +237,7 @@ impl Run<'_> {
             let (input, targets) = batches.at(self.progress.step)?;
             let tokens = input.tokens();
             let loss = match self.trainer.step(input, targets) {
-                Ok(loss) => loss,
+                Ok(loss) => self.scale.map_or(loss, |scale| scale.loss(loss)),
                 Err(error) => {
                     self.save(observe);
                     return Err(error);
@@ -286,8 +296,12 @@ impl Run<'_> {
             return Ok(true);
         }
         if let Some((tokens, data)) = &self.held_out {
-            let score = self.trainer.score(data, &tokens.rows, self.metric)?;
-            let better = |best: (f64, usize)| score.is_some_and(|s| s > best.0);
+            let score = self.trainer.score(data, &tokens.rows, self.metric, self.scale)?;
+            // As long as no score is defined, none is better than the last.
+            let better = |(best, _)| match score {
+                Some(score) => score > best,
+                None => best == f64::MIN,
+            };
             if self.progress.best.is_none_or(better) {
                 self.progress.best = Some((score.unwrap_or(f64::MIN), step));
                 self.best = Some(Snapshot::take(&mut self.trainer));
@@ -297,7 +311,7 @@ impl Run<'_> {
         match &self.dev {
             // After the last step the cut is scored, as it will be stored.
             Some((tokens, data)) if every.is_some() && !last => {
-                let score = self.trainer.score(data, &tokens.rows, self.metric)?;
+                let score = self.trainer.score(data, &tokens.rows, self.metric, self.scale)?;
                 Ok(observe(Event::Evaluated { step, score, held_out: false }))
             }
             _ => Ok(true),
@@ -319,7 +333,11 @@ impl Run<'_> {
     }
 }
 
-/// Digest of everything that decides the run's steps.
+/// Raised whenever equal options, rows and base come to be trained otherwise than before: a run or a
+/// study that one version began is not gone on with by another.
+pub const TRAINING_VERSION: u32 = 2;
+
+/// Version of the training, and digest of everything that decides the run's steps.
 fn identity(base: &Base, train: &Dataset, options: &TrainOptions) -> String {
     let mut hash = blake3::Hasher::new();
     let mut field = |bytes: &[u8]| {
@@ -330,12 +348,15 @@ fn identity(base: &Base, train: &Dataset, options: &TrainOptions) -> String {
     field(base.tokenizer.fingerprint().to_string().as_bytes());
     field(base.encoder.pooling().name().as_bytes());
     field(format!("{options:?}").as_bytes());
+    // No part of the fingerprint: it changes how a base is trained, not what it computes.
+    let ModelConfig { hidden_dropout, attention_dropout, head_dropout, .. } = base.config();
+    field(format!("{hidden_dropout} {attention_dropout} {head_dropout}").as_bytes());
     field(format!("{:?} {:?}", train.problem, train.labels).as_bytes());
     for text in train.texts.iter().chain(train.pairs.iter().flatten()) {
         field(text.as_bytes());
     }
     field(format!("{:?}", train.targets).as_bytes());
-    hash.finalize().to_string()
+    format!("{TRAINING_VERSION} {}", hash.finalize())
 }
 
 /// What of a run people choose, by the option's name, for the message that a state is of another run.
@@ -359,6 +380,9 @@ fn choices(base: &Base, train: &Dataset, options: &TrainOptions) -> BTreeMap<Str
     }
     choices.insert("--pooling".into(), base.encoder.pooling().name().into());
     choices.insert("the base's weights or settings".into(), base.fingerprint.to_string());
+    let ModelConfig { hidden_dropout, attention_dropout, head_dropout, .. } = base.config();
+    let dropout = format!("{hidden_dropout} {attention_dropout} {head_dropout}");
+    choices.insert("the dropout probabilities of the base's config.json".into(), dropout);
     let tokenizer = base.tokenizer.fingerprint().to_string();
     choices.insert("the tokenizer's settings".into(), tokenizer);
     let mut rows = blake3::Hasher::new();

@@ -11,7 +11,7 @@ use std::path::Path;
 /// The part of a state that is not tensors.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Progress {
-    /// Digest of options, base, tokenizer and rows: a state resumes its own run only.
+    /// Of options, base, tokenizer and rows: a state resumes its own run only.
     pub(super) identity: String,
     /// What of it people choose, in words; states of earlier versions say nothing.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -178,6 +178,17 @@ pub(super) fn load(
     if digest(json, stored.iter().map(|(_, values)| &values[..])) != *said(DIGEST)? {
         return Err(wrong(&"the file is damaged (its digest does not match)"));
     }
+    // States of the first version have a digest alone.
+    let version = |identity: &str| identity.split_once(' ').map(|(version, _)| version.to_string());
+    if version(&progress.identity) != version(&begun.identity) {
+        let message = format!(
+            "{} is the state of a run by another version of linocut, which trains in another way: \
+             this one would end it with another cut",
+            path.display()
+        );
+        return Err(Error::new(ErrorKind::Config, message)
+            .with_hint("finish it with the version that began it, or remove it to start over"));
+    }
     if progress.identity != begun.identity {
         let differ = differences(&progress.choices, &begun.choices);
         return Err(Error::new(
@@ -206,4 +217,41 @@ pub(super) fn load(
     trainer.step = progress.step;
     let best = progress.best.is_some().then_some(Snapshot(best));
     Ok((progress, best))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Encoder, Head, ModelConfig, Pooling, Weights};
+    use crate::tune::{Method, Rates, TrainOptions, Trained};
+
+    #[test]
+    fn a_state_of_another_version_is_refused_as_such() {
+        let config = serde_json::json!({
+            "num_hidden_layers": 1, "hidden_size": 8, "num_attention_heads": 2,
+            "intermediate_size": 8, "vocab_size": 9, "max_position_embeddings": 8,
+        });
+        let config = ModelConfig::from_json(&config).unwrap();
+        let encoder = Encoder::new(config, false, Pooling::Mean).unwrap();
+        let layout = encoder.layout().clone();
+        let weights = Weights::new(layout.clone(), vec![0.5; layout.len()]);
+        let marks = vec![false; layout.tensors().len()];
+        let rates = Rates::of(&TrainOptions::new(Method::Head, 10), 10);
+        let head = Head::new(2, 8, 0);
+        let mut trainer = Trainer::new(encoder, weights, head, marks, Trained::Weights, rates);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.state");
+        let mut attempt = |was: &str| {
+            let progress = Progress { identity: was.into(), ..Progress::default() };
+            save(&path, &mut trainer, &progress, None).unwrap();
+            let begun = Progress { identity: "2 abc".into(), ..Progress::default() };
+            load(&path, &begun, &mut trainer).err().map(|e| e.to_string())
+        };
+        assert_eq!(attempt("2 abc"), None);
+        assert!(attempt("2 abd").unwrap().contains("is the state of another run"));
+        for old in ["abc", "3 abc"] {
+            let error = attempt(old).unwrap();
+            assert!(error.contains("is the state of a run by another version"), "{error}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use super::lowrank::LowRank;
 use super::masks::Masks;
 use super::optimizer::{BETA1, BETA2, EPS, Moments, SCORE_EPS, WordMoments, update_dense};
+use super::scale::Scale;
 use super::schedule;
 use super::{Method, Sampling, Target, TrainOptions, evaluate};
 use crate::data::{Dataset, Encoding, Metric};
@@ -172,9 +173,12 @@ impl Trainer {
             words.touch(self.weights.at_mut(0), &batch.ids);
         }
         let zeros = self.zeros();
+        let mut middles = Vec::new();
         match &self.parameters {
             Parameters::Weights => {}
-            Parameters::Masks(masks) => masks.write_sample(&mut self.weights, step, zeros),
+            Parameters::Masks(masks) => {
+                middles = masks.write_sample(&mut self.weights, step, zeros);
+            }
             Parameters::LowRank(low_rank) => low_rank.write(&mut self.weights),
         }
         let pooled = self.encoder.forward(&self.weights, input, dropout, true, &mut self.tape);
@@ -191,7 +195,7 @@ impl Trainer {
                 squares += self.grads.words().map_or(0.0, |(_, values)| square_sum(values));
             }
             Parameters::Masks(masks) => {
-                masks.score_grads(self.grads.dense_mut());
+                masks.score_grads(self.grads.dense_mut(), &middles);
                 score_squares = masks
                     .ranges(self.encoder.layout())
                     .map(|(_, range)| square_sum(&self.grads.dense()[range]))
@@ -278,15 +282,19 @@ impl Trainer {
         }
     }
 
-    /// Primary score of the model as it stands on `data`, tokenised in `texts`, if defined.
+    /// Primary score of the model as it stands on `data`, tokenised in `texts`, if defined. `scale`
+    /// is the unit that the head was trained in.
     pub(super) fn score(
         &mut self,
         data: &Dataset,
         texts: &[Encoding],
         metric: Option<&Metric>,
+        scale: Option<Scale>,
     ) -> Result<Option<f64>> {
         self.settle();
-        let logits = logits(&self.encoder, &self.weights, &self.head, texts, |_| {});
+        let unscaled = scale.map(|scale| scale.undone(&self.head));
+        let head = unscaled.as_ref().unwrap_or(&self.head);
+        let logits = logits(&self.encoder, &self.weights, head, texts, |_| {});
         Ok(evaluate(data, &logits, metric)?.metrics.primary.value)
     }
 
