@@ -225,7 +225,7 @@ fn table(name: &str, rows: &[(String, &Group)]) -> String {
 fn pairs(report: &Report) -> String {
     let mut text = String::from(
         "<h3>Every two models</h3><p>The angular distance of their task vectors (0.5: unrelated), \
-         and what two masks have in common.</p><table><thead><tr><th scope=\"col\">models</th>\
+         and what two masks have in common, beside what random masks have that fall on large entries as often.</p><table><thead><tr><th scope=\"col\">models</th>\
          <th scope=\"col\">angular</th><th scope=\"col\">mask overlap</th><th scope=\"col\">by \
          chance</th></tr></thead><tbody>\n",
     );
@@ -240,7 +240,7 @@ fn pairs(report: &Report) -> String {
             name(pair.second),
             number(pair.angular),
             mask(pair.mask.and_then(|m| m.jaccard)),
-            mask(pair.mask.and_then(|m| m.chance)),
+            mask(pair.mask.and_then(|m| m.chance_by_magnitude)),
         );
     }
     text += "</tbody></table>\n";

@@ -235,9 +235,11 @@ fn several(report: &Report, by: Distance) -> String {
     text += "\nangular distance of task vectors (0.5: unrelated)\n";
     text += &matrix(report, |pair| number(pair.angular));
     if report.pairs.iter().any(|pair| pair.mask.is_some()) {
-        text += "\nmask overlap, Jaccard (by chance)\n";
+        text += "\nmask overlap, Jaccard (by chance, given how large the entries are)\n";
         text += &matrix(report, |pair| match pair.mask {
-            Some(mask) => format!("{} ({})", number(mask.jaccard), number(mask.chance)),
+            Some(mask) => {
+                format!("{} ({})", number(mask.jaccard), number(mask.chance_by_magnitude))
+            }
             None => "·".into(),
         });
     }

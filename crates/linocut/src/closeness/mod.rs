@@ -5,6 +5,7 @@
 
 mod baseline;
 mod distance;
+mod magnitudes;
 mod overlap;
 mod pairing;
 mod place;
@@ -13,6 +14,7 @@ mod scan;
 mod source;
 
 pub use distance::{Distance, Figures, angle};
+pub use magnitudes::Magnitudes;
 pub use overlap::{Overlap, OverlapByPlace, overlap, overlap_by_place};
 pub use place::{Part, place};
 pub use report::{Cell, FAR, Group, ModelReport, Named, PairReport, Report, TensorReport};

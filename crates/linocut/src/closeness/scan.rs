@@ -7,11 +7,13 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use super::baseline;
+use super::magnitudes::Magnitudes;
 use super::overlap::overlap;
 use super::pairing::{display_names, list, pair};
 use super::report::{Measured, MeasuredModel, PairReport, Report};
 use super::source::{Content, Model, Scratch, Stored, Tuned};
 use crate::checkpoint::{StoredTensor, StoredTensors, read_model_config};
+use crate::cut::Cut;
 use crate::kernels::difference::{self, Differences, Entries, Pair, differences};
 use crate::{Error, ErrorKind, Result};
 
@@ -84,11 +86,14 @@ pub fn measure(
         models: measured.collect(),
     };
     let mut report = measured.report(path, options);
+    let cuts: Vec<&Cut> = tuned.iter().filter_map(Model::cut).collect();
+    let magnitudes = match cuts.len() {
+        0 | 1 => Magnitudes::default(),
+        _ => Magnitudes::of_masks(path, cuts.into_iter())?,
+    };
     for (k, (i, j)) in pairs(tuned.len()).enumerate() {
-        let mask = match (&tuned[i].content, &tuned[j].content) {
-            (Content::Cut(a), Content::Cut(b)) => Some(overlap(a, b)),
-            _ => None,
-        };
+        let cuts = tuned[i].cut().zip(tuned[j].cut());
+        let mask = cuts.map(|(a, b)| overlap(a, b, &magnitudes));
         report.pairs.push(PairReport::of(i, j, &sums.pairs[k], mask));
     }
     Ok(report)

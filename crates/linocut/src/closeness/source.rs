@@ -46,12 +46,20 @@ impl Model {
 
     /// Whether it is a cut.
     pub fn is_cut(&self) -> bool {
-        matches!(self.content, Content::Cut(_))
+        self.cut().is_some()
+    }
+
+    /// The cut that it is, if it is one.
+    pub(super) fn cut(&self) -> Option<&Cut> {
+        match &self.content {
+            Content::Cut(cut) => Some(cut),
+            Content::Checkpoint(_) => None,
+        }
     }
 
     /// Checks that a cut was made for the base in this folder.
     pub(super) fn check_base(&self, base: &Path) -> Result<()> {
-        let Content::Cut(cut) = &self.content else { return Ok(()) };
+        let Some(cut) = self.cut() else { return Ok(()) };
         let base = Checkpoint::open(base)?;
         cut.check_base(&base.name(), &base.fingerprint().to_string())
     }
