@@ -7,8 +7,9 @@ use crate::place;
 use crate::progress::Progress;
 use crate::task::Task;
 use linocut::cut::StoreType;
+use linocut::data::Problem;
 use linocut::model::{Base, Layout, ModelConfig};
-use linocut::study;
+use linocut::study::{self, Choice};
 use linocut::tune::{
     self, ClassWeights, Dropout, Event, Method, Outcome, Sampling, Scope, Selection, Shared,
     Storage, Target, TrainOptions,
@@ -27,9 +28,9 @@ pub(crate) fn run(args: TrainArgs) -> Result<()> {
     let task = Task::read(&args)?;
     let base = args.base.open(args.pooling.map(Into::into))?;
     let budget = args.budget.map(|budget| budget.of(base.encoder.layout().len() as u64 * 4));
-    let method = match budget {
+    let (method, chosen_by) = match budget {
         Some(budget) => fitting(&args, &task, &base, budget)?,
-        None => method(&args, base.config())?,
+        None => (method(&args, base.config())?, None),
     };
     let options = options(&args, method, task.train.rows(), base.config());
     options.check()?;
@@ -40,6 +41,7 @@ pub(crate) fn run(args: TrainArgs) -> Result<()> {
     if let Some(budget) = budget {
         progress.say(&format!("for {} at most: {}", bytes(budget), study::flags(&options.method)));
     }
+    chosen_by.iter().for_each(|line| progress.say(line));
 
     let storage = Storage {
         state: Some(state.clone()),
@@ -122,15 +124,43 @@ fn least_bytes(options: &TrainOptions, base: &Base, task: &Task) -> Result<u64> 
     Ok(((stored + head) * options.store.size()) as u64)
 }
 
-/// The method whose cut fits `budget`: the best of a study, or by the library's rule.
-fn fitting(args: &TrainArgs, task: &Task, base: &Base, budget: u64) -> Result<Method> {
+/// The method whose cut fits `budget`: the best of a study, with by what it is the best, or by the
+/// library's rule.
+fn fitting(
+    args: &TrainArgs,
+    task: &Task,
+    base: &Base,
+    budget: u64,
+) -> Result<(Method, Option<String>)> {
     let Some(study) = &args.study else {
-        return tune::method_within(budget, &base.encoder, &task.train);
+        return Ok((tune::method_within(budget, &base.encoder, &task.train)?, None));
     };
     let outputs = task.train.labels.len().max(1);
-    let head = (outputs * (base.config().hidden + 1) * StoreType::from(args.store).size()) as u64;
+    // The head of a regression may be stored as f32.
+    let store = match task.train.problem {
+        Problem::Regression => StoreType::F32,
+        _ => args.store.into(),
+    };
+    let head = (outputs * (base.config().hidden + 1) * store.size()) as u64;
     let fingerprint = base.fingerprint.to_string();
-    study::best_within(study, &fingerprint, &task.train.name, (budget, head))
+    let choice = study::best_within(study, &fingerprint, &task.train.name, (budget, head))?;
+    for note in &choice.passed_over {
+        say(&format!("note: {note}"));
+    }
+    let Choice { arm, compared, tasks, runs, left_out, method, .. } = choice;
+    let counted = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    let mut line = format!(
+        "{arm} is the best of {} that fit, by {} of each on {}",
+        counted(compared, "arm"),
+        counted(runs, "run"),
+        counted(tasks, "task")
+    );
+    if !left_out.is_empty() {
+        let names = left_out.join(", ");
+        line +=
+            &format!("; not compared, since they ran on fewer tasks or with other seeds: {names}");
+    }
+    Ok((method, Some(line)))
 }
 
 fn method(args: &TrainArgs, base: &ModelConfig) -> Result<Method> {

@@ -208,7 +208,9 @@ pub(super) fn overlap(pairs: &[Pair]) -> String {
             area.draw(&Text::new(name(mask), (LEFT - 8, y + CELL.1 / 2), text(right)))?;
         }
         for pair in pairs {
-            let (Some(jaccard), Some(chance)) = (pair.overlap.jaccard, pair.overlap.chance) else {
+            let overlap = pair.overlap;
+            let (Some(jaccard), Some(chance)) = (overlap.jaccard, overlap.chance_by_magnitude)
+            else {
                 continue;
             };
             let place = |mask| masks.iter().position(|m| *m == mask).unwrap_or(0) as i32;

@@ -7,7 +7,7 @@ mod time;
 
 use crate::args::{BaseArgs, PoolingName};
 use crate::interrupt;
-use crate::output::{print, print_json};
+use crate::output::{print, print_json, say};
 use crate::place;
 use crate::task::{Task, Tell};
 use clap::Args;
@@ -15,7 +15,8 @@ use linocut::checkpoint::write_atomically;
 use linocut::data::{Reading, TaskFolder};
 use linocut::model::Base;
 use linocut::study::{
-    Advice, Arm, Folder, Grid, Setting, StudyTask, Summary, TaskFiles, advise, choose, summarise,
+    Advice, Arm, Folder, Grid, SEEDS, Setting, StudyTask, Summary, TaskFiles, advise, choose,
+    summarise,
 };
 use linocut::tune::{Method, Shared, TrainOptions};
 use linocut::{Error, ErrorKind, Result};
@@ -102,19 +103,14 @@ pub(crate) fn run(args: StudyArgs) -> Result<()> {
     let (tasks, files) = tasks(&args)?;
     let base = args.base.open(args.pooling.map(Into::into))?;
     let arms = arms(&args, &base)?;
-    let setting = Setting {
-        format: 1,
-        base: base.name.clone(),
-        fingerprint: base.fingerprint.to_string(),
-        pooling: base.encoder.pooling().name().into(),
-        epochs: args.epochs,
-        limit: args.limit,
-        tasks: files,
-    };
+    let setting = Setting::new(&base, (args.epochs, args.limit), files);
     let shared = Shared::default();
     let counted = |task| counted(task, &base, &shared);
     let tasks = tasks.into_iter().map(counted).collect::<Result<Vec<_>>>()?;
     let mut folder = Folder::open(&args.out, &setting)?;
+    for note in folder.passed_over() {
+        say(&format!("note: {note}"));
+    }
     let grid = Grid { tasks: &tasks, arms: &arms, seeds: args.seeds, epochs: args.epochs };
     let ended = session::run_missing(&args, &grid, &base, &mut folder, shared)?;
     // Tables and page are written whole or not at all: a signal may end the process now.
@@ -143,8 +139,8 @@ fn check(args: &StudyArgs) -> Result<()> {
         let message = format!("{option} is {value}, expected {expected}");
         Err(Error::new(ErrorKind::Config, message))
     };
-    if !(1..=1000).contains(&args.seeds) {
-        return fail("--seeds", args.seeds.to_string(), "1 to 1000");
+    if !(1..=SEEDS).contains(&args.seeds) {
+        return fail("--seeds", args.seeds.to_string(), &format!("1 to {SEEDS}"));
     }
     if !(1..=1000).contains(&args.jobs) {
         return fail("--jobs", args.jobs.to_string(), "1 to 1000");

@@ -44,11 +44,18 @@ pub(super) fn sections(
     let limit = setting.limit.map_or(String::new(), |n| format!(", at most {n} rows of each file"));
     first.text.push((
         format!(
-            "Scores in points on the tasks' dev rows, by which nothing was selected; {} pooling, {epochs}{limit}. \
-             Mean ± deviation over seeds; differences to arm full are paired by seed, with a 95% interval \
-             (Student's t). One seed has neither.",
+            "Scores in points on the tasks' dev rows; {} pooling, {epochs}{limit}. Mean ± deviation over the \
+             seeds that an arm has; differences to arm full are over the seeds that both have, with a 95% interval \
+             (Student's t). One seed has neither. Arms of unequal seeds compare by that difference, not by their means.",
             setting.pooling
         ),
+        None,
+    ));
+    first.text.push((
+        "No run was selected by these rows. But whoever takes the arm that scores best here selects by them, and so did \
+         whoever chose linocut's defaults where these tasks were at hand: expect somewhat less on other rows. The \
+         intervals are over seeds alone: they do not say how other rows or another task would come out."
+            .into(),
         None,
     ));
     let mut advised = Section::new("Advice");
@@ -209,16 +216,19 @@ fn overlaps(summary: &Summary) -> Section {
     let mut section = Section::new("Overlap of masks");
     section.text.push((
         "Zeros that two masks of arm mask share, over those that either has (Jaccard), beside what random masks \
-         of the same density in each matrix would share. By layer and kind: means over the pairs."
+         would share that have as many zeros among entries of like magnitude (by chance), since zeros fall on large entries. \
+         By density: random masks of the same density in each matrix. By layer and kind: means over the pairs. Masks of two \
+         tasks are of different seeds where there are: equal seeds draw the same numbers."
             .into(),
         None,
     ));
-    let header = ["one", "other", "Jaccard", "by chance", "times chance"];
+    let header = ["one", "other", "Jaccard", "by chance", "times chance", "by density"];
     let mut table = vec![header.map(String::from).to_vec()];
     let name = |(task, seed): &(String, u64)| format!("{task}, seed {seed}");
     for pair in &summary.overlaps {
         let mut row = vec![name(&pair.first), name(&pair.second)];
         row.extend(beside_chance(&[&pair.overlap]));
+        row.push(pair.overlap.chance.map_or("·".into(), |chance| format!("{chance:.4}")));
         table.push(row);
     }
     section.tables.push(table);
@@ -232,7 +242,8 @@ fn overlaps(summary: &Summary) -> Section {
 
 /// Mean Jaccard, mean by chance, and how many times one is the other.
 fn beside_chance(overlaps: &[&Overlap]) -> [String; 3] {
-    let both = overlaps.iter().filter_map(|overlap| overlap.jaccard.zip(overlap.chance));
+    let both =
+        overlaps.iter().filter_map(|overlap| overlap.jaccard.zip(overlap.chance_by_magnitude));
     let (jaccard, chance): (Vec<f64>, Vec<f64>) = both.unzip();
     if jaccard.is_empty() {
         return ["·".into(), "·".into(), "·".into()];

@@ -70,6 +70,7 @@ pub(super) fn run_missing(
         session.say(&format!("all {} runs are done", runs.len()));
         return Ok(Ended::Done);
     }
+    folder.check_adding()?;
     let pace = grid.pace(folder.records(), base)?;
     session.announce(runs.len(), &missing, pace);
     interrupt::stop_when_asked();
@@ -135,8 +136,10 @@ enum Next {
     End,
 }
 
+/// At most a year: sums of these do not overflow.
 fn took(work: f64, pace: f64) -> Duration {
-    Duration::from_secs_f64(work * pace)
+    const YEAR: Duration = Duration::from_secs(365 * 86_400);
+    Duration::try_from_secs_f64(work * pace).unwrap_or(YEAR).min(YEAR)
 }
 
 impl Session<'_> {

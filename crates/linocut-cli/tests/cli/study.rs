@@ -140,7 +140,7 @@ fn what_it_says() {
         "## Mean of the tasks\n",
         "## Overlap of masks\n",
         "| topics, seed 0 | topics, seed 1 |",
-        "| topics, seed 2 | snacks, seed 2 |",
+        "| topics, seed 2 | snacks, seed 1 |",
         "Rank correlation (Spearman)",
         "Arm mask with every entry kept with its probability",
         "| layer or kind | two seeds: Jaccard | two seeds: by chance | two seeds: times | two tasks: Jaccard |",
@@ -151,6 +151,8 @@ fn what_it_says() {
     ] {
         assert!(report.contains(part), "{part}: {report}");
     }
+    // Equal seeds of two tasks draw the same numbers.
+    assert!(!report.contains("| topics, seed 2 | snacks, seed 2 |"), "{report}");
     // The figures are those of the runs.
     let runs = lines(&place);
     let scores = |arm: &str| -> Vec<f64> {
@@ -265,11 +267,18 @@ fn a_time_budget() {
 #[test]
 fn a_run_that_diverges_is_recorded_and_the_study_goes_on() {
     let place = Place::new();
-    place.write("wild/task.json", r#"{"name": "wild", "type": "regression"}"#);
-    // The last batch has one row, whose gradient 2·3e38 is beyond f32.
-    let rows = "rain\t3e38\nsnow\t-3e38\nsun\t3e38\n".repeat(11);
-    place.write("wild/train.tsv", format!("sentence1\tlabel\n{rows}"));
-    place.write("wild/dev.tsv", format!("sentence1\tlabel\n{rows}"));
+    place.write("wild/task.json", r#"{"name": "wild", "type": "regression", "kind": "pair"}"#);
+    let rows = "rain\tsnow\t1.5\nsnow\tsun\t2\nsun\train\t3\n".repeat(11);
+    place.write("wild/train.tsv", format!("sentence1\tsentence2\tlabel\n{rows}"));
+    place.write("wild/dev.tsv", format!("sentence1\tsentence2\tlabel\n{rows}"));
+    // What second texts have added to them sums up to more than f32 holds.
+    let mut file = place.read("base/model.safetensors");
+    let header = u64::from_le_bytes(*file.first_chunk().unwrap()) as usize;
+    let tensors: Value = serde_json::from_slice(&file[8..8 + header]).unwrap();
+    let types = &tensors["embeddings.token_type_embeddings.weight"]["data_offsets"];
+    let end = 8 + header + types[1].as_u64().unwrap() as usize;
+    file[end - 4 * 36..end].as_chunks_mut().0.fill(3e38f32.to_le_bytes());
+    place.write("base/model.safetensors", file);
     let study =
         "study --base base --task wild --task topics --out s --arms head --epochs 2 --seeds 1";
     let shown = place.run(&format!("{study} --quiet"));
@@ -286,6 +295,75 @@ fn a_run_that_diverges_is_recorded_and_the_study_goes_on() {
         lines(&place).into_iter().filter(|run| run["task"] == "wild").collect();
     assert_eq!(of_wild.len(), 3);
     assert_eq!(of_wild[2]["failed"], "mask on wild, which it starts from, failed");
+}
+
+#[test]
+fn runs_that_were_trained_otherwise_are_kept_apart() {
+    let place = Place::new();
+    let study = "study --base base --task topics --out s --arms head --epochs 1 --quiet";
+    assert!(place.run(&format!("{study} --seeds 1")).to_string().starts_with("exit 0"));
+    let (setting, begun) = (place.text("s/study.json"), place.read("s/study.jsonl"));
+    let mut said = Vec::new();
+    let mut refused = |place: &Place| {
+        let shown = place.run(&format!("{study} --seeds 2"));
+        assert!(shown.to_string().starts_with("exit 2"), "{shown}");
+        said.push(shown.stderr);
+        assert!(place.read("s/study.jsonl") == begun);
+        // What has run can still be looked at.
+        let shown = place.run(&format!("{study} --seeds 1"));
+        assert!(shown.to_string().starts_with("exit 0"), "{shown}");
+    };
+    // Dropout is no part of the fingerprint.
+    place.edit("base/config.json", "\"hidden_dropout_prob\": 0.0", "\"hidden_dropout_prob\": 0.2");
+    refused(&place);
+    place.edit("base/config.json", "\"hidden_dropout_prob\": 0.2", "\"hidden_dropout_prob\": 0.0");
+    place.edit("s/study.json", "\"mask_lr\": 0.1", "\"mask_lr\": 0.3");
+    refused(&place);
+    let mut old: Value = serde_json::from_str(&setting).unwrap();
+    old["format"] = 1.into();
+    old.as_object_mut().unwrap().remove("training");
+    place.write("s/study.json", old.to_string());
+    refused(&place);
+    assert_snapshot!(said.concat(), @r#"
+    error: s was begun with the dropout [0.0, 0.0, 0.0] in the base's config.json (hidden states, attention, head), found [0.2, 0.0, 0.2]: more runs could not be compared
+    hint: its runs are kept as they are; start another study with another --out
+    error: s was begun by linocut "0.1.0", for which the default mask_lr of --method bias was "0.3", now "0.1": more runs could not be compared
+    hint: its runs are kept as they are; start another study with another --out
+    error: s was begun by an earlier linocut, which did not note how it trains: more runs could not be compared
+    hint: its runs are kept as they are; start another study with another --out
+    "#);
+    // Without runs there is nothing to compare with.
+    place.write("s/study.jsonl", "");
+    assert!(place.run(&format!("{study} --seeds 2")).to_string().starts_with("exit 0"));
+    assert_eq!(place.text("s/study.json"), setting);
+}
+
+#[test]
+fn a_damaged_record() {
+    let place = Place::new();
+    let study =
+        "study --base base --task topics --out s --arms head,mask --seeds 1 --epochs 1 --quiet";
+    assert!(place.run(study).to_string().starts_with("exit 0"));
+    let whole = place.text("s/study.jsonl");
+    place.edit("s/study.jsonl", "\"seed\":0,\"cut\"", "\"seed\":4000000000,\"cut\"");
+    assert_snapshot!(place.run(study), @"
+    exit 1
+    --- stderr
+    error: s/study.jsonl is no study's: line 1: seed is 4000000000, expected 0 to 999
+    hint: restore the file, or delete the line: its run is then done again
+    ");
+    place.write("s/study.jsonl", &whole[..whole.len() - 9]);
+    let shown = place.run(study);
+    assert_snapshot!(shown.stderr, @"note: s/study.jsonl, line 2 is cut off: its run is done again");
+    let without_times = |text: &str| -> Vec<Value> {
+        let line = |line| {
+            let mut run: Value = serde_json::from_str(line).unwrap();
+            run["seconds"] = 0.into();
+            run
+        };
+        text.lines().map(line).collect()
+    };
+    assert_eq!(without_times(&place.text("s/study.jsonl")), without_times(&whole));
 }
 
 #[test]
@@ -391,6 +469,11 @@ fn a_budget_of_bytes() {
         assert!(shown.to_string().starts_with("exit 0"), "{shown}");
         place.run(&format!("inspect {out} --json")).json()["card"]["method"]["name"].clone()
     };
+    let shown = place.run(&format!("{train} --out v.cut --budget 10KB --study s"));
+    assert!(
+        shown.stderr.contains("head is the best of 1 arm that fit, by 2 runs of each on 1 task\n"),
+        "{shown}"
+    );
     assert_eq!(method("10KB"), "head");
     assert_ne!(method("1MB"), "head");
     assert_snapshot!(place.run(&format!("{train} --out u.cut --budget 2KB --study s")).rough(), @"

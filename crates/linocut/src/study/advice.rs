@@ -80,21 +80,24 @@ fn of_rows(
     match near(within).min_by(|a, b| a.bytes.total_cmp(&b.bytes)) {
         Some(best) => say(
             format!(
-                "{place}: the smallest cut within {most} of full is {} ({}): {} for {}, full {} for {}{}",
+                "{place}: the smallest cut within {most} of full is {} ({}): {} for {}, beside {} of full{}",
                 best.arm,
                 best.about,
                 shown(best),
                 bytes(best.bytes),
-                shown(full),
                 bytes(full.bytes),
                 certainty(best, within)
             ),
             method(best, arms),
         ),
         None => {
-            let nearest = rows.iter().filter(offered).max_by(|a, b| a.mean.total_cmp(&b.mean));
-            let nearest =
-                nearest.map_or(String::new(), |r| format!("; the best is {}, {}", r.arm, shown(r)));
+            // By the difference on the same seeds: an arm may have others than full.
+            let gain = |r: &Row| r.to_full.map_or(f64::NEG_INFINITY, |d| d.mean);
+            let nearest = rows.iter().filter(offered).filter(|r| r.to_full.is_some());
+            let nearest = nearest.max_by(|a, b| gain(a).total_cmp(&gain(b)));
+            let nearest = nearest.map_or(String::new(), |r| {
+                format!("; the best is {}, {}{}", r.arm, shown(r), certainty(r, within))
+            });
             say(format!("{place}: no arm comes within {most} of full{nearest}"), None);
         }
     }

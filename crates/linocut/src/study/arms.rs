@@ -20,7 +20,8 @@ pub struct Arm {
 pub enum Trains {
     /// One run of [`crate::tune::train`].
     Method(Method),
-    /// The head alone, over the base with zeros that were not learned for it.
+    /// The head alone, over the base with zeros that were not learned for it, and with the dropout
+    /// of masks.
     Head(Borrowed),
     /// Masks of the half of the layers that moved most in arm `full` of the same task and seed.
     Critical,

@@ -1,7 +1,7 @@
 //! Which runs there are, in what order, and how long each may take.
 
 use super::arms::{Arm, Trains};
-use super::folder::Record;
+use super::record::Record;
 use crate::Result;
 use crate::data::{Dataset, Metric};
 use crate::model::{self, Base, Encoder, Head};
@@ -74,8 +74,14 @@ impl Grid<'_> {
 
     /// Options of a run of `method`; `positions` is the base's longest text in tokens.
     pub fn options(&self, run: Run, method: Method, positions: usize) -> TrainOptions {
-        let default = TrainOptions::new(method, self.tasks[run.task].train.rows());
+        let rows = self.tasks[run.task].train.rows();
+        let default = TrainOptions::new(method, rows);
         TrainOptions {
+            // A head over zeros is compared with a mask, whose head has learned with its dropout.
+            dropout: match self.arms[run.arm].trains {
+                Trains::Head(_) => TrainOptions::new(Method::mask(), rows).dropout,
+                _ => default.dropout,
+            },
             seed: run.seed,
             epochs: self.epochs.unwrap_or(default.epochs),
             max_length: default.max_length.min(positions),

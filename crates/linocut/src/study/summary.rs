@@ -1,16 +1,19 @@
 //! What the runs of a study say together.
 
 use super::arms::Arm;
-use super::folder::{Folder, Record};
+use super::folder::Folder;
+use super::record::Record;
 use super::stats::{Paired, mean_and_deviation, paired};
 use crate::Result;
 use crate::closeness::{
-    Model, ModelReport, Named, Options, Overlap, OverlapByPlace, measure, overlap, overlap_by_place,
+    Magnitudes, Model, ModelReport, Named, Options, Overlap, OverlapByPlace, measure, overlap,
+    overlap_by_place,
 };
 use crate::cut::Cut;
 use crate::model::Kind;
 use crate::tune::metrics::spearman;
 use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Everything that is said of a study.
@@ -102,9 +105,9 @@ pub struct Signals {
     pub name: String,
     /// Angular distance from the base in the full fine-tunes, mean over seeds.
     pub movement: Option<f64>,
-    /// Score of it trained alone over that of the head alone.
+    /// Score of it trained alone over that of the head alone, mean over the seeds that both have.
     pub alone: Option<f64>,
-    /// Score of all layers over that of all but this.
+    /// Score of all layers over that of all but this, likewise.
     pub left_out: Option<f64>,
 }
 
@@ -141,7 +144,7 @@ pub fn summarise(
         let rows: Vec<Row> = arms.iter().filter_map(|arm| row(arm, &of)).collect();
         let metric = of.first().map_or(String::new(), |r| r.metric.clone());
         let mut reports = full(folder, &of, base)?;
-        let critical = critical(&rows, &reports, layers);
+        let critical = critical(&of, &reports, layers);
         summaries.push(TaskSummary {
             name: name.clone(),
             metric,
@@ -159,20 +162,19 @@ pub fn summarise(
         all: arms.iter().filter_map(|arm| row(arm, &means)).collect(),
         mask_over_random: over(&means, "mask", "random-mask"),
         sampled: sampled(&means),
-        overlaps: overlaps(folder, tasks)?,
+        overlaps: overlaps(folder, tasks, base)?,
     })
 }
 
 /// The mean over the tasks of every arm and seed that all tasks have, as runs of one task.
 fn means(records: &[Record], tasks: &[String], arms: &[Arm]) -> Vec<Record> {
     let mut means = Vec::new();
-    let seeds = records.iter().map(|r| r.seed + 1).max().unwrap_or(0);
+    let scored = || records.iter().filter(|r| r.score.is_some());
+    let runs: BTreeMap<_, &Record> = scored().map(|r| (r.key(), r)).collect();
+    let seeds: BTreeSet<u64> = scored().map(|r| r.seed).collect();
     for arm in arms {
-        for seed in 0..seeds {
-            let of = |task: &String| {
-                let same = |r: &&Record| r.task == *task && r.arm == arm.name && r.seed == seed;
-                records.iter().find(same).filter(|r| r.score.is_some())
-            };
+        for &seed in &seeds {
+            let of = |task: &String| runs.get(&(&task[..], &arm.name[..], seed)).copied();
             let Some(runs) = tasks.iter().map(of).collect::<Option<Vec<&Record>>>() else {
                 continue;
             };
@@ -197,7 +199,8 @@ fn means(records: &[Record], tasks: &[String], arms: &[Arm]) -> Vec<Record> {
     means
 }
 
-fn scores(records: &[&Record], arm: &str) -> Vec<(u64, f64)> {
+/// Scores of `arm` by seed.
+fn scores(records: &[&Record], arm: &str) -> BTreeMap<u64, f64> {
     let of = records.iter().filter(|r| r.arm == arm);
     of.filter_map(|r| Some((r.seed, r.score?))).collect()
 }
@@ -205,10 +208,7 @@ fn scores(records: &[&Record], arm: &str) -> Vec<(u64, f64)> {
 /// Scores of `arm` minus those of `other`, seed by seed.
 fn over(records: &[&Record], arm: &str, other: &str) -> Option<Paired> {
     let others = scores(records, other);
-    let pair = |(seed, score)| {
-        let (_, other) = others.iter().find(|(s, _)| *s == seed)?;
-        Some((score, *other))
-    };
+    let pair = |(seed, score)| Some((score, *others.get(&seed)?));
     paired(&scores(records, arm).into_iter().filter_map(pair).collect::<Vec<_>>())
 }
 
@@ -222,7 +222,7 @@ fn sampled(records: &[&Record]) -> Option<Sampled> {
 /// The runs of `arm` among `records`; none if no run of it has a score.
 fn row(arm: &Arm, records: &[&Record]) -> Option<Row> {
     let runs: Vec<&Record> = records.iter().copied().filter(|r| r.arm == arm.name).collect();
-    let values: Vec<f64> = scores(records, &arm.name).iter().map(|(_, score)| *score).collect();
+    let values: Vec<f64> = scores(records, &arm.name).into_values().collect();
     let (mean, deviation) = mean_and_deviation(&values)?;
     let done: Vec<&&Record> = runs.iter().filter(|r| r.failed.is_none()).collect();
     let masked: u64 = done.iter().map(|r| r.masked).sum();
@@ -267,9 +267,9 @@ pub(super) fn movement(base: &Path, cut: &Path) -> Result<Vec<f64>> {
     Ok(by_layer(&report(base, cut)?))
 }
 
-fn critical(rows: &[Row], reports: &[ModelReport], layers: usize) -> Critical {
-    let score = |arm: &str| rows.iter().find(|row| row.arm == arm).map(|row| row.mean);
-    let minus = |a: Option<f64>, b: Option<f64>| Some(a? - b?);
+fn critical(records: &[&Record], reports: &[ModelReport], layers: usize) -> Critical {
+    // Seed by seed: arms may have run with other seeds, whose scores differ by themselves.
+    let minus = |a: &str, b: &str| over(records, a, b).map(|difference| difference.mean);
     let signals = |name: String, arms: &str, of: fn(&ModelReport) -> &[Named]| {
         let moved = |report| of(report).iter().find(|n| n.name == name)?.group.figures.angular;
         let moved: Vec<f64> = reports.iter().filter_map(moved).collect();
@@ -278,8 +278,8 @@ fn critical(rows: &[Row], reports: &[ModelReport], layers: usize) -> Critical {
             _ => (format!("only-{name}"), format!("without-{name}")),
         };
         let movement = mean_and_deviation(&moved).map(|(mean, _)| mean);
-        let alone = minus(score(&alone), score("head"));
-        Signals { name, movement, alone, left_out: minus(score("layers"), score(&without)) }
+        let alone = minus(&alone, "head");
+        Signals { name, movement, alone, left_out: minus("layers", &without) }
     };
     let layers: Vec<Signals> =
         (0..layers).map(|layer| signals(layer.to_string(), "layer", |r| &r.layers)).collect();
@@ -298,28 +298,38 @@ fn critical(rows: &[Row], reports: &[ModelReport], layers: usize) -> Critical {
     Critical { kinds: kinds.collect(), layers, correlations }
 }
 
-/// Every two masks of arm `mask`: of one task with different seeds, or of two with the same.
-fn overlaps(folder: &Folder, tasks: &[String]) -> Result<Vec<Pair>> {
+/// Masks of a task that are compared with others; pairs grow with the square.
+const MASKS_A_TASK: usize = 8;
+
+/// The masks of arm `mask` two by two: of one task with different seeds, and of two tasks with
+/// different seeds too, since equal seeds draw the same numbers; where two tasks have no others,
+/// those with equal ones.
+fn overlaps(folder: &Folder, tasks: &[String], base: &Path) -> Result<Vec<Pair>> {
     let mut masks = Vec::new();
     for task in tasks {
         let of = folder.records().iter().filter(|r| r.task == *task && r.arm == "mask");
         let mut of: Vec<_> = of.collect();
         of.sort_by_key(|r| r.seed);
-        for record in of {
-            if let Some(cut) = folder.cut_of(record) {
-                masks.push(((record.task.clone(), record.seed), Cut::read(cut)?));
-            }
+        let cuts = of.into_iter().filter_map(|record| Some((record, folder.cut_of(record)?)));
+        for (record, cut) in cuts.take(MASKS_A_TASK) {
+            masks.push(((record.task.clone(), record.seed), Cut::read(cut)?));
         }
     }
+    if masks.len() < 2 {
+        return Ok(Vec::new());
+    }
+    let magnitudes = Magnitudes::of_masks(base, masks.iter().map(|(_, cut)| cut))?;
     let mut pairs = Vec::new();
     for (i, (first, a)) in masks.iter().enumerate() {
         for (second, b) in &masks[i + 1..] {
-            if first.0 == second.0 || first.1 == second.1 {
+            let others = |task: &str, seed| masks.iter().any(|((t, s), _)| t == task && *s != seed);
+            let only_equal = || !(others(&first.0, second.1) || others(&second.0, first.1));
+            if first.1 != second.1 || only_equal() {
                 pairs.push(Pair {
                     first: first.clone(),
                     second: second.clone(),
-                    overlap: overlap(a, b),
-                    places: overlap_by_place(a, b),
+                    overlap: overlap(a, b, &magnitudes),
+                    places: overlap_by_place(a, b, &magnitudes),
                 });
             }
         }

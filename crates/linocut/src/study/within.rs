@@ -1,15 +1,41 @@
 //! The best method of a study whose cuts fit a number of bytes.
 
-use super::folder::{Record, Setting};
+use super::record::Record;
+use super::setting::Setting;
 use super::stats::mean_and_deviation;
 use crate::tune::{Method, TrainOptions};
 use crate::{Error, ErrorKind, Result};
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// The method with the best mean score in the study at `path` among those whose cuts, with a head of
+/// What [`best_within`] chose, and by what.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Choice {
+    /// The method.
+    pub method: Method,
+    /// Its arm.
+    pub arm: String,
+    /// Arms that fit and were compared, with it.
+    pub compared: usize,
+    /// Tasks that it was compared on.
+    pub tasks: usize,
+    /// Runs of each arm that were compared: the tasks' common seeds.
+    pub runs: usize,
+    /// Arms that fit, but ran on fewer tasks or with other seeds, so that nothing follows from their
+    /// scores.
+    pub left_out: Vec<String>,
+    /// What was passed over in the study's files, in words.
+    pub passed_over: Vec<String>,
+}
+
+/// The method with the best score in the study at `path` among those whose cuts, with a head of
 /// `head` bytes, all had at most `budget` bytes. Scores are those of `task` where the study has it,
 /// else of all its tasks.
+///
+/// Arms are compared on the same tasks and seeds alone: on all tasks that the widest of them ran on,
+/// with the seeds that they have in common there; the score is the mean of the tasks' means. An arm
+/// that lacks one of these tasks, or has no seed in common there, is left out.
 ///
 /// # Errors
 /// No study there, one of another base, or no method that fits.
@@ -18,42 +44,113 @@ pub fn best_within(
     fingerprint: &str,
     task: &str,
     (budget, head): (u64, u64),
-) -> Result<Method> {
-    let (setting, records) = super::folder::read(path)?;
+) -> Result<Choice> {
+    let (setting, records, passed_over) = super::folder::read(path)?;
     check_base(path, &setting, fingerprint)?;
     let known = records.iter().any(|r| r.task == task);
     let mut arms: BTreeMap<&str, Vec<&Record>> = BTreeMap::new();
     for record in records.iter().filter(|r| r.failed.is_none() && (!known || r.task == task)) {
         arms.entry(&record.arm).or_default().push(record);
     }
-    let mut best: Option<(f64, Method)> = None;
+    let mut fitting = Vec::new();
     let mut least = u64::MAX;
-    for runs in arms.values() {
-        // Arms that `train` does not offer, and those whose choice differs from seed to seed.
-        let offered = |r: &&Record| r.options["method"]["name"] != "head" || r.arm == "head";
-        let options = |r: &Record| serde_json::from_value::<TrainOptions>(r.options.clone()).ok();
-        let methods: Option<Vec<Method>> =
-            runs.iter().filter(|r| offered(r)).map(|r| Some(options(r)?.method)).collect();
-        let Some(methods) = methods else { continue };
-        let Some(method) = methods.first().filter(|m| methods.iter().all(|o| o == *m)) else {
-            continue;
-        };
+    for (arm, runs) in arms {
         let most = runs.iter().map(|r| r.bytes - r.head_bytes.min(r.bytes) + head).max();
-        let scores: Vec<f64> = runs.iter().filter_map(|r| r.score).collect();
-        let (Some(most), Some((mean, _))) = (most, mean_and_deviation(&scores)) else { continue };
+        let (Some(method), Some(most)) = (method(&runs), most) else { continue };
+        let scores: Scores =
+            runs.iter().filter_map(|r| Some(((&*r.task, r.seed), r.score?))).collect();
+        if scores.is_empty() {
+            continue;
+        }
         least = least.min(most);
-        if most <= budget && best.as_ref().is_none_or(|(score, _)| mean > *score) {
-            best = Some((mean, method.clone()));
+        if most <= budget {
+            fitting.push(Fitting { arm, method, scores });
         }
     }
-    best.map(|(_, method)| method).ok_or_else(|| {
+    let Some((compared, runs)) = comparable(&fitting) else {
         let message = format!("no arm of the study {} fits {budget} bytes", path.display());
         let hint = match least {
             u64::MAX => "it has no finished run yet".into(),
             _ => format!("the smallest takes {least}; without --study a rule decides"),
         };
-        Error::new(ErrorKind::Config, message).with_hint(hint)
+        return Err(Error::new(ErrorKind::Config, message).with_hint(hint));
+    };
+    let best = compared
+        .iter()
+        .copied()
+        .reduce(|best, other| if mean(other, &runs) > mean(best, &runs) { other } else { best });
+    let Some(best) = best else { unreachable!("one at least is compared") };
+    let left_out = fitting.iter().filter(|f| compared.iter().all(|c| c.arm != f.arm));
+    Ok(Choice {
+        method: best.method.clone(),
+        arm: best.arm.into(),
+        compared: compared.len(),
+        tasks: runs.iter().map(|(task, _)| task).collect::<BTreeSet<_>>().len(),
+        runs: runs.len(),
+        left_out: left_out.map(|f| f.arm.to_string()).collect(),
+        passed_over,
     })
+}
+
+/// Scores by task and seed.
+type Scores<'a> = BTreeMap<(&'a str, u64), f64>;
+
+/// An arm whose cuts fit.
+struct Fitting<'a> {
+    arm: &'a str,
+    method: Method,
+    scores: Scores<'a>,
+}
+
+impl Fitting<'_> {
+    fn tasks(&self) -> BTreeSet<&str> {
+        self.scores.keys().map(|(task, _)| *task).collect()
+    }
+}
+
+/// What all runs of an arm train; none for arms that `train` does not offer, and those whose choice
+/// differs from seed to seed.
+fn method(runs: &[&Record]) -> Option<Method> {
+    let of = |r: &&Record| {
+        let offered = r.options["method"]["name"] != "head" || r.arm == "head";
+        let options = || serde_json::from_value::<TrainOptions>(r.options.clone()).ok();
+        if offered { Some(options()?.method) } else { None }
+    };
+    let methods = runs.iter().map(of).collect::<Option<Vec<Method>>>()?;
+    methods.first().filter(|first| methods.iter().all(|other| other == *first)).cloned()
+}
+
+/// The arms that can be compared with the one that ran on most tasks, then with most runs, and the
+/// tasks and seeds that all of them have.
+fn comparable<'a, 'b>(
+    fitting: &'b [Fitting<'a>],
+) -> Option<(Vec<&'b Fitting<'a>>, BTreeSet<(&'a str, u64)>)> {
+    let mut widest_first: Vec<&Fitting<'_>> = fitting.iter().collect();
+    widest_first.sort_by_key(|f| Reverse((f.tasks().len(), f.scores.len())));
+    let (widest, others) = widest_first.split_first()?;
+    let mut runs: BTreeSet<(&str, u64)> = widest.scores.keys().copied().collect();
+    let mut compared = vec![*widest];
+    for &other in others {
+        let both: BTreeSet<(&str, u64)> =
+            runs.iter().copied().filter(|run| other.scores.contains_key(run)).collect();
+        let tasks = both.iter().map(|(task, _)| task).collect::<BTreeSet<_>>().len();
+        if tasks == widest.tasks().len() {
+            runs = both;
+            compared.push(other);
+        }
+    }
+    compared.sort_by_key(|f| f.arm);
+    Some((compared, runs))
+}
+
+/// Mean over the tasks of the mean over their seeds in `runs`, all of which `arm` has.
+fn mean(arm: &Fitting<'_>, runs: &BTreeSet<(&str, u64)>) -> f64 {
+    let mut tasks: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for run in runs {
+        tasks.entry(run.0).or_default().extend(arm.scores.get(run));
+    }
+    let mean = |values: &[f64]| mean_and_deviation(values).map_or(f64::NAN, |(mean, _)| mean);
+    mean(&tasks.values().map(|scores| mean(scores)).collect::<Vec<_>>())
 }
 
 fn check_base(path: &Path, setting: &Setting, fingerprint: &str) -> Result<()> {
