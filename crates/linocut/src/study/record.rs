@@ -85,7 +85,7 @@ impl Record {
         }
         for (what, score) in [("score", self.score), ("sampled", self.sampled)] {
             if let Some(score) = score.filter(|score| !within(*score, -1.0, 1.0)) {
-                return Some(format!("{what} is {score}, expected -1 to 1"));
+                return Some(format!("{what} is {score:?}, expected -1 to 1"));
             }
         }
         match (&self.cut, &self.failed) {
@@ -116,10 +116,10 @@ impl Record {
             return Some(format!("{what} is {found}, expected {most} at most"));
         }
         if !within(self.seconds, 0.0, MOST_SECONDS) {
-            return Some(format!("seconds is {}, expected 0 to {MOST_SECONDS:e}", self.seconds));
+            return Some(format!("seconds is {:?}, expected 0 to {MOST_SECONDS:e}", self.seconds));
         }
         if self.work != 0.0 && !within(self.work, 1.0, MOST_WORK) {
-            return Some(format!("work is {}, expected 0, or 1 to {MOST_WORK:e}", self.work));
+            return Some(format!("work is {:?}, expected 0, or 1 to {MOST_WORK:e}", self.work));
         }
         None
     }

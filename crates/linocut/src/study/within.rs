@@ -92,6 +92,9 @@ pub fn best_within(
     })
 }
 
+/// Tasks and seeds.
+type Runs<'a> = BTreeSet<(&'a str, u64)>;
+
 /// Scores by task and seed.
 type Scores<'a> = BTreeMap<(&'a str, u64), f64>;
 
@@ -122,16 +125,14 @@ fn method(runs: &[&Record]) -> Option<Method> {
 
 /// The arms that can be compared with the one that ran on most tasks, then with most runs, and the
 /// tasks and seeds that all of them have.
-fn comparable<'a, 'b>(
-    fitting: &'b [Fitting<'a>],
-) -> Option<(Vec<&'b Fitting<'a>>, BTreeSet<(&'a str, u64)>)> {
+fn comparable<'a, 'b>(fitting: &'b [Fitting<'a>]) -> Option<(Vec<&'b Fitting<'a>>, Runs<'a>)> {
     let mut widest_first: Vec<&Fitting<'_>> = fitting.iter().collect();
     widest_first.sort_by_key(|f| Reverse((f.tasks().len(), f.scores.len())));
     let (widest, others) = widest_first.split_first()?;
-    let mut runs: BTreeSet<(&str, u64)> = widest.scores.keys().copied().collect();
+    let mut runs: Runs<'_> = widest.scores.keys().copied().collect();
     let mut compared = vec![*widest];
     for &other in others {
-        let both: BTreeSet<(&str, u64)> =
+        let both: Runs<'_> =
             runs.iter().copied().filter(|run| other.scores.contains_key(run)).collect();
         let tasks = both.iter().map(|(task, _)| task).collect::<BTreeSet<_>>().len();
         if tasks == widest.tasks().len() {
@@ -144,7 +145,7 @@ fn comparable<'a, 'b>(
 }
 
 /// Mean over the tasks of the mean over their seeds in `runs`, all of which `arm` has.
-fn mean(arm: &Fitting<'_>, runs: &BTreeSet<(&str, u64)>) -> f64 {
+fn mean(arm: &Fitting<'_>, runs: &Runs<'_>) -> f64 {
     let mut tasks: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     for run in runs {
         tasks.entry(run.0).or_default().extend(arm.scores.get(run));
