@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -23,9 +24,9 @@ use crate::state::Limits;
 
 /// Time that a batch should take: what a small request waits for at most, before its own.
 const TARGET: Duration = Duration::from_millis(100);
-/// Most work of a part of a request, in tokens through the whole base; a single text of a single
-/// task may have more.
-const PART: usize = 512;
+/// Work of a part of a request, in tokens through the whole base: a quarter of a batch within these
+/// bounds. A single text of a single task may have more.
+const PART: RangeInclusive<f64> = 64.0..=512.0;
 /// Work of a batch while none has been measured.
 const FIRST: f64 = 1024.0;
 /// Work from which on a batch says what work costs: smaller ones cost more than their share.
@@ -102,6 +103,18 @@ struct Under {
     /// Whether there is a clients' end, and a compute thread.
     open: bool,
     served: bool,
+}
+
+impl Under {
+    /// Work of a batch.
+    fn batch(&self) -> f64 {
+        self.pace.map_or(FIRST, |pace| TARGET.as_secs_f64() / pace)
+    }
+
+    /// Most work of a part.
+    fn part(&self) -> usize {
+        (self.batch() / 4.0).clamp(*PART.start(), *PART.end()) as usize
+    }
 }
 
 /// A request in tokens, partly answered.
@@ -181,10 +194,11 @@ impl Queue {
         let tasks: Arc<[Arc<Task>]> =
             self.bank.find(tasks).map_err(|e| Problem::of_input("", &e))?.into();
         let queries = self.tokenise(inputs, &tasks).await?;
+        let most = self.shared.lock().part();
         let parts: VecDeque<(f64, (usize, Query))> = queries
             .into_iter()
             .enumerate()
-            .flat_map(|(input, query)| query.split(PART).into_iter().map(move |part| (input, part)))
+            .flat_map(|(input, query)| query.split(most).into_iter().map(move |part| (input, part)))
             .map(|(input, part)| (part.work(), (input, part)))
             .collect();
         let (reply, answer) = oneshot::channel();
@@ -425,11 +439,7 @@ impl Worker {
             }
             state = self.shared.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        let mut room = match state.pace {
-            Some(pace) => TARGET.as_secs_f64() / pace,
-            None => FIRST,
-        };
-        room = room.max(PART as f64).min(self.most);
+        let mut room = state.batch().min(self.most);
         let mut batch = Vec::new();
         loop {
             let most = if batch.is_empty() { f64::INFINITY } else { room };
