@@ -21,11 +21,11 @@ const SCORE: usize = 40;
 const ANSWER: usize = 128;
 
 /// Room for an answer from before it is computed until its client has taken it.
-pub(crate) struct Room {
+pub(crate) struct Untaken {
     _place: Option<OwnedSemaphorePermit>,
 }
 
-impl Room {
+impl Untaken {
     /// For the answers of `tasks` to so many inputs, each with at most `top` scores.
     ///
     /// # Errors
@@ -71,7 +71,7 @@ impl Room {
 
 struct Held {
     bytes: Vec<u8>,
-    _room: Room,
+    _room: Untaken,
 }
 
 impl AsRef<[u8]> for Held {

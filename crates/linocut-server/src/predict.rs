@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::answer::Room;
+use crate::answer::Untaken;
 use crate::batch::Timing;
 use crate::body::JsonBody;
 use crate::error::{Kind, Problem};
@@ -149,7 +149,7 @@ pub(crate) async fn predict(
         );
         return Err(Problem::new(Kind::TooManyInputs, message));
     }
-    let room = Room::take(&state, &tasks, inputs.len(), body.top_k)?;
+    let room = Untaken::take(&state, &tasks, inputs.len(), body.top_k)?;
     let (answers, timing) = state.queue.predict(access.name(), inputs, &tasks).await?;
     state.metrics.answers(&answers);
     check_cut(&answers, body.truncate.unwrap_or(limits.truncate))?;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
-use crate::answer::Room;
+use crate::answer::Untaken;
 use crate::batch::Timing;
 use crate::body::JsonBody;
 use crate::error::{Kind, Problem};
@@ -100,7 +100,7 @@ pub(crate) async fn predict(
         }
         single => (vec![Input::parse("inputs", single, 1, limits)?], false),
     };
-    let room = Room::take(&state, &task, inputs.len(), None)?;
+    let room = Untaken::take(&state, &task, inputs.len(), None)?;
     let (answers, timing) = state.queue.predict(access.name(), inputs, &task).await?;
     state.metrics.answers(&answers);
     check_cut(&answers, body.truncate.unwrap_or(limits.truncate))?;
