@@ -13,14 +13,58 @@ use std::sync::Arc;
 /// Parts of requests that wait.
 pub(crate) struct Schedule<P> {
     lanes: Vec<Lane<P>>,
+    time: Time,
+}
+
+/// Most who are done and still take part in the time: a stream of small requests without end leaves
+/// a large one a share of at least one in so many and one.
+const AHEAD: usize = 8;
+
+/// The common time of some who share.
+#[derive(Default)]
+struct Time {
     now: f64,
+    /// Clocks of those who were done before their share would have let them: they go on taking part
+    /// until the time is there, or the others would fall ever further behind it.
+    ahead: Vec<f64>,
+}
+
+impl Time {
+    /// Moves on by an equal share of `work` for each of `others` and of those ahead.
+    fn pass(&mut self, mut work: f64, others: usize) {
+        loop {
+            let sharing = (others + self.ahead.len()).max(1) as f64;
+            let at = first_of(self.ahead.iter().copied());
+            match self.ahead.get(at).map(|clock| (clock - self.now).max(0.0) * sharing) {
+                Some(until) if until <= work => {
+                    work -= until;
+                    self.now = self.now.max(self.ahead.swap_remove(at));
+                }
+                _ => {
+                    self.now += work / sharing;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Someone whose clock this is has nothing left to do.
+    fn leave(&mut self, clock: f64) {
+        if clock > self.now {
+            self.ahead.push(clock);
+        }
+        if self.ahead.len() > AHEAD {
+            let least = first_of(self.ahead.iter().copied());
+            self.ahead.swap_remove(least);
+        }
+    }
 }
 
 /// The requests of one key.
 struct Lane<P> {
     key: Arc<str>,
     clock: f64,
-    now: f64,
+    time: Time,
     requests: Vec<Waiting<P>>,
 }
 
@@ -61,7 +105,7 @@ fn first_of(times: impl Iterator<Item = f64>) -> usize {
 impl<P> Schedule<P> {
     /// Nothing.
     pub(crate) fn new() -> Self {
-        Self { lanes: Vec::new(), now: 0.0 }
+        Self { lanes: Vec::new(), time: Time::default() }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -74,12 +118,12 @@ impl<P> Schedule<P> {
             return;
         }
         let at = self.lanes.iter().position(|lane| lane.key == *key).unwrap_or_else(|| {
-            let (key, clock) = (Arc::clone(key), self.now);
-            self.lanes.push(Lane { key, clock, now: 0.0, requests: Vec::new() });
+            let (key, clock) = (Arc::clone(key), self.time.now);
+            self.lanes.push(Lane { key, clock, time: Time::default(), requests: Vec::new() });
             self.lanes.len() - 1
         });
         let lane = &mut self.lanes[at];
-        lane.requests.push(Waiting { id, clock: lane.now, parts });
+        lane.requests.push(Waiting { id, clock: lane.time.now, parts });
     }
 
     /// Takes the next part and the id of its request, if its work is at most `room`.
@@ -87,23 +131,25 @@ impl<P> Schedule<P> {
         if self.lanes.is_empty() {
             return None;
         }
-        let (at, lanes) = (first_of(self.lanes.iter().map(Lane::done_at)), self.lanes.len() as f64);
+        let (at, lanes) = (first_of(self.lanes.iter().map(Lane::done_at)), self.lanes.len());
         let lane = &mut self.lanes[at];
-        let place = lane.first();
+        let (place, requests) = (lane.first(), lane.requests.len());
         let request = &mut lane.requests[place];
         if request.next_work() > room {
             return None;
         }
         let (work, part) = request.parts.pop_front()?;
-        lane.clock += work;
         request.clock += work;
-        let (id, done) = (request.id, request.parts.is_empty());
-        self.now += work / lanes;
-        lane.now += work / lane.requests.len() as f64;
+        lane.clock += work;
+        let (id, clock, done) = (request.id, request.clock, request.parts.is_empty());
+        lane.time.pass(work, requests);
+        self.time.pass(work, lanes);
         if done {
             lane.requests.remove(place);
+            lane.time.leave(clock);
         }
         if lane.requests.is_empty() {
+            self.time.leave(lane.clock);
             self.lanes.remove(at);
         }
         Some((id, work, part))
@@ -164,9 +210,43 @@ mod tests {
         let (mut small, mut large) = (0, 0);
         while large < 10 {
             small += 1;
-            assert!(small < 250, "{large} of 10 parts");
+            assert!(small < 1500, "{large} of 10 parts");
             schedule.push(&key, small, parts(&[10.0]));
             large += usize::from(schedule.next(100.0).is_some_and(|(id, ..)| id == 0));
+        }
+    }
+
+    /// Large ones that are done and come again do not leave the others behind the time.
+    #[test]
+    fn small_requests_wait_no_longer_after_many_large_ones() {
+        let (mut schedule, key) = (Schedule::new(), Arc::from("a"));
+        (0..16).for_each(|id| schedule.push(&key, id, parts(&[100.0; 7])));
+        let mut left = [7; 16];
+        for round in 0..20_000 {
+            let Some((id, ..)) = schedule.next(100.0) else { panic!("nothing waits") };
+            left[id as usize] -= 1;
+            if left[id as usize] == 0 {
+                left[id as usize] = 7;
+                schedule.push(&key, id, parts(&[100.0; 7]));
+            }
+            if round % 97 == 0 {
+                schedule.push(&key, 99, parts(&[6.0]));
+                let before = (0..20).take_while(|_| {
+                    let Some((id, ..)) = schedule.next(100.0) else {
+                        return false;
+                    };
+                    if id != 99 {
+                        left[id as usize] -= 1;
+                        if left[id as usize] == 0 {
+                            left[id as usize] = 7;
+                            schedule.push(&key, id, parts(&[100.0; 7]));
+                        }
+                    }
+                    id != 99
+                });
+                let before = before.count();
+                assert!(before < 3, "round {round}: {before} parts before");
+            }
         }
     }
 
