@@ -99,6 +99,11 @@ impl PartialSchema for Prediction {
                 scores.description(Some("Labels with their probabilities, the highest first")),
             )
             .property("value", kind(Type::Number).description(Some("Regression: the number")))
+            .property(
+                "error",
+                kind(Type::String)
+                    .description(Some("In the place of all these: why there is no sense")),
+            )
             .description(Some("A prediction, by the kind of task"))
             .into();
         schema.into()

@@ -29,7 +29,7 @@ const BODIES: usize = 128;
 pub struct Limits {
     /// Requests that wait or are computed at one time.
     pub requests: usize,
-    /// Connections at one time; more wait.
+    /// Connections at one time; past it, one that waits for its client gives way.
     pub connections: usize,
     /// Inputs of a request.
     pub inputs: usize,

@@ -259,11 +259,15 @@ fn lock(folder: &Path, address: Option<SocketAddr>) -> Result<Lock> {
     Lock::folder(folder, &doing).map_err(|e| {
         let text = e.to_string();
         let text = text.split("\nhint: ").next().unwrap_or_default();
-        let hint = match e.source() {
-            None => "end that server, or serve with --read-only, which changes no task and no file",
-            Some(_) => "--read-only serves a folder that cannot be written",
+        let (kind, hint) = match e.source() {
+            // Held by another: as with a wrong option, nothing was begun.
+            None => (
+                ErrorKind::Config,
+                "end that server, or serve with --read-only, which changes no task and no file",
+            ),
+            Some(_) => (e.kind(), "--read-only serves a folder that cannot be written"),
         };
-        Error::new(e.kind(), text).with_source(e).with_hint(hint)
+        Error::new(kind, text).with_source(e).with_hint(hint)
     })
 }
 

@@ -82,7 +82,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "N", default_value_t = 512, help_heading = "Limits")]
     pub max_requests: usize,
 
-    /// Connections at one time; more wait
+    /// Connections at one time; past it, one that waits for its client gives way
     #[arg(long, value_name = "N", default_value_t = 1024, help_heading = "Limits")]
     pub max_connections: usize,
 

@@ -90,7 +90,7 @@ fn answers_as_predict_does_until_it_is_told_to_stop() {
     let second = place.run("serve --base base --cuts cuts --listen 127.0.0.1:0 --quiet");
     let second = second.to_string().replace(&server.id().to_string(), "ID");
     assert_snapshot!(second.replace(&address, "ADDRESS"), @"
-    exit 1
+    exit 2
     --- stderr
     error: cuts: process ID (linocut serve on ADDRESS) is at work on it
     hint: end that server, or serve with --read-only, which changes no task and no file

@@ -231,6 +231,7 @@ pub(super) async fn call(state: &Arc<State>, mut request: Request<Body>) -> Answ
 
 pub(super) fn request(method: Method, path: &str, body: impl Into<Body>) -> Request<Body> {
     let builder = Request::builder().method(method).uri(path);
+    let builder = builder.header("host", "localhost");
     builder.header("content-type", "application/json").body(body.into()).unwrap()
 }
 
