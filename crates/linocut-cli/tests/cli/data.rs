@@ -89,7 +89,7 @@ fn a_file_that_is_not_what_its_name_says() {
     assert_snapshot!(run("a.parquet", "text,label\nrain,wet\n", ""), @"
     exit 1
     --- stderr
-    error: a.parquet is not readable Parquet: it does not begin and end with PAR1: it is cut short, or something else
+    error: a.parquet is not readable Parquet: it does not begin and end with PAR1: cut short, or something else
     hint: write it again, or copy it again from where it came; pandas reads a whole one by pandas.read_parquet(PATH)
     ");
     assert_snapshot!(run("a.csv", "text,label\nrain,wet\n", "--delimiter ab"), @"

@@ -13,8 +13,8 @@ use bytes::Bytes;
 
 use super::column::Value;
 use super::table::{Reading, Table, data_error};
-use crate::error::contained;
-use crate::{Error, Result};
+use crate::{Error, Result, contained};
+use bounds::Fault;
 
 pub(super) fn read(path: &Path, reading: &Reading) -> Result<Table> {
     let bytes = Bytes::from(std::fs::read(path).map_err(|e| Error::io(path, "read", e))?);
@@ -22,28 +22,30 @@ pub(super) fn read(path: &Path, reading: &Reading) -> Result<Table> {
         return Err(data_error(format!("{} is empty", path.display())));
     }
     // The crate takes a damaged file for granted here and there.
-    contained(|| read_whole(path, bytes, reading))
-        .unwrap_or_else(|panic| Err(unreadable(path, &format!("it is damaged ({panic})"))))
-}
-
-fn unreadable(path: &Path, why: &str) -> Error {
-    let error = data_error(format!("{} is not readable Parquet: {why}", path.display()));
-    error.with_hint(match why {
-        why if why.contains("is compressed by") => {
-            "read are uncompressed, snappy, gzip, zstd and lz4; in pandas: \
-             df.to_parquet(PATH, compression=\"zstd\")"
-        }
-        why if why.contains("is encrypted") => "write it without encryption",
-        _ => {
-            "write it again, or copy it again from where it came; pandas reads a whole one by \
-              pandas.read_parquet(PATH)"
-        }
+    contained(|| read_whole(path, bytes, reading)).unwrap_or_else(|panic| {
+        Err(unreadable(path, Fault::Damaged(format!("it is damaged ({panic})"))))
     })
 }
 
+fn unreadable(path: &Path, fault: Fault) -> Error {
+    let whole = "write it again, or copy it again from where it came; pandas reads a whole one by \
+                 pandas.read_parquet(PATH)";
+    let (why, hint) = match fault {
+        Fault::Encrypted => ("it is encrypted".to_string(), "write it without encryption"),
+        Fault::Codec(name, column) => (
+            format!("column {column:?} is compressed by {name}"),
+            "read are uncompressed, snappy, gzip, zstd and lz4; in pandas: df.to_parquet(PATH, \
+             compression=\"zstd\")",
+        ),
+        Fault::Damaged(why) => (why, whole),
+    };
+    data_error(format!("{} is not readable Parquet: {why}", path.display())).with_hint(hint)
+}
+
 fn read_whole(path: &Path, bytes: Bytes, reading: &Reading) -> Result<Table> {
-    let failed = |e: ParquetError| unreadable(path, &e.to_string()).with_source(e);
-    bounds::footer(&bytes).map_err(|why| unreadable(path, why))?;
+    let refused = |fault: Fault| unreadable(path, fault);
+    let failed = |e: ParquetError| refused(Fault::Damaged(e.to_string())).with_source(e);
+    bounds::footer(&bytes).map_err(refused)?;
     let reader = SerializedFileReader::new(bytes.clone()).map_err(failed)?;
     let schema = reader.metadata().file_metadata().schema();
     let mut table = Table::new(path, "row", reading);
@@ -61,7 +63,7 @@ fn read_whole(path: &Path, bytes: Bytes, reading: &Reading) -> Result<Table> {
         }
         return Ok(table);
     }
-    check_pages(&bytes, &reader, reading).map_err(|why| unreadable(path, &why))?;
+    check_pages(&bytes, &reader, reading).map_err(refused)?;
 
     let fields = kept.iter().map(|(_, field)| field.clone()).collect();
     let projection = Type::group_type_builder(schema.name()).with_fields(fields).build();
@@ -79,7 +81,8 @@ fn read_whole(path: &Path, bytes: Bytes, reading: &Reading) -> Result<Table> {
             }
         }
         room = room.checked_sub(taken).ok_or_else(|| {
-            unreadable(path, &format!("its {} bytes hold too much unpacked", bytes.len()))
+            let why = format!("its {} bytes hold too much unpacked", bytes.len());
+            refused(Fault::Damaged(why))
         })?;
     }
     Ok(table)
@@ -89,7 +92,7 @@ fn check_pages(
     bytes: &Bytes,
     reader: &SerializedFileReader<Bytes>,
     reading: &Reading,
-) -> std::result::Result<(), String> {
+) -> std::result::Result<(), Fault> {
     let mut unpacked = 0;
     for group in 0..reader.metadata().num_row_groups() {
         for (column, chunk) in reader.metadata().row_group(group).columns().iter().enumerate() {

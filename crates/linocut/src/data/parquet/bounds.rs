@@ -2,11 +2,26 @@
 
 use ::parquet::basic::{Compression, Encoding};
 use ::parquet::column::page::Page;
+use ::parquet::errors::ParquetError;
 use ::parquet::file::metadata::ColumnChunkMetaData;
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
 use bytes::Bytes;
 
 use super::thrift::{I32, LIST, STRUCT, Thrift};
+
+/// Why a file is not read.
+pub(super) enum Fault {
+    Encrypted,
+    /// By this codec, which is not built in, and this column.
+    Codec(&'static str, String),
+    Damaged(String),
+}
+
+impl From<&str> for Fault {
+    fn from(why: &str) -> Self {
+        Fault::Damaged(why.to_string())
+    }
+}
 
 /// Fields within fields of a schema.
 const DEPTH: usize = 32;
@@ -17,12 +32,12 @@ pub(super) fn most(bytes: usize) -> u64 {
 }
 
 /// The footer: no list longer than its bytes, no field with more children than there are fields.
-pub(super) fn footer(file: &[u8]) -> Result<(), &'static str> {
+pub(super) fn footer(file: &[u8]) -> Result<(), Fault> {
     if file.ends_with(b"PARE") {
-        return Err("it is encrypted");
+        return Err(Fault::Encrypted);
     }
     if !(file.len() >= 12 && file.starts_with(b"PAR1") && file.ends_with(b"PAR1")) {
-        return Err("it does not begin and end with PAR1: it is cut short, or something else");
+        return Err("it does not begin and end with PAR1: cut short, or something else".into());
     }
     let end = file.len() - 8;
     let length = u32::from_le_bytes([file[end], file[end + 1], file[end + 2], file[end + 3]]);
@@ -49,7 +64,7 @@ pub(super) fn footer(file: &[u8]) -> Result<(), &'static str> {
         Some(true)
     });
     walked.ok_or("its footer is damaged")?;
-    schema(&children).ok_or("its schema is damaged")
+    Ok(schema(&children).ok_or("its schema is damaged")?)
 }
 
 /// Numbers of children in depth-first order must make one tree, not too deep.
@@ -73,9 +88,9 @@ pub(super) fn pages(
     file: &[u8],
     chunk: &ColumnChunkMetaData,
     unpacked: &mut u64,
-) -> Result<(), String> {
+) -> Result<(), Fault> {
     codec(chunk)?;
-    let damaged = || "its pages are damaged".to_string();
+    let damaged = || Fault::from("its pages are damaged");
     let (start, length) = chunk.byte_range();
     let end =
         start.checked_add(length).filter(|end| *end <= file.len() as u64).ok_or_else(damaged)?;
@@ -111,32 +126,33 @@ pub(super) fn pages(
         *unpacked += size as u64 + values as u64 / 8;
         if *unpacked > most(file.len()) {
             let bytes = file.len();
-            return Err(format!("its {bytes} bytes declare more than {} unpacked", most(bytes)));
+            let why = format!("its {bytes} bytes declare more than {} unpacked", most(bytes));
+            return Err(Fault::Damaged(why));
         }
         rest = &rest[thrift.at + packed as usize..];
     }
     Ok(())
 }
 
-fn codec(chunk: &ColumnChunkMetaData) -> Result<(), String> {
+fn codec(chunk: &ColumnChunkMetaData) -> Result<(), Fault> {
     let name = match chunk.compression() {
         Compression::BROTLI(_) => "Brotli",
         Compression::LZO => "LZO",
         _ => return Ok(()),
     };
-    Err(format!("column {} is compressed by {name}", chunk.column_path()))
+    Err(Fault::Codec(name, chunk.column_path().to_string()))
 }
 
 /// Delta encodings say within their pages how many values there are, and room is made for as many.
 pub(super) fn deltas(
     reader: &SerializedFileReader<Bytes>,
     (group, column): (usize, usize),
-) -> Result<(), String> {
+) -> Result<(), Fault> {
     let chunk = reader.metadata().row_group(group).column(column);
     let descr = chunk.column_descr();
-    let group = reader.get_row_group(group).map_err(|e| e.to_string())?;
-    for page in group.get_column_page_reader(column).map_err(|e| e.to_string())? {
-        let page = page.map_err(|e| e.to_string())?;
+    let group = reader.get_row_group(group).map_err(of_crate)?;
+    for page in group.get_column_page_reader(column).map_err(of_crate)? {
+        let page = page.map_err(of_crate)?;
         if !is_delta(page.encoding()) {
             continue;
         }
@@ -162,10 +178,14 @@ pub(super) fn deltas(
             header.varint()
         });
         if counted.is_none_or(|values| values > u64::from(page.num_values())) {
-            return Err("its pages are damaged".to_string());
+            return Err("its pages are damaged".into());
         }
     }
     Ok(())
+}
+
+fn of_crate(error: ParquetError) -> Fault {
+    Fault::Damaged(error.to_string())
 }
 
 pub(super) fn is_delta(encoding: Encoding) -> bool {
