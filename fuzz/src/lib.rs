@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use linocut::bank::{Bank, Costs, Options};
 use linocut::cut::Cut;
-use linocut::data::{Dataset, Table, TaskSpec, Tokenizer};
+use linocut::data::{Dataset, Reading, Table, TaskSpec, Tokenizer};
 use linocut::pack::Tuned;
 use linocut::tune::{self, Method, Shared, Storage, TrainOptions};
 use linocut::{Result, study};
@@ -107,8 +107,9 @@ pub fn tuned(data: &[u8]) {
 fn table(name: &str, data: &[u8]) {
     let path = PLACE.write(name, data);
     let _ = within(data.len(), || -> Result<Dataset> {
-        let table = Table::read(&path, None)?;
-        Dataset::train(&table, &TaskSpec::default())
+        let spec = TaskSpec::default();
+        let table = Table::read(&path, &Reading { columns: spec.columns(), ..Reading::default() })?;
+        Dataset::train(&table, &spec, &mut Vec::new())
     });
 }
 
@@ -136,8 +137,9 @@ pub fn parquet(data: &[u8]) {
 pub fn run(observe: &mut dyn FnMut(tune::Event) -> bool, resume: bool) -> Result<tune::Outcome> {
     static ROWS: LazyLock<Dataset> = LazyLock::new(|| {
         let rows = "text\tlabel\nno cook eat\ta\ngo with\tb\nno road\ta\nticket\tb\n";
-        let table = Table::read(&PLACE.write("state.tsv", rows.as_bytes()), None);
-        Dataset::train(&table.expect("rows"), &TaskSpec::default()).expect("a task")
+        let table = Table::read(&PLACE.write("state.tsv", rows.as_bytes()), &Reading::default());
+        let spec = TaskSpec::default();
+        Dataset::train(&table.expect("rows"), &spec, &mut Vec::new()).expect("a task")
     });
     let options = TrainOptions { epochs: 1, batch: 2, max_length: 8, ..TrainOptions::new(Method::mask(), 4) };
     let storage = Storage {
