@@ -28,7 +28,7 @@ const DEPTH: usize = 32;
 
 /// The most that a file of `bytes` may come to when unpacked.
 pub(super) fn most(bytes: usize) -> u64 {
-    (64 << 20) + 200 * bytes as u64
+    (4 << 20) + 200 * bytes as u64
 }
 
 /// The footer: no list longer than its bytes, no field with more children than there are fields.
@@ -123,7 +123,10 @@ pub(super) fn pages(
         {
             return Err(damaged());
         }
-        *unpacked += size as u64 + values as u64 / 8;
+        // A value of a dictionary is held as a reference of 32 bytes.
+        let held = if is_dictionary { 32 } else { 0 };
+        let bytes = (size as u64).saturating_add((values as u64).saturating_mul(held));
+        *unpacked = unpacked.saturating_add(bytes).saturating_add(values as u64 / 8);
         if *unpacked > most(file.len()) {
             let bytes = file.len();
             let why = format!("its {bytes} bytes declare more than {} unpacked", most(bytes));
