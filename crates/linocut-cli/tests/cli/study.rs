@@ -212,14 +212,15 @@ fn killed_and_run_again_gives_the_same_cuts() {
         assert!(began.elapsed() < Duration::from_secs(60), "no run was done");
         std::thread::sleep(Duration::from_millis(2));
     }
-    let second = place.run(&study); // beside the first
+    let second = place.run(&study).to_string(); // beside the first
+    let second = second.replace(&child.id().to_string(), "PID");
     child.kill().unwrap(); // SIGKILL
     child.wait().unwrap();
     assert_snapshot!(second, @"
     exit 1
     --- stderr
-    error: s: another process is at work on this study
-    hint: wait until it is done, or give another --out
+    error: s: process PID (linocut study) is at work on it
+    hint: wait until it has ended, end it (kill PID), or choose another place
     ");
     let done = lines(&place);
     assert!(!done.is_empty() && done.len() < 20, "{} runs were done", done.len());

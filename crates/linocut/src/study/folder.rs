@@ -4,10 +4,10 @@ use super::record::{self, Record};
 use super::setting::Setting;
 use crate::checkpoint::write_atomically;
 use crate::cut::Cut;
+use crate::output::Lock;
 use crate::{Error, ErrorKind, Result};
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 /// A study on disk.
@@ -20,12 +20,11 @@ pub struct Folder {
     /// Why no run may be added, if so.
     other_training: Option<String>,
     /// Locked while this study is open, so that no other process adds runs.
-    _lock: File,
+    _lock: Lock,
 }
 
 const SETTING: &str = "study.json";
 const RECORDS: &str = "study.jsonl";
-const LOCK: &str = "study.lock";
 const CUTS: &str = "cuts";
 
 impl Folder {
@@ -42,7 +41,7 @@ impl Folder {
         }
         let cuts = path.join(CUTS);
         std::fs::create_dir_all(&cuts).map_err(|e| Error::io(&cuts, "create", e))?;
-        let lock = lock(path)?;
+        let lock = Lock::folder(path, "linocut study")?;
         let mut merged = setting.clone();
         let (mut records, mut passed_over, mut other_training) = (Vec::new(), Vec::new(), None);
         if file.exists() {
@@ -151,28 +150,14 @@ pub(super) fn read(path: &Path) -> Result<(Setting, Vec<Record>, Vec<String>)> {
     Ok((setting, records, passed_over))
 }
 
-/// Locks the study against other processes; the system lets go of it however this one ends.
-fn lock(path: &Path) -> Result<File> {
-    let name = path.join(LOCK);
-    let file = File::create(&name).map_err(|e| Error::io(&name, "create", e))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            let message = format!("{}: another process is at work on this study", path.display());
-            Err(Error::new(ErrorKind::Io, message)
-                .with_hint("wait until it is done, or give another --out"))
-        }
-        Err(TryLockError::Error(e)) => Err(Error::io(&name, "lock", e)),
-    }
-}
-
 fn check_empty(path: &Path) -> Result<()> {
     if !path.exists() {
         return Ok(());
     }
     let entries = std::fs::read_dir(path).map_err(|e| Error::io(path, "read the folder", e))?;
-    // A study killed before its first file has these two.
-    let ours = |name: &OsStr| name == LOCK || name == CUTS;
+    // A study killed before its first file has these, and maybe a temporary one.
+    let hidden = |name: &OsStr| name.to_string_lossy().starts_with(".linocut");
+    let ours = |name: &OsStr| name == CUTS || hidden(name);
     match entries.flatten().all(|entry| ours(&entry.file_name())) {
         true => Ok(()),
         false => Err(Error::new(
