@@ -13,7 +13,7 @@ const ROWS: [&[&str]; 6] = [
     &["closeness", "tune", "bank", "pack"],
     &["cut", "model"],
     &["checkpoint", "data"],
-    &["kernels"],
+    &["kernels", "output"],
     &["error"],
 ];
 

@@ -66,8 +66,8 @@ pub(super) fn run(args: &PredictArgs) -> Result<()> {
     }
     note_texts_cut(texts_cut, card.max_length);
     if empty > 0 {
-        let lines = if empty == 1 { "1 line was".into() } else { format!("{empty} lines were") };
-        say(&format!("note: {lines} empty and got no label"));
+        let lines = if empty == 1 { "1 line" } else { &format!("{empty} lines") };
+        say(&format!("note: {lines} with an empty text got no label"));
     }
     Ok(())
 }

@@ -208,7 +208,7 @@ fn empty_lines_of_standard_input() {
 
     travel	#
     --- stderr
-    note: # lines were empty and got no label
+    note: # lines with an empty text got no label
     ");
     let shown = place.run_with("predict topics.cut --base base --json", &[], b"\nrain\n");
     assert_eq!(shown.stdout.lines().next().unwrap(), r#"{"error":"empty text"}"#);
