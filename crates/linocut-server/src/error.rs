@@ -61,6 +61,8 @@ pub(crate) enum Kind {
     Timeout,
     /// The server is stopping.
     ShuttingDown,
+    /// The server waits for another to end.
+    StandingBy,
     /// The cuts folder cannot be written.
     Storage,
     /// The server's own fault.
@@ -68,7 +70,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Kind; 25] = [
+    const ALL: [Kind; 26] = [
         Kind::BadRequest,
         Kind::MalformedJson,
         Kind::MediaType,
@@ -92,6 +94,7 @@ impl Kind {
         Kind::Overloaded,
         Kind::Timeout,
         Kind::ShuttingDown,
+        Kind::StandingBy,
         Kind::Storage,
         Kind::Internal,
     ];
@@ -122,6 +125,7 @@ impl Kind {
             Kind::Overloaded => (StatusCode::TOO_MANY_REQUESTS, "overloaded"),
             Kind::Timeout => (StatusCode::SERVICE_UNAVAILABLE, "timeout"),
             Kind::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "shutting_down"),
+            Kind::StandingBy => (StatusCode::SERVICE_UNAVAILABLE, "standing_by"),
             Kind::Storage => (StatusCode::INTERNAL_SERVER_ERROR, "storage"),
             Kind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         }
@@ -131,7 +135,7 @@ impl Kind {
     fn retry_after(self) -> Option<u32> {
         match self {
             Kind::Overloaded | Kind::Timeout => Some(1),
-            Kind::ShuttingDown => Some(5),
+            Kind::ShuttingDown | Kind::StandingBy => Some(5),
             _ => None,
         }
     }

@@ -254,7 +254,7 @@ impl Store {
 }
 
 /// Locks the folder against other servers.
-fn lock(folder: &Path, address: Option<SocketAddr>) -> Result<Lock> {
+pub(crate) fn lock(folder: &Path, address: Option<SocketAddr>) -> Result<Lock> {
     let doing = address.map_or("linocut serve".into(), |at| format!("linocut serve on {at}"));
     Lock::folder(folder, &doing).map_err(|e| {
         let text = e.to_string();

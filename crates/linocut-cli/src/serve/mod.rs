@@ -3,6 +3,7 @@
 mod log;
 
 use crate::args::BaseArgs;
+use crate::output::say;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use linocut::bank::{Bank, Options};
@@ -11,7 +12,7 @@ use linocut::{Error, ErrorKind, Result};
 use linocut_server::{Keys, Limits, Settings, State};
 use log::LogFormat;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Time that a stop waits for what nobody waits for.
@@ -169,16 +170,17 @@ pub(crate) fn run(args: ServeArgs) -> Result<()> {
         batch_tokens: args.batch_tokens,
         costs: None,
     };
+    let bank = Bank::new(base, options)?;
+    if !args.read_only {
+        stand_by(&args.cuts, &listener)?;
+    }
     let bar = progress(args.base.quiet);
-    let state = State::open(Bank::new(base, options)?, &args.cuts, settings, |done, all| {
+    let state = State::open(bank, &args.cuts, settings, |done, all| {
         bar.set_length(all as u64);
         bar.set_position(done as u64);
     })?;
     bar.finish_and_clear();
     let log = log::start(args.log)?;
-    let cannot = |what: &str, e: std::io::Error| {
-        Error::new(ErrorKind::Io, format!("cannot {what}: {e}")).with_source(e)
-    };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|e| cannot("start the server's threads", e))?;
     let served = runtime.block_on(async {
@@ -199,6 +201,27 @@ pub(crate) fn run(args: ServeArgs) -> Result<()> {
     runtime.shutdown_timeout(LAST);
     log.flush(LAST);
     served
+}
+
+fn cannot(what: &str, e: std::io::Error) -> Error {
+    Error::new(ErrorKind::Io, format!("cannot {what}: {e}")).with_source(e)
+}
+
+/// While another server works on the folder: says which, and waits for its end.
+fn stand_by(cuts: &Path, listener: &TcpListener) -> Result<()> {
+    let Some(holder) = linocut_server::held(cuts, listener.local_addr().ok()) else {
+        return Ok(());
+    };
+    let holder = holder.to_string();
+    let holder = holder.split("\nhint: ").next().unwrap_or_default();
+    say(&format!("warning: {holder}; standing by until it ends (--read-only serves beside it)"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| cannot("start the server's threads", e))?;
+    let waited = runtime.block_on(async {
+        let listener = tokio::net::TcpListener::from_std(listener.try_clone()?)?;
+        linocut_server::stand_by(listener, cuts).await
+    });
+    waited.map_err(|e| cannot("use the listener", e))
 }
 
 /// Lets as many files be open as the system allows, since each connection is one; says how many.

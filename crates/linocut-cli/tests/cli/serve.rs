@@ -87,17 +87,27 @@ fn answers_as_predict_does_until_it_is_told_to_stop() {
         place.run_with("predict topics.cut --base base --json --quiet", &["warm rain today"], b"");
     assert_eq!(label(&answer), label(&alone.to_string().replace("\": \"", "\":\"")));
 
-    let second = place.run("serve --base base --cuts cuts --listen 127.0.0.1:0 --quiet");
-    let second = second.to_string().replace(&server.id().to_string(), "ID");
-    assert_snapshot!(second.replace(&address, "ADDRESS"), @"
-    exit 2
-    --- stderr
-    error: cuts: process ID (linocut serve on ADDRESS) is at work on it
-    hint: end that server, or serve with --read-only, which changes no task and no file
-    ");
+    // A second one on the same folder says whose it is, and takes over when the first has ended.
+    let mut command = place.command();
+    command
+        .args("serve --base base --cuts cuts --listen 127.0.0.1:0 --quiet --log json".split(' '));
+    let mut second = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let mut second_log = BufReader::new(second.stderr.take().unwrap());
+    let mut line = String::new();
+    second_log.read_line(&mut line).unwrap();
+    let line = line.replace(&server.id().to_string(), "ID").replace(&address, "ADDRESS");
+    assert_snapshot!(line, @"warning: cuts: process ID (linocut serve on ADDRESS) is at work on it; standing by until it ends (--read-only serves beside it)");
+    assert!(ask(&address).starts_with("HTTP/1.1 200 OK\r\n"), "the first goes on");
 
     terminate(&server);
     assert!(server.wait().unwrap().success());
+    let mut line = String::new();
+    second_log.read_line(&mut line).unwrap();
+    let (_, address) = line.split_once("listening on http://").unwrap();
+    let answer = ask(address.split('"').next().unwrap());
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    terminate(&second);
+    assert!(second.wait().unwrap().success());
     let mut rest = String::new();
     log.read_to_string(&mut rest).unwrap();
     assert!(rest.contains("\\\"inputs\\\":32,"), "the limits: {rest}");
