@@ -19,16 +19,14 @@ use tokio::sync::{Semaphore, oneshot};
 use crate::error::{Kind, Problem};
 use crate::input::Input;
 use crate::metrics::Metrics;
-use crate::schedule::Schedule;
+use crate::schedule::{Next, Schedule};
 use crate::state::Limits;
 
 /// Time that a batch should take: what a small request waits for at most, before its own.
-const TARGET: Duration = Duration::from_millis(100);
+const TARGET: Duration = Duration::from_millis(50);
 /// Work of a part of a request, in tokens through the whole base: a quarter of a batch within these
 /// bounds. A single text of a single task may have more.
 const PART: RangeInclusive<f64> = 64.0..=512.0;
-/// Work of a batch while none has been measured.
-const FIRST: f64 = 1024.0;
 /// Work from which on a batch says what work costs: smaller ones cost more than their share.
 const TELLING: f64 = 256.0;
 /// Bytes of text that are tokenised at one time before it is another request's turn.
@@ -93,13 +91,28 @@ struct Shared {
     wake: Condvar,
 }
 
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Seconds that a token through the whole base should take, by the bank's measure of its products:
+/// attention and all else take about as long again.
+fn expected_pace(bank: &Bank) -> f64 {
+    let tensors = bank.base().encoder.layout().tensors();
+    let in_layers = tensors.iter().filter(|t| t.layer.is_some() && t.shape.len() == 2);
+    let entries = in_layers.map(|t| t.range.len()).sum::<usize>();
+    2e-9 * bank.costs().dense * entries as f64 / threads() as f64
+}
+
 /// What is under way.
 struct Under {
     schedule: Schedule<(usize, Query)>,
     requests: HashMap<u64, UnderWay>,
     next_id: u64,
     /// Seconds that a unit of work takes, as far as is known.
-    pace: Option<f64>,
+    pace: f64,
+    /// Whether a batch has said so.
+    is_measured: bool,
     /// Whether there is a clients' end, and a compute thread.
     open: bool,
     served: bool,
@@ -109,7 +122,7 @@ impl Under {
     /// Work of a batch.
     fn batch(&self) -> f64 {
         // Less would not be quicker where it is not the work that takes the time.
-        self.pace.map_or(FIRST, |pace| (TARGET.as_secs_f64() / pace).max(TELLING))
+        (TARGET.as_secs_f64() / self.pace).max(TELLING)
     }
 
     /// Most work of a part.
@@ -148,7 +161,8 @@ impl Queue {
             schedule: Schedule::new(),
             requests: HashMap::new(),
             next_id: 0,
-            pace: None,
+            pace: expected_pace(&bank),
+            is_measured: false,
             open: true,
             served: true,
         };
@@ -161,13 +175,12 @@ impl Queue {
             most: limits.batch_tokens as f64,
             computed: 0,
         };
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let queue = Self {
             bank,
             shared,
             places: Arc::new(Semaphore::new(limits.requests)),
             size: limits.requests,
-            tokenising: Arc::new(Semaphore::new((threads / 2).max(1))),
+            tokenising: Arc::new(Semaphore::new((threads() / 2).max(1))),
             timeout: limits.timeout,
         };
         (queue, worker)
@@ -194,6 +207,10 @@ impl Queue {
         let count = inputs.len();
         let tasks: Arc<[Arc<Task>]> =
             self.bank.find(tasks).map_err(|e| Problem::of_input("", &e))?.into();
+        // Most of what cannot be done in time is refused before it takes time: at eight bytes a token.
+        let longest = tasks.iter().map(|task| task.card().max_length).max().unwrap_or(0);
+        let tokens: usize = inputs.iter().map(|input| (input.bytes() / 8).min(longest)).sum();
+        self.check_wait(&self.shared.lock(), (tokens * tasks.len()) as f64 / 2.0)?;
         let queries = self.tokenise(inputs, &tasks).await?;
         let most = self.shared.lock().part();
         let parts: VecDeque<(f64, (usize, Query))> = queries
@@ -265,15 +282,7 @@ impl Queue {
             return Err(ended());
         }
         let work: f64 = parts.iter().map(|(work, _)| work).sum();
-        let wait = state.schedule.ahead_of(work) * state.pace.unwrap_or(0.0);
-        if wait > self.timeout.as_secs_f64() / 2.0 {
-            let message = format!(
-                "what waits takes about {wait:.0} s, and a request may take {} s",
-                self.timeout.as_secs_f64()
-            );
-            return Err(Problem::new(Kind::Overloaded, message)
-                .with_hint("try again later, or with fewer inputs or tasks a request"));
-        }
+        self.check_wait(&state, work)?;
         let id = state.next_id;
         state.next_id += 1;
         let (answers, missing) = (vec![vec![]; inputs], parts.len());
@@ -289,6 +298,18 @@ impl Queue {
         Ok(Asked { shared: &self.shared, id })
     }
 
+    /// Refuses what would wait for more than half of the time that a request may take.
+    fn check_wait(&self, state: &Under, work: f64) -> Result<(), Problem> {
+        let (wait, most) = (state.schedule.ahead_of(work) * state.pace, self.timeout.as_secs_f64());
+        if wait <= most / 2.0 {
+            return Ok(());
+        }
+        let message =
+            format!("what waits takes about {wait:.0} s, and a request may take {most} s");
+        Err(Problem::new(Kind::Overloaded, message)
+            .with_hint("try again later, or with fewer inputs or tasks a request"))
+    }
+
     /// Whether there is a thread to compute.
     pub(crate) fn is_served(&self) -> bool {
         self.shared.lock().served
@@ -298,7 +319,7 @@ impl Queue {
     /// half of the time that a request may take.
     pub(crate) fn is_overloaded(&self) -> bool {
         let state = self.shared.lock();
-        let wait = state.schedule.ahead_of(f64::INFINITY) * state.pace.unwrap_or(0.0);
+        let wait = state.schedule.ahead_of(f64::INFINITY) * state.pace;
         self.places.available_permits() == 0 || wait > self.timeout.as_secs_f64() / 2.0
     }
 
@@ -442,10 +463,18 @@ impl Worker {
         }
         let mut room = state.batch().min(self.most);
         let mut batch = Vec::new();
+        // A request that is done with this batch waits for a quarter of one of those that are not.
+        let (quarter, mut rest) = (room / 4.0, room);
         loop {
-            let most = if batch.is_empty() { f64::INFINITY } else { room };
-            let Some((request, work, (input, query))) = state.schedule.next(most) else { break };
+            let most = if batch.is_empty() {
+                (f64::INFINITY, f64::INFINITY)
+            } else {
+                (room, rest.min(room))
+            };
+            let Some(next) = state.schedule.next(most) else { break };
+            let Next { id: request, work, last, part: (input, query) } = next;
             room -= work;
+            rest = if last { rest.min(quarter) } else { rest - work };
             if let Some(request) = state.requests.get_mut(&request) {
                 request.started.get_or_insert_with(Instant::now);
             }
@@ -461,9 +490,13 @@ impl Worker {
         }
         let found = took.as_secs_f64() / work.max(1.0);
         let mut state = self.shared.lock();
-        let pace = state.pace.unwrap_or(found);
-        let share = if found > pace { 0.5 } else { 0.2 };
-        state.pace = Some(pace + share * (found - pace));
+        let share = match state.is_measured {
+            false => 1.0,
+            true if found > state.pace => 0.5,
+            true => 0.2,
+        };
+        state.is_measured = true;
+        state.pace += share * (found - state.pace);
     }
 
     /// Gives up all requests under way: those who wait are told.

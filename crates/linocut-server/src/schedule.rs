@@ -76,6 +76,17 @@ struct Waiting<P> {
     parts: VecDeque<(f64, P)>,
 }
 
+/// A part whose turn it is.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Next<P> {
+    /// Of its request.
+    pub(crate) id: u64,
+    pub(crate) work: f64,
+    /// Whether its request has no other left.
+    pub(crate) last: bool,
+    pub(crate) part: P,
+}
+
 impl<P> Waiting<P> {
     fn next_work(&self) -> f64 {
         self.parts.front().map_or(0.0, |(work, _)| *work)
@@ -126,8 +137,8 @@ impl<P> Schedule<P> {
         lane.requests.push(Waiting { id, clock: lane.time.now, parts });
     }
 
-    /// Takes the next part and the id of its request, if its work is at most `room`.
-    pub(crate) fn next(&mut self, room: f64) -> Option<(u64, f64, P)> {
+    /// Takes the next part, if its work is at most `room`, or `rest` where its request has more.
+    pub(crate) fn next(&mut self, (room, rest): (f64, f64)) -> Option<Next<P>> {
         if self.lanes.is_empty() {
             return None;
         }
@@ -135,16 +146,17 @@ impl<P> Schedule<P> {
         let lane = &mut self.lanes[at];
         let (place, requests) = (lane.first(), lane.requests.len());
         let request = &mut lane.requests[place];
-        if request.next_work() > room {
+        let last = request.parts.len() == 1;
+        if request.next_work() > if last { room } else { rest } {
             return None;
         }
         let (work, part) = request.parts.pop_front()?;
         request.clock += work;
         lane.clock += work;
-        let (id, clock, done) = (request.id, request.clock, request.parts.is_empty());
+        let (id, clock) = (request.id, request.clock);
         lane.time.pass(work, requests);
         self.time.pass(work, lanes);
-        if done {
+        if last {
             lane.requests.remove(place);
             lane.time.leave(clock);
         }
@@ -152,7 +164,7 @@ impl<P> Schedule<P> {
             self.time.leave(lane.clock);
             self.lanes.remove(at);
         }
-        Some((id, work, part))
+        Some(Next { id, work, last, part })
     }
 
     /// Takes what is left of a request out.
@@ -181,7 +193,9 @@ mod tests {
     }
 
     fn order(schedule: &mut Schedule<()>) -> Vec<u64> {
-        std::iter::from_fn(|| schedule.next(f64::INFINITY)).map(|(id, ..)| id).collect()
+        std::iter::from_fn(|| schedule.next((f64::INFINITY, f64::INFINITY)))
+            .map(|next| next.id)
+            .collect()
     }
 
     #[test]
@@ -197,10 +211,11 @@ mod tests {
     fn a_small_request_overtakes_any_number_of_large_ones() {
         let (mut schedule, key) = (Schedule::new(), Arc::from("a"));
         (0..50).for_each(|id| schedule.push(&key, id, parts(&[100.0; 40])));
-        (0..777).for_each(|_| assert!(schedule.next(100.0).is_some()));
+        (0..777).for_each(|_| assert!(schedule.next((100.0, 100.0)).is_some()));
         schedule.push(&key, 99, parts(&[6.0]));
-        assert_eq!(schedule.next(100.0), Some((99, 6.0, ())));
-        assert_eq!(schedule.next(99.0), None);
+        let small = Next { id: 99, work: 6.0, last: true, part: () };
+        assert_eq!(schedule.next((100.0, 100.0)), Some(small));
+        assert_eq!(schedule.next((100.0, 99.0)), None, "more of a request than it may have");
     }
 
     #[test]
@@ -212,7 +227,7 @@ mod tests {
             small += 1;
             assert!(small < 1500, "{large} of 10 parts");
             schedule.push(&key, small, parts(&[10.0]));
-            large += usize::from(schedule.next(100.0).is_some_and(|(id, ..)| id == 0));
+            large += usize::from(schedule.next((100.0, 100.0)).is_some_and(|next| next.id == 0));
         }
     }
 
@@ -223,7 +238,9 @@ mod tests {
         (0..16).for_each(|id| schedule.push(&key, id, parts(&[100.0; 7])));
         let mut left = [7; 16];
         for round in 0..20_000 {
-            let Some((id, ..)) = schedule.next(100.0) else { panic!("nothing waits") };
+            let Some(Next { id, .. }) = schedule.next((100.0, 100.0)) else {
+                panic!("nothing waits")
+            };
             left[id as usize] -= 1;
             if left[id as usize] == 0 {
                 left[id as usize] = 7;
@@ -232,7 +249,7 @@ mod tests {
             if round % 97 == 0 {
                 schedule.push(&key, 99, parts(&[6.0]));
                 let before = (0..20).take_while(|_| {
-                    let Some((id, ..)) = schedule.next(100.0) else {
+                    let Some(Next { id, .. }) = schedule.next((100.0, 100.0)) else {
                         return false;
                     };
                     if id != 99 {
