@@ -20,6 +20,6 @@ for target; do
     runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log" | tail -1)
     rate=$(sed -n 's/^stat::average_exec_per_sec: *//p' "$log" | tail -1)
     size=$(ls target/grown/"$target" | wc -l)
-    echo "| $target | ${runs:-?} | ${rate:-?} | $size | $([ $found -eq 0 ] && echo 0 || grep -m1 -oE 'panicked at .*|timeout|out-of-memory' "$log") |"
+    echo "| $target | ${runs:-?} | ${rate:-?} | $size | $([ $found -eq 0 ] && echo 0 || grep -m1 -oE 'panicked at .*|libFuzzer: timeout|libFuzzer: out-of-memory' "$log") |"
 done
 exit $bad

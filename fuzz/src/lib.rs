@@ -3,7 +3,6 @@
 
 mod place;
 
-use std::path::Path;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use linocut::data::{Dataset, Reading, Table, TaskSpec, Tokenizer};
 use linocut::pack::Tuned;
 use linocut::tune::{self, Method, Shared, Storage, TrainOptions};
 use linocut::{Result, study};
-use linocut_server::{Keys, Limits, State, app};
+use linocut_server::{Keys, Limits, Settings, State, app};
 use peak_alloc::PeakAlloc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -55,7 +54,7 @@ pub fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-/// A cut: read, written again to the same bytes, and prepared to be served.
+/// A cut: read, prepared to be served, and written; what was written is read as the same cut.
 pub fn cut(data: &[u8]) {
     static BANK: LazyLock<Bank> = LazyLock::new(bank);
     let bytes = sealed(data.to_vec());
@@ -66,7 +65,9 @@ pub fn cut(data: &[u8]) {
         Ok(cut)
     });
     if let Ok(cut) = read {
-        assert_eq!(cut.to_bytes(), bytes, "a cut that was read is written as it was");
+        let written = cut.to_bytes();
+        let again = Cut::from_bytes(&written).expect("a cut that was written is read");
+        assert_eq!(again.to_bytes(), written, "what was read is what was written");
     }
 }
 
@@ -180,7 +181,8 @@ pub fn keys(data: &[u8]) {
 pub fn http(data: &[u8]) {
     static STATE: LazyLock<Arc<State>> = LazyLock::new(|| {
         let limits = Limits { timeout: Duration::from_secs(5), ..Limits::default() };
-        State::open(bank(), &PLACE.path("cuts"), limits, None, |_, _| ()).expect("a server")
+        let settings = Settings { limits, ..Settings::default() };
+        State::open(bank(), &PLACE.path("cuts"), settings, |_, _| ()).expect("a server")
     });
     static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")

@@ -1,4 +1,4 @@
-//! Writes the inputs that fuzzing starts from into `corpus/`: `cargo run --release --bin seeds`.
+//! Writes the inputs that fuzzing starts from into `corpus/`: `cargo run --release --example seeds`.
 
 use std::fs;
 use std::path::Path;
