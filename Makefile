@@ -31,7 +31,7 @@ $(BASE)/model.safetensors:
 quickstart: build base ## two tasks as cuts of one base, on the bundled Debian data
 	@LINOCUT=$(LINOCUT) BASE=$(BASE) sh data/quickstart.sh
 
-# Built once and thrown away: what incremental builds keep costs a third more time.
+# Nothing is built twice here, and what incremental builds keep for the next one costs time.
 test: export CARGO_INCREMENTAL = 0
 test: base ## formatting, lints, all tests, documentation
 	cargo fmt --all --check
