@@ -4,6 +4,7 @@ use crate::eval::EvalArgs;
 use crate::export::ExportArgs;
 use crate::inspect::InspectArgs;
 use crate::measure::MeasureArgs;
+use crate::output::{escaped, shown};
 use crate::pack::{Budget, PackArgs};
 use crate::plan::PlanArgs;
 use crate::predict::PredictArgs;
@@ -30,7 +31,16 @@ pub(crate) struct Cli {
 impl Cli {
     /// Reads the command line, or ends with what is wrong with it.
     pub(crate) fn read() -> Self {
-        Self::from_arg_matches(&Self::command_line().get_matches()).unwrap_or_else(|e| e.exit())
+        let matches = Self::command_line().try_get_matches();
+        matches.and_then(|matches| Self::from_arg_matches(&matches)).unwrap_or_else(|error| {
+            // Its message has colours, and all that an argument holds for a terminal to obey.
+            let is_plain = |arg: &str| shown(arg) == arg;
+            if std::env::args_os().all(|arg| is_plain(&arg.to_string_lossy())) {
+                error.exit();
+            }
+            eprint!("{}", escaped(&error.render().to_string(), &['\n']));
+            std::process::exit(error.exit_code());
+        })
     }
 
     /// The command line's description. Every option that takes a value takes a negative number, so that

@@ -2,10 +2,10 @@
 
 use crate::args::BaseArgs;
 use crate::output::say;
+use linocut::Error;
 use linocut::Result;
 use linocut::cut::Cut;
 use linocut::model::{self, Base, Encoder, Head, Pooling};
-use linocut::{Error, ErrorKind};
 use std::path::Path;
 
 /// One task ready for use.
@@ -63,18 +63,10 @@ impl TaskModel {
     /// they are pairs and `place` where they were found.
     pub(crate) fn check_pairs(&self, given: bool, place: &str, hint: &str) -> Result<()> {
         let card = self.cut.card();
-        if card.pairs == given {
-            return Ok(());
-        }
-        let one_or_two = |pairs| if pairs { "pairs of texts" } else { "one text each" };
-        let (expected, found) = (one_or_two(card.pairs), one_or_two(given));
-        let task = &card.task;
-        // A model's files do not say whether it was fine-tuned on pairs.
-        let packed = given && card.method["name"] == "pack";
-        let hint =
-            if packed { "a model of pairs is packed with `linocut pack --pairs`" } else { hint };
-        let message = format!("{place}: the task {task:?} takes {expected}, found {found}");
-        Err(Error::new(ErrorKind::Data, message).with_hint(hint))
+        card.check_pairs(&card.task, given).map_err(|e| {
+            let hint = e.hint().unwrap_or(hint);
+            Error::new(e.kind(), format!("{place}: {}", e.message())).with_hint(hint)
+        })
     }
 }
 

@@ -50,7 +50,7 @@ pub(crate) fn shown(text: &str) -> Cow<'_, str> {
 }
 
 /// `text` with everything escaped that a terminal would obey, but for the characters in `kept`.
-fn escaped<'a>(text: &'a str, kept: &[char]) -> Cow<'a, str> {
+pub(crate) fn escaped<'a>(text: &'a str, kept: &[char]) -> Cow<'a, str> {
     let unsafe_here = |c: char| obeyed(c) && !kept.contains(&c);
     if !text.contains(unsafe_here) {
         return text.into();

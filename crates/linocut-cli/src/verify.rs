@@ -116,7 +116,8 @@ fn as_json(path: &Path, result: &Result<Verified>) -> Value {
 
 /// An error without the path that stands before it already.
 fn one_line(path: String, error: &Error) -> String {
-    let message = error.to_string();
-    let message = message.strip_prefix(&format!("{path}: ")).unwrap_or(&message);
-    message.replace("\nhint: ", "; ").replace('\n', " ")
+    let message = error.message();
+    let message = message.strip_prefix(&format!("{path}: ")).unwrap_or(message);
+    let hint = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
+    format!("{message}{hint}").replace('\n', " ")
 }

@@ -44,8 +44,18 @@ impl Untaken {
             let hint = "ask for fewer scores (\"top_k\" of /v1/predict), inputs or tasks at a time";
             return Err(Problem::new(Kind::AnswerTooLarge, message).with_hint(hint));
         }
+        Self::of(state, bytes)
+    }
+
+    /// For so many bytes.
+    fn of(state: &State, bytes: usize) -> Result<Self, Problem> {
         if bytes <= SMALL {
             return Ok(Self { _place: None });
+        }
+        let most = state.limits.untaken_bytes;
+        if bytes > most {
+            let message = format!("the answer has {bytes} bytes, and there is room for {most}");
+            return Err(Problem::new(Kind::AnswerTooLarge, message));
         }
         let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
         let place = Arc::clone(&state.untaken).try_acquire_many_owned(kib).map_err(|_| {
@@ -58,15 +68,30 @@ impl Untaken {
 
     /// The answer, which keeps the room until it is sent.
     pub(crate) fn fill(self, answer: &impl Serialize) -> Response {
-        match serde_json::to_vec(answer) {
-            Ok(bytes) => {
-                let json = HeaderValue::from_static("application/json");
-                let bytes = Bytes::from_owner(Held { bytes, _room: self });
-                ([(header::CONTENT_TYPE, json)], bytes).into_response()
-            }
-            Err(e) => Problem::new(Kind::Internal, format!("the answer: {e}")).into_response(),
+        match json(answer) {
+            Ok(bytes) => self.hold(bytes),
+            Err(problem) => problem.into_response(),
         }
     }
+
+    fn hold(self, bytes: Vec<u8>) -> Response {
+        let json = HeaderValue::from_static("application/json");
+        let bytes = Bytes::from_owner(Held { bytes, _room: self });
+        ([(header::CONTENT_TYPE, json)], bytes).into_response()
+    }
+}
+
+/// An answer whose size shows only when it is there: what a server tells of its tasks.
+///
+/// # Errors
+/// If others that are not taken leave no room for it.
+pub(crate) fn described(state: &State, answer: &impl Serialize) -> Result<Response, Problem> {
+    let bytes = json(answer)?;
+    Ok(Untaken::of(state, bytes.len())?.hold(bytes))
+}
+
+fn json(answer: &impl Serialize) -> Result<Vec<u8>, Problem> {
+    serde_json::to_vec(answer).map_err(|e| Problem::new(Kind::Internal, format!("the answer: {e}")))
 }
 
 struct Held {

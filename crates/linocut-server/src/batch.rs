@@ -4,6 +4,8 @@
 //! fill: while one is computed the next gathers. A batch takes about [`TARGET`] of time, and whose
 //! parts it takes [`Schedule`] says.
 
+mod worker;
+
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::ops::RangeInclusive;
@@ -13,22 +15,21 @@ use std::time::{Duration, Instant};
 use axum::http::HeaderValue;
 use axum::response::{IntoResponseParts, ResponseParts};
 use linocut::bank::{Answer, Bank, Query, Task};
-use linocut::contained;
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::error::{Kind, Problem};
 use crate::input::Input;
 use crate::metrics::Metrics;
-use crate::schedule::{Next, Schedule};
+use crate::schedule::Schedule;
 use crate::state::Limits;
+use worker::TELLING;
+pub(crate) use worker::Worker;
 
 /// Time that a batch should take: what a small request waits for at most, before its own.
 const TARGET: Duration = Duration::from_millis(50);
 /// Work of a part of a request, in tokens through the whole base: a quarter of a batch within these
 /// bounds. A single text of a single task may have more.
 const PART: RangeInclusive<f64> = 64.0..=512.0;
-/// Work from which on a batch says what work costs: smaller ones cost more than their share.
-const TELLING: f64 = 256.0;
 /// Bytes of text that are tokenised at one time before it is another request's turn.
 const TURN_BYTES: usize = 16 << 10;
 /// Bytes of a request's texts up to which it waits for no turn.
@@ -70,20 +71,6 @@ pub(crate) struct Queue {
     tokenising: Arc<Semaphore>,
     timeout: Duration,
 }
-
-/// The compute thread's end.
-pub(crate) struct Worker {
-    compute: Compute,
-    metrics: Arc<Metrics>,
-    shared: Arc<Shared>,
-    /// Most work of a batch, whatever it takes.
-    most: f64,
-    /// Tokens computed so far.
-    computed: usize,
-}
-
-/// What computes the answers of a batch.
-pub(crate) type Compute = Box<dyn Fn(&[&Query]) -> Vec<Vec<Answer>> + Send>;
 
 /// What both ends see. The lock is held for changes only, never while something is computed.
 struct Shared {
@@ -141,14 +128,6 @@ struct UnderWay {
     reply: oneshot::Sender<Outcome>,
 }
 
-/// A part of a request.
-struct Part {
-    request: u64,
-    input: usize,
-    work: f64,
-    query: Query,
-}
-
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Under> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -167,14 +146,8 @@ impl Queue {
             served: true,
         };
         let shared = Arc::new(Shared { state: Mutex::new(state), wake: Condvar::new() });
-        let computing = Arc::clone(&bank);
-        let worker = Worker {
-            compute: Box::new(move |queries| computing.answer(queries)),
-            metrics,
-            shared: Arc::clone(&shared),
-            most: limits.batch_tokens as f64,
-            computed: 0,
-        };
+        let most = limits.batch_tokens as f64;
+        let worker = Worker::new(Arc::clone(&bank), metrics, Arc::clone(&shared), most);
         let queue = Self {
             bank,
             shared,
@@ -365,179 +338,5 @@ impl UnderWay {
         let timing = Timing { waited, computed: started.elapsed() };
         // Whoever asked may have gone; then nobody is left to tell.
         let _ = self.reply.send(Ok((self.answers, timing)));
-    }
-}
-
-impl Worker {
-    /// Computes until the queue is gone. Whatever panics costs the requests under way at most.
-    pub(crate) fn run(mut self) {
-        loop {
-            match contained(|| self.step()) {
-                Ok(true) => {}
-                Ok(false) => return,
-                Err(panic) => {
-                    tracing::error!(panic, "putting a batch together");
-                    self.metrics.panic();
-                    self.forget_all();
-                }
-            }
-        }
-    }
-
-    /// Waits for something to do and computes one batch; false once the queue is gone.
-    pub(crate) fn step(&mut self) -> bool {
-        let Some(batch) = self.gather() else { return false };
-        let queries: Vec<&Query> = batch.iter().map(|part| &part.query).collect();
-        let (work, tokens) = (batch.iter().map(|part| part.work).sum(), tokens(&queries));
-        let started = Instant::now();
-        match contained(|| (self.compute)(&queries)) {
-            Ok(answers) => {
-                self.learn(work, started.elapsed());
-                self.metrics.batch(tokens, started);
-                self.computed += tokens;
-                for (part, answers) in batch.iter().zip(answers) {
-                    self.deliver(part, Ok(answers));
-                }
-            }
-            // Each part once more alone, so that the one that it comes from pays for it.
-            Err(_) if batch.len() > 1 => batch.iter().for_each(|part| self.compute_alone(part)),
-            Err(panic) => batch.iter().for_each(|part| self.failed(part, &panic)),
-        }
-        true
-    }
-
-    fn compute_alone(&mut self, part: &Part) {
-        let started = Instant::now();
-        match contained(|| (self.compute)(&[&part.query])) {
-            Ok(mut answers) => {
-                let tokens = part.query.tokens();
-                self.metrics.batch(tokens, started);
-                self.computed += tokens;
-                self.deliver(part, Ok(answers.pop().unwrap_or_default()));
-            }
-            Err(panic) => self.failed(part, &panic),
-        }
-    }
-
-    /// Says of a part that computing it panicked.
-    fn failed(&self, part: &Part, panic: &str) {
-        let tasks: Vec<&str> = part.query.tasks().map(|task| task.name()).take(10).collect();
-        tracing::error!(panic, input = part.input, ?tasks, "a batch broke off");
-        self.metrics.panic();
-        let message = format!("computing inputs[{}] broke off; see the server's logs", part.input);
-        self.deliver(part, Err(Problem::new(Kind::Internal, message)));
-    }
-
-    /// Adds a part's answers to its request's, which is answered when none is missing.
-    fn deliver(&self, part: &Part, outcome: Result<Vec<Answer>, Problem>) {
-        let mut state = self.shared.lock();
-        // Who asked may have gone.
-        let Some(request) = state.requests.get_mut(&part.request) else { return };
-        match outcome {
-            Ok(answers) => {
-                request.answers[part.input].extend(answers);
-                request.missing -= 1;
-                if request.missing == 0
-                    && let Some(request) = state.requests.remove(&part.request)
-                {
-                    request.reply();
-                }
-            }
-            Err(problem) => {
-                state.schedule.remove(part.request);
-                if let Some(request) = state.requests.remove(&part.request) {
-                    let _ = request.reply.send(Err(problem));
-                }
-            }
-        }
-    }
-
-    /// Waits for parts of requests and takes as many as a batch has; `None` once the queue is gone.
-    fn gather(&self) -> Option<Vec<Part>> {
-        let mut state = self.shared.lock();
-        while state.schedule.is_empty() {
-            if !state.open {
-                return None;
-            }
-            state = self.shared.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        let mut room = state.batch().min(self.most);
-        let mut batch = Vec::new();
-        // A request that is done with this batch waits for a quarter of one of those that are not.
-        let (quarter, mut rest) = (room / 4.0, room);
-        loop {
-            let most = if batch.is_empty() {
-                (f64::INFINITY, f64::INFINITY)
-            } else {
-                (room, rest.min(room))
-            };
-            let Some(next) = state.schedule.next(most) else { break };
-            let Next { id: request, work, last, part: (input, query) } = next;
-            room -= work;
-            rest = if last { rest.min(quarter) } else { rest - work };
-            if let Some(request) = state.requests.get_mut(&request) {
-                request.started.get_or_insert_with(Instant::now);
-            }
-            batch.push(Part { request, input, work, query });
-        }
-        Some(batch)
-    }
-
-    /// Learns from a batch what work costs: sooner that it costs more than that it costs less.
-    fn learn(&self, work: f64, took: Duration) {
-        if work < TELLING && took < TARGET / 2 {
-            return;
-        }
-        let found = took.as_secs_f64() / work.max(1.0);
-        let mut state = self.shared.lock();
-        let share = match state.is_measured {
-            false => 1.0,
-            true if found > state.pace => 0.5,
-            true => 0.2,
-        };
-        state.is_measured = true;
-        state.pace += share * (found - state.pace);
-    }
-
-    /// Gives up all requests under way: those who wait are told.
-    fn forget_all(&self) {
-        let mut state = self.shared.lock();
-        state.schedule = Schedule::new();
-        state.requests.clear();
-    }
-
-    /// Tokens computed so far, counted once for every task.
-    #[cfg(test)]
-    pub(crate) fn computed(&self) -> usize {
-        self.computed
-    }
-
-    /// Has batches computed by `compute`, which is given what would compute them.
-    #[cfg(test)]
-    pub(crate) fn computing_by(
-        mut self,
-        compute: impl Fn(&Compute, &[&Query]) -> Vec<Vec<Answer>> + Send + 'static,
-    ) -> Self {
-        let usual = std::mem::replace(&mut self.compute, Box::new(|_| vec![]));
-        self.compute = Box::new(move |queries| compute(&usual, queries));
-        self
-    }
-
-    /// Requests that wait to be computed.
-    #[cfg(test)]
-    pub(crate) fn waiting(&self) -> usize {
-        self.shared.lock().requests.len()
-    }
-}
-
-fn tokens(queries: &[&Query]) -> usize {
-    queries.iter().map(|query| query.tokens()).sum()
-}
-
-/// Those who wait are told.
-impl Drop for Worker {
-    fn drop(&mut self) {
-        self.shared.lock().served = false;
-        self.forget_all();
     }
 }

@@ -178,11 +178,8 @@ impl Problem {
 
     /// An error of the library, as `kind`, with `place` before its message.
     pub(crate) fn of(kind: Kind, place: &str, error: &linocut::Error) -> Self {
-        let text = error.to_string();
-        let hint = error.hint();
-        let message = hint.and_then(|hint| text.strip_suffix(&format!("\nhint: {hint}")));
-        let message = format!("{place}{}", message.unwrap_or(&text));
-        Self { kind, message, hint: hint.map(String::from) }
+        let message = format!("{place}{}", error.message());
+        Self { kind, message, hint: error.hint().map(String::from) }
     }
 
     /// The error of a text that could not be asked.

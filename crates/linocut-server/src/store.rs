@@ -112,8 +112,7 @@ impl Store {
                     files.bytes.insert(name, bytes);
                 }
                 Err(e) => {
-                    let text = e.to_string();
-                    let text = text.split("\nhint: ").next().unwrap_or_default();
+                    let text = e.message();
                     if opening.strict {
                         let error = Error::new(e.kind(), format!("{}: {text}", path.display()));
                         let hint = e.hint().unwrap_or("`linocut verify` checks a cut");
@@ -257,8 +256,6 @@ impl Store {
 pub(crate) fn lock(folder: &Path, address: Option<SocketAddr>) -> Result<Lock> {
     let doing = address.map_or("linocut serve".into(), |at| format!("linocut serve on {at}"));
     Lock::folder(folder, &doing).map_err(|e| {
-        let text = e.to_string();
-        let text = text.split("\nhint: ").next().unwrap_or_default();
         let (kind, hint) = match e.source() {
             // Held by another: as with a wrong option, nothing was begun.
             None => (
@@ -267,7 +264,7 @@ pub(crate) fn lock(folder: &Path, address: Option<SocketAddr>) -> Result<Lock> {
             ),
             Some(_) => (e.kind(), "--read-only serves a folder that cannot be written"),
         };
-        Error::new(kind, text).with_source(e).with_hint(hint)
+        Error::new(kind, e.message()).with_source(e).with_hint(hint)
     })
 }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State as Shared};
 use axum::http::{StatusCode, header};
+use axum::response::Response;
 use axum::{Extension, Json};
 use linocut::ErrorKind;
 use linocut::bank::Task;
@@ -16,6 +17,7 @@ use linocut::data::{Metric, Problem as TaskKind};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::answer::described;
 use crate::body::{Whole, media_type};
 use crate::error::{Kind, Problem, bounded};
 use crate::input::{known, seen};
@@ -127,14 +129,15 @@ impl TaskInfo {
 pub(crate) async fn list(
     Shared(state): Shared<Arc<State>>,
     Extension(access): Extension<Arc<Access>>,
-) -> Result<Json<TaskList>, Problem> {
+) -> Result<Response, Problem> {
     access.check_right(Right::Read)?;
     let tasks = seen(&state.bank, &access);
     let failed = state.store.failed().into_iter().filter(|(name, _)| access.sees(name));
-    Ok(Json(TaskList {
+    let list = TaskList {
         tasks: tasks.iter().map(|task| TaskInfo::of(&state, task)).collect(),
         failed: failed.map(|(name, error)| FailedTask { name, error: bounded(&error) }).collect(),
-    }))
+    };
+    described(&state, &list)
 }
 
 /// Describes one task.
@@ -150,11 +153,12 @@ pub(crate) async fn get(
     Shared(state): Shared<Arc<State>>,
     Extension(access): Extension<Arc<Access>>,
     name: Result<Path<String>, PathRejection>,
-) -> Result<Json<TaskDetail>, Problem> {
+) -> Result<Response, Problem> {
     let Path(name) = name?;
     access.check(Right::Read, &name)?;
     let task = known(&state, &access, &name)?;
-    Ok(Json(TaskDetail { info: TaskInfo::of(&state, &task), card: task.card().clone() }))
+    let detail = TaskDetail { info: TaskInfo::of(&state, &task), card: task.card().clone() };
+    described(&state, &detail)
 }
 
 /// Adds a task, or puts a new version in its place: the body is a cut file. It is checked against

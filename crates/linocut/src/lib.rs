@@ -12,6 +12,7 @@ pub mod data;
 mod error;
 pub mod kernels;
 pub mod model;
+mod nearest;
 pub mod output;
 pub mod pack;
 pub mod study;

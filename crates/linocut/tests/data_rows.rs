@@ -17,6 +17,7 @@ use linocut::data::{
     Cell, Dataset, Metric, Problem, Reading, Table, Targets, TaskFolder, TaskSpec, split_holdout,
 };
 use parquet::data_type::{ByteArray, ByteArrayType};
+use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 use tempfile::TempDir;
@@ -64,10 +65,13 @@ fn cells(table: &Table) -> Vec<Vec<Cell<'_>>> {
 }
 
 fn write_parquet(path: &Path, schema: &str, columns: &[&[&str]]) {
+    write_parquet_as(WriterProperties::default(), path, schema, columns);
+}
+
+fn write_parquet_as(how: WriterProperties, path: &Path, schema: &str, columns: &[&[&str]]) {
     let schema = Arc::new(parse_message_type(schema).unwrap());
-    let mut writer =
-        SerializedFileWriter::new(fs::File::create(path).unwrap(), schema, Default::default())
-            .unwrap();
+    let file = fs::File::create(path).unwrap();
+    let mut writer = SerializedFileWriter::new(file, schema, Arc::new(how)).unwrap();
     let mut group = writer.next_row_group().unwrap();
     for values in columns {
         let mut column = group.next_column().unwrap().unwrap();

@@ -14,7 +14,7 @@ const ROWS: [&[&str]; 6] = [
     &["cut", "model"],
     &["checkpoint", "data"],
     &["kernels", "output"],
-    &["error"],
+    &["error", "nearest"],
 ];
 
 fn row(module: &str) -> usize {

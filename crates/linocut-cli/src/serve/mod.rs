@@ -212,8 +212,7 @@ fn stand_by(cuts: &Path, listener: &TcpListener) -> Result<()> {
     let Some(holder) = linocut_server::held(cuts, listener.local_addr().ok()) else {
         return Ok(());
     };
-    let holder = holder.to_string();
-    let holder = holder.split("\nhint: ").next().unwrap_or_default();
+    let holder = holder.message();
     say(&format!("warning: {holder}; standing by until it ends (--read-only serves beside it)"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|e| cannot("start the server's threads", e))?;

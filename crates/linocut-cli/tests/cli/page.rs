@@ -125,6 +125,7 @@ fn the_page_asks_uploads_and_shows_what_went_wrong() {
     let place = Place::trained();
     place.write("cuts/topics.cut", place.read("topics.cut"));
     place.write("broken.cut", "not a cut");
+    place.write("cuts/old <b>.cut", "cut short");
     let Some(browser) = Browser::open(&place) else {
         println!(
             "no chromedriver found; set CHROMEDRIVER to its path to open the page in a browser"
@@ -139,6 +140,8 @@ fn the_page_asks_uploads_and_shows_what_went_wrong() {
     browser.post("url", json!({"url": format!("http://{address}/")}));
     browser.until("document.querySelectorAll('#tasks tr').length === 1");
     assert_eq!(browser.script("return document.querySelector('#tasks th').innerText"), "topics");
+    let failed = browser.script("return document.querySelector('#failed').innerText");
+    assert!(failed.as_str().unwrap().contains("old <b>.cut: "), "{failed}");
     assert_eq!(browser.console(), Vec::<String>::new());
 
     browser.write("texts", "warm rain today\nthe final match");

@@ -29,7 +29,7 @@ fn pairs_of_texts() {
     assert_snapshot!(shown, @r#"
     exit 1
     --- stderr
-    error: the command line: the task "pairs" takes pairs of texts, found one text each
+    error: the command line: the task "pairs" takes a pair of texts, found one text
     hint: give TEXT and PAIR for a task on pairs, TEXT alone for any other
     "#);
     let shown = place.run_with("predict p.cut --base base", &[], b"rain\tsnow\nrain\n");
@@ -50,14 +50,14 @@ fn pairs_of_texts() {
     assert_snapshot!(shown, @r#"
     exit 1
     --- stderr
-    error: topics/dev.tsv: the task "pairs" takes pairs of texts, found one text each
+    error: topics/dev.tsv: the task "pairs" takes a pair of texts, found one text
     hint: name the columns: --text and --text-pair
     "#);
     let shown = place.run("eval p.cut --base base --data pairs.tsv --text sentence1");
     assert_snapshot!(shown, @r#"
     exit 1
     --- stderr
-    error: pairs.tsv: the task "pairs" takes pairs of texts, found one text each
+    error: pairs.tsv: the task "pairs" takes a pair of texts, found one text
     hint: name the columns: --text and --text-pair
     "#);
 }

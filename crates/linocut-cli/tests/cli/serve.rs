@@ -5,6 +5,8 @@ use insta::assert_snapshot;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 #[test]
 fn addresses_and_folders_that_cannot_be() {
@@ -44,6 +46,10 @@ fn start(place: &Place, more: &str) -> (Child, BufReader<ChildStderr>, String) {
     let args =
         format!("serve --base base --cuts cuts --listen 127.0.0.1:0 --quiet --log json{more}");
     command.args(args.split(' '));
+    listening(command)
+}
+
+fn listening(mut command: Command) -> (Child, BufReader<ChildStderr>, String) {
     let mut server = command.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut log = BufReader::new(server.stderr.take().unwrap());
     let mut line = String::new();
@@ -139,4 +145,87 @@ fn a_log_that_nobody_reads_and_a_bad_file_stop_nothing() {
     error: cuts/bad.cut: not a whole and unaltered cut: the last 32 of its 6 bytes are not the digest of those before
     hint: the file was cut short, changed, or is something else; copy it again from where it was made; or move the file out of the folder
     ");
+}
+
+/// A request under way is waited for, until the second signal.
+#[cfg(unix)]
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let place = Place::trained();
+    std::fs::create_dir(place.path("cuts")).unwrap();
+    let (mut server, mut log, address) = start(&place, "");
+    let mut stream = TcpStream::connect(&address).unwrap();
+    let head = "POST /v1/predict HTTP/1.1\r\nhost: localhost\r\n";
+    let about = "content-type: application/json\r\ncontent-length: 1000\r\n\r\n";
+    stream.write_all(format!("{head}{about}{{").as_bytes()).unwrap();
+    let busy = Duration::from_millis(300);
+    sleep(busy);
+    terminate(&server);
+    sleep(busy);
+    assert!(server.try_wait().unwrap().is_none(), "it waits for the request");
+    let second = Instant::now();
+    terminate(&server);
+    assert_eq!(server.wait().unwrap().code(), None, "it ends by the signal");
+    assert!(second.elapsed() < Duration::from_secs(2), "{:?}", second.elapsed());
+    let mut rest = String::new();
+    log.read_to_string(&mut rest).unwrap();
+    assert!(!rest.contains("\"message\":\"stopped\""), "{rest}");
+}
+
+/// With no descriptor left, a task is removed from disk, memory and lists alike, or from none.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_change_without_descriptors_is_whole_or_not_at_all() {
+    let place = Place::trained();
+    std::fs::create_dir(place.path("cuts")).unwrap();
+    place.write("cuts/topics.cut", place.read("topics.cut"));
+    let mut command = Command::new("sh");
+    let line = "serve --base base --cuts cuts --listen 127.0.0.1:0 --quiet --log json";
+    command.args(["-c", &format!("ulimit -n 48; exec \"$0\" {line}")]);
+    command.arg(env!("CARGO_BIN_EXE_linocut"));
+    place.prepare(&mut command);
+    let (server, log, address) = listening(command);
+    let mut first = TcpStream::connect(&address).unwrap();
+    let mut send = |method: &str, body: &[u8]| {
+        let head = format!("{method} /v1/tasks/topics HTTP/1.1\r\nhost: localhost\r\n");
+        let length = format!("content-length: {}\r\n\r\n", body.len());
+        first.write_all(&[head.as_bytes(), length.as_bytes(), body].concat()).unwrap();
+        let mut status = [0; 12];
+        first.read_exact(&mut status).unwrap();
+        let mut rest = BufReader::new(&first);
+        let mut bytes = 0;
+        loop {
+            let mut line = String::new();
+            rest.read_line(&mut line).unwrap();
+            if let Some(length) = line.to_lowercase().strip_prefix("content-length: ") {
+                bytes = length.trim().parse().unwrap();
+            }
+            if line.trim().is_empty() {
+                break;
+            }
+        }
+        let mut body = vec![0; bytes];
+        rest.read_exact(&mut body).unwrap();
+        String::from_utf8(status[9..].to_vec()).unwrap()
+    };
+    assert_eq!(send("GET", b""), "200");
+    // Places for more connections than there are descriptors.
+    let held: Vec<TcpStream> = (0..60).map(|_| TcpStream::connect(&address).unwrap()).collect();
+    sleep(Duration::from_millis(300));
+    let cut = place.read("topics.cut");
+    let put = send("PUT", &cut);
+    assert!(["200", "500", "507"].contains(&put.as_str()), "{put}");
+    assert_eq!(place.read("cuts/topics.cut"), cut, "whole, whatever was answered");
+    let deleted = send("DELETE", b"");
+    let (there, listed) = (place.path("cuts/topics.cut").exists(), send("GET", b""));
+    match deleted.as_str() {
+        "204" => assert_eq!((there, listed.as_str()), (false, "404")),
+        _ => assert_eq!((there, listed.as_str()), (true, "200"), "{deleted}"),
+    }
+    drop(held);
+    assert_eq!(send("PUT", &cut), if there { "200" } else { "201" }, "then it is as before");
+    let mut left = std::fs::read_dir(place.path("cuts")).unwrap();
+    assert!(!left.any(|e| e.unwrap().file_name().to_str().unwrap().ends_with(".tmp")));
+    drop(log);
+    terminate(&server);
 }

@@ -289,3 +289,35 @@ fn no_temporary_folder_stays() {
     place.run("predict topics.cut --base base --in topics/dev.tsv --out o.tsv -q");
     assert_eq!(place.names(), ["base", "o.tsv", "t.cut", "topics", "topics.cut"]);
 }
+
+/// Both signals come before the step is done.
+#[test]
+fn a_second_signal_ends_training_at_once() {
+    let place = Place::new();
+    let mut child = underway(&place, RUN);
+    let pid = child.id().to_string();
+    for signal in ["STOP", "INT", "TERM", "CONT"] {
+        let sent = Command::new("kill").args([format!("-{signal}"), pid.clone()]).status();
+        assert!(sent.unwrap().success());
+    }
+    assert_eq!(child.wait().unwrap().code(), None, "it ends by the signal");
+    assert!(!place.path("t.cut").exists());
+    place.run(&format!("{RUN} --resume"));
+    assert!(place.read("t.cut") == uninterrupted(RUN), "another cut after resuming");
+}
+
+/// Where messages cannot be written, the work is done all the same.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_standard_error_stops_nothing() {
+    let place = Place::new();
+    for line in [RUN.trim_end_matches(" -q"), "eval t.cut --base base --task topics"] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut command = place.command();
+        command.args(line.split_whitespace()).stderr(full);
+        let output = command.output().unwrap();
+        let shown = Shown::new(&output);
+        assert!(output.status.success() && shown.stdout.contains("accuracy"), "{line}: {shown}");
+    }
+    assert!(place.read("t.cut") == uninterrupted(RUN), "another cut");
+}

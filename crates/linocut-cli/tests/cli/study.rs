@@ -365,6 +365,27 @@ fn a_damaged_record() {
         text.lines().map(line).collect()
     };
     assert_eq!(without_times(&place.text("s/study.jsonl")), without_times(&whole));
+
+    let setting = place.text("s/study.json");
+    for bad in [
+        "[".repeat(100_000),
+        "{}".into(),
+        "null".into(),
+        setting.replace("\"epochs\": 1", "\"epochs\": 1e300"),
+        setting.replace("\"epochs\": 1", "\"epochs\": 18446744073709551615"),
+        setting.replace("\"limit\": null", "\"limit\": -1"),
+        setting[..setting.len() / 2].into(),
+    ] {
+        assert_ne!(bad, setting);
+        place.write("s/study.json", &bad);
+        let shown = place.run(study);
+        assert!(
+            shown.to_string().starts_with("exit") && shown.stderr.starts_with("error: s"),
+            "{bad:.300} {shown}"
+        );
+        assert!(shown.stderr.len() < 1000, "{shown}");
+        assert_eq!(place.text("s/study.json"), bad);
+    }
 }
 
 #[test]

@@ -87,6 +87,27 @@ async fn answers_that_are_not_taken_are_bounded() {
 }
 
 #[tokio::test]
+async fn what_is_told_of_tasks_is_bounded_as_answers_are() {
+    let place = Place::new();
+    add(&place, "long", 1000, None);
+    let state = place.open(Limits { untaken_bytes: 250_000, ..Limits::default() });
+    let list = async || {
+        let request = request(Method::GET, "/v1/tasks", "");
+        app(Arc::clone(&state)).oneshot(request).await.unwrap()
+    };
+    let taken = [list().await, list().await];
+    assert!(taken.iter().all(|answer| answer.status() == 200));
+    assert_eq!(list().await.status(), 429);
+    get(&state, "/v1/tasks/topics").await.ok();
+    drop(taken);
+    assert_eq!(get(&state, "/v1/tasks").await.ok()["tasks"].as_array().unwrap().len(), 5);
+    let small = Place::new();
+    add(&small, "long", 1000, None);
+    let state = small.open(Limits { untaken_bytes: 100_000, ..Limits::default() });
+    get(&state, "/v1/tasks/long").await.refused(413, "answer_too_large", "room for 100000");
+}
+
+#[tokio::test]
 async fn one_task_says_which_texts_were_cut() {
     let state = Place::new().open(Limits::default());
     let long = "rain ".repeat(60);

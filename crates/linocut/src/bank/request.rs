@@ -9,6 +9,7 @@ use super::batch::Stream;
 use super::{Bank, Task};
 use crate::data::Encoding;
 use crate::model::Base;
+use crate::nearest::nearest;
 use crate::{Error, ErrorKind, Result};
 
 /// One text, or a pair of texts, and the tasks asked of it.
@@ -107,29 +108,12 @@ impl Work {
 /// The error of a task that there is not.
 pub(super) fn unknown(name: &str, known: &[Arc<str>]) -> Error {
     let error = Error::new(ErrorKind::Config, format!("there is no task {name:?}"));
-    let mut near: Vec<(usize, &str)> = known.iter().map(|k| (distance(name, k), &**k)).collect();
-    near.sort_unstable();
-    let near: Vec<String> = near.iter().take(3).map(|(_, name)| format!("{name:?}")).collect();
+    let near = nearest(name, known.iter().map(|known| &**known), 3);
+    let near: Vec<String> = near.iter().map(|name| format!("{name:?}")).collect();
     match near.is_empty() {
         true => error.with_hint("the bank has no task at all"),
         false => error.with_hint(format!("the nearest known are {}", near.join(", "))),
     }
-}
-
-/// Insertions, deletions and substitutions that make `a` into `b` (Levenshtein), of their first 64
-/// characters.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().take(64).collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().take(64).enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, &cb) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(ca != cb);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 impl Bank {
@@ -198,12 +182,8 @@ impl Bank {
     /// # Errors
     /// As [`Bank::predict`].
     pub fn ask(&self, text: &str, pair: Option<&str>, tasks: &[Arc<Task>]) -> Result<Query> {
-        if let Some(task) = tasks.iter().find(|task| task.card().pairs != pair.is_some()) {
-            let one_or_two = |pairs| if pairs { "a pair of texts" } else { "one text" };
-            let (takes, found) = (one_or_two(task.card().pairs), one_or_two(pair.is_some()));
-            let name = task.name();
-            let message = format!("the task {name:?} takes {takes}, found {found}");
-            return Err(Error::new(ErrorKind::Data, message));
+        for task in tasks {
+            task.card().check_pairs(task.name(), pair.is_some())?;
         }
         let lengths: BTreeSet<usize> = tasks.iter().map(|task| task.card().max_length).collect();
         let Some(&longest) = lengths.last() else { return Ok(Query { asks: vec![] }) };

@@ -142,6 +142,26 @@ impl TensorNote {
 }
 
 impl Card {
+    /// Checks that what the task, under the name `task`, is asked of are pairs of texts, or not, as it
+    /// was trained.
+    ///
+    /// # Errors
+    /// If it is not so.
+    pub fn check_pairs(&self, task: &str, pairs: bool) -> Result<()> {
+        if self.pairs == pairs {
+            return Ok(());
+        }
+        let one_or_two = |pairs| if pairs { "a pair of texts" } else { "one text" };
+        let (takes, found) = (one_or_two(self.pairs), one_or_two(pairs));
+        let message = format!("the task {task:?} takes {takes}, found {found}");
+        let error = Error::new(ErrorKind::Data, message);
+        // A model's files do not say whether it was fine-tuned on pairs.
+        match pairs && self.method["name"] == "pack" {
+            true => Err(error.with_hint("a model of pairs is packed with `linocut pack --pairs`")),
+            false => Err(error),
+        }
+    }
+
     /// Checks the card in itself and against the head.
     pub(super) fn check(&self, head: &Head) -> Result<()> {
         let wrong = |what: String| Err(Error::new(ErrorKind::Cut, format!("the card: {what}")));

@@ -16,8 +16,10 @@ pub(super) fn read(path: &Path, usual: char, reading: &Reading) -> Result<Table>
     let text = read_text(path)?;
     let mut table = Table::new(path, "line", reading);
     table.has_header = true;
-    let delimiter = reading.delimiter.unwrap_or_else(|| delimiter(&text, usual));
-    if reading.delimiter.is_none() && delimiter != usual {
+    let told = told(&text);
+    let seen = || told.unwrap_or_else(|| delimiter(&text, usual));
+    let delimiter = reading.delimiter.unwrap_or_else(seen);
+    if reading.delimiter.is_none() && told.is_none() && delimiter != usual {
         table.remark(Remark::Note(format!(
             "{}: cells are separated by {}, as the header has it; --delimiter says otherwise",
             path.display(),
@@ -42,10 +44,14 @@ pub(super) fn read(path: &Path, usual: char, reading: &Reading) -> Result<Table>
     let dialect = Dialect { delimiter, quotes };
     let mut records = Records::new(&text, dialect);
     let mut cells = Vec::new();
-    if text.lines().next().is_none_or(|line| line.is_empty())
+    if told.is_some() {
+        records.next(&mut cells).map_err(|f| fault(path, f, dialect))?;
+    }
+    let line = 1 + usize::from(told.is_some());
+    if text.lines().nth(line - 1).is_none_or(|line| line.is_empty())
         || records.next(&mut cells).map_err(|f| fault(path, f, dialect))?.is_none()
     {
-        return Err(data_error(format!("{}, line 1: no column names", path.display())));
+        return Err(data_error(format!("{}, line {line}: no column names", path.display())));
     }
     for cell in &cells {
         table.add_column(unquoted(*cell).into_owned(), reading);
@@ -70,6 +76,13 @@ pub(super) fn read(path: &Path, usual: char, reading: &Reading) -> Result<Table>
         table.remark(remark);
     }
     Ok(table)
+}
+
+/// The delimiter that a line `sep=;` before the header tells Excel.
+fn told(text: &str) -> Option<char> {
+    let mut said = text.lines().next()?.strip_prefix("sep=")?.chars();
+    let delimiter = said.next()?;
+    (delimiter != '"' && said.next().is_none()).then_some(delimiter)
 }
 
 /// The tab if the first line has one outside quotation marks; else that one of comma, semicolon

@@ -11,9 +11,9 @@ use super::remark::{Remark, shown};
 use super::table::{Table, data_error};
 use super::task::TaskSpec;
 use super::{Problem, Targets};
+use crate::nearest::nearest;
 use crate::{Error, Result};
 use infer::{Given, given, wrong};
-pub(super) use spelling::distance;
 
 /// The label, among those of rows to evaluate, of all that training has not seen.
 pub(super) const UNSEEN: &str = "(not in training)";
@@ -429,11 +429,8 @@ fn unlabelled(table: &Table, column: usize, absent: fn(Cell<'_>) -> bool) -> Err
 }
 
 fn unknown(table: &Table, row: usize, label: &str, labels: &[String], whose: &str) -> Error {
-    let mut near: Vec<&String> = labels.iter().collect();
-    // Whole texts take long to compare, and are no typing errors.
-    let short = |known: &str| known.len() + label.len() <= 200;
-    near.sort_by_cached_key(|known| if short(known) { distance(known, label) } else { usize::MAX });
-    let near: Vec<String> = near.into_iter().take(5).map(|l| shown(l)).collect();
+    let near = nearest(label, labels.iter().map(String::as_str), 5);
+    let near: Vec<String> = near.into_iter().map(shown).collect();
     data_error(format!(
         "{}: label {} is not among the {} labels of {whose}",
         table.place(row),

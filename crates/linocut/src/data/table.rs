@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::batch::SplitMix64;
 use super::column::{Cell, Column};
-use super::labels::distance;
 use super::remark::Remark;
+use crate::nearest::{distance, nearest};
 use crate::{Error, ErrorKind, Result};
 
 /// How to read a file. `Reading::default()` reads all of it.
@@ -251,14 +251,11 @@ impl Table {
             self.path.display(),
             self.column_list(),
         ));
-        // A long name is a row's text where a header is missing, and takes long to compare.
-        let short = self.names.iter().filter(|known| known.len() <= 64);
-        let near = short.map(|known| (distance(known.trim(), name.trim()), known)).min();
-        match near {
-            Some((edits, near)) if edits <= 2.min(name.chars().count() / 2) => {
-                error.with_hint(format!("the nearest is {near:?}"))
-            }
-            _ => self.with_header_hint(error),
+        let near = nearest(name, self.names.iter().map(String::as_str), 1);
+        let most = 2.min(name.chars().count() / 2);
+        match near.first().filter(|near| distance(near.trim(), name.trim()) <= most) {
+            Some(near) => error.with_hint(format!("the nearest is {near:?}")),
+            None => self.with_header_hint(error),
         }
     }
 

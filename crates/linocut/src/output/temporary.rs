@@ -63,19 +63,11 @@ impl TemporaryFile {
     /// # Errors
     /// If no file can be made there.
     pub fn new(folder: &Path) -> io::Result<Self> {
-        sweep_once(folder);
-        let mut builder = Builder::new();
-        builder.prefix(PREFIX).suffix(SUFFIX);
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        for _ in 0..TRIES {
+        new(folder, 0o666, |builder| {
             let file = builder.tempfile_in(folder)?;
             let registered = Registered::new(file.path());
-            if held(file.as_file(), file.path()) {
-                return Ok(Self { file, registered });
-            }
-        }
-        Err(swept_away(folder))
+            Ok(held(file.as_file(), file.path()).then_some(Self { file, registered }))
+        })
     }
 
     /// The file itself.
@@ -118,21 +110,14 @@ impl TemporaryFolder {
     /// # Errors
     /// If no folder can be made there.
     pub fn new(folder: &Path) -> io::Result<Self> {
-        sweep_once(folder);
-        let mut builder = Builder::new();
-        builder.prefix(PREFIX).suffix(SUFFIX);
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
-        for _ in 0..TRIES {
+        new(folder, 0o777, |builder| {
             let made = builder.tempdir_in(folder)?;
             let registered = Registered::new(made.path());
             // Not every system opens folders; where it does not, none is swept either.
             let handle = File::open(made.path()).ok();
-            if handle.as_ref().is_none_or(|handle| held(handle, made.path())) {
-                return Ok(Self { folder: made, _handle: handle, _registered: registered });
-            }
-        }
-        Err(swept_away(folder))
+            let held = handle.as_ref().is_none_or(|handle| held(handle, made.path()));
+            Ok(held.then_some(Self { folder: made, _handle: handle, _registered: registered }))
+        })
     }
 
     /// Where it is.
@@ -141,8 +126,23 @@ impl TemporaryFolder {
     }
 }
 
-fn swept_away(folder: &Path) -> io::Error {
-    io::Error::other(format!("temporary files in {} vanish", folder.display()))
+/// What `make` makes in `folder` under a temporary name with the permissions `mode`, once it is held.
+fn new<T>(
+    folder: &Path,
+    #[cfg_attr(not(unix), expect(unused))] mode: u32,
+    make: impl Fn(&Builder<'static, 'static>) -> io::Result<Option<T>>,
+) -> io::Result<T> {
+    sweep_once(folder);
+    let mut builder = Builder::new();
+    builder.prefix(PREFIX).suffix(SUFFIX);
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(mode));
+    for _ in 0..TRIES {
+        if let Some(made) = make(&builder)? {
+            return Ok(made);
+        }
+    }
+    Err(io::Error::other(format!("temporary files in {} vanish", folder.display())))
 }
 
 /// Locks what was just made at `path`; false if a sweep of another process came first.

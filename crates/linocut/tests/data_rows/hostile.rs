@@ -1,7 +1,9 @@
 //! Files that were damaged or made to hurt: errors, in time and memory that their size allows.
 
-use super::{file, table, write_parquet};
-use linocut::data::{Columns, Dataset, Reading, Table, TaskSpec};
+use super::{file, table, write_parquet, write_parquet_as};
+use linocut::data::{Cell, Columns, Dataset, Reading, Table, TaskSpec};
+use parquet::basic::{Compression, Encoding};
+use parquet::file::properties::{WriterProperties, WriterVersion};
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -54,8 +56,7 @@ fn read(path: &Path) {
 fn damaged_parquet_is_an_error_in_time() {
     let dir = tempfile::tempdir().unwrap();
     let plain = dir.path().join("plain.parquet");
-    let schema = "message rows { required binary text (UTF8); required binary label (UTF8); }";
-    write_parquet(&plain, schema, &[&["rain", "snow", "sun"], &["wet", "wet", "dry"]]);
+    write_parquet(&plain, TEXT_AND_LABEL, &[&["rain", "snow", "sun"], &["wet", "wet", "dry"]]);
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/data");
     let mut seeded = Seeded(1);
     for (source, times) in [
@@ -73,6 +74,66 @@ fn damaged_parquet_is_an_error_in_time() {
             assert!(start.elapsed() < Duration::from_secs(5), "{:?}", keep(&path));
         }
     }
+}
+
+const TEXT_AND_LABEL: &str =
+    "message rows { required binary text (UTF8); required binary label (UTF8); }";
+
+/// Texts that share beginnings, as arrow-rs and Spark write them in version 2.
+#[test]
+fn texts_as_differences_from_the_one_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.parquet");
+    for encoding in [Encoding::DELTA_BYTE_ARRAY, Encoding::DELTA_LENGTH_BYTE_ARRAY] {
+        let how = || {
+            WriterProperties::builder()
+                .set_writer_version(WriterVersion::PARQUET_2_0)
+                .set_dictionary_enabled(false)
+                .set_encoding(encoding)
+        };
+        for rows in [1, 2, 33, 128, 129, 1000] {
+            let texts: Vec<String> =
+                (0..rows).map(|i| format!("order {} of {}", i / 7, "x".repeat(i % 31))).collect();
+            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+            for compression in [Compression::UNCOMPRESSED, Compression::GZIP(Default::default())] {
+                let how = how().set_compression(compression).build();
+                write_parquet_as(how, &path, TEXT_AND_LABEL, &[&texts, &vec!["a"; rows]]);
+                let found = Table::read(&path, &Reading::default()).unwrap();
+                let found: Vec<_> = (0..rows).map(|row| found.cell(row, 0)).collect();
+                assert!(found.iter().zip(&texts).all(|(a, b)| *a == Cell::Text(b)), "{rows}");
+            }
+        }
+    }
+    // Each a letter longer than the one before.
+    let how = WriterProperties::builder()
+        .set_dictionary_enabled(false)
+        .set_encoding(Encoding::DELTA_BYTE_ARRAY)
+        .build();
+    let long = "x".repeat(10_000);
+    let growing: Vec<&str> = (0..long.len()).map(|i| &long[..i]).collect();
+    write_parquet_as(how, &path, TEXT_AND_LABEL, &[&growing, &vec!["a"; growing.len()]]);
+    let length = fs::metadata(&path).unwrap().len();
+    let error = Table::read(&path, &Reading::default()).unwrap_err().to_string();
+    let declared = format!("its {length} bytes declare more than");
+    assert!(length < 100_000 && error.contains(&declared), "{length}: {error}");
+}
+
+#[test]
+fn a_page_of_more_bytes_than_it_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.parquet");
+    let how = WriterProperties::builder()
+        .set_compression(Compression::GZIP(Default::default()))
+        .set_dictionary_enabled(false)
+        .build();
+    write_parquet_as(how, &path, TEXT_AND_LABEL, &[&["x".repeat(100_000).as_str()], &["a"]]);
+    let mut bytes = fs::read(&path).unwrap();
+    // A page header: its kind, 0, and its bytes unpacked, 4 more than the text, in zigzag varints.
+    assert_eq!(bytes[4..10], [0x15, 0x00, 0x15, 0xc8, 0x9a, 0x0c]);
+    bytes[9] = 0x02;
+    let path = file(&dir, "less.parquet", bytes);
+    let error = Table::read(&path, &Reading::default()).unwrap_err().to_string();
+    assert!(error.contains("a page comes to more bytes than it says"), "{error}");
 }
 
 /// Where a file that showed a fault can be looked at.

@@ -92,9 +92,13 @@ fn delimiters_are_seen_or_told() {
     }
     let told = Reading { delimiter: Some(':'), ..Reading::default() };
     let t = read("a.csv", "text:label\nb:\"x, y\"\n", &told);
-    assert_eq!((cell(&t), said(&t)), (found, String::new()));
+    assert_eq!((cell(&t), said(&t)), (found.clone(), String::new()));
+    let t = table("a.csv", "sep=;\r\ntext;label\r\nb;x, y\r\n");
+    assert_eq!((cell(&t), said(&t)), (found, String::new()), "as Excel is told");
+    assert!(t.place(0).ends_with("line 3"), "{}", t.place(0));
     assert_eq!(said(&table("a.csv", "\"a;b;c\",label\n1,2\n")), "", "marks enclose delimiters");
     has(&table_error("a.csv", "text;label\nb;x;y\n"), &["line 2: expected 2", "semicolons"]);
+    has(&table_error("a.csv", "sep=;\n\nb;x\n"), &["line 2: no column names"]);
 }
 
 trait Owned {

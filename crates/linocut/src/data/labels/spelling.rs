@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use unicode_normalization::UnicodeNormalization;
 
+use crate::nearest::distance;
+
 /// What is left of a label when all is gone that a reader cannot see: composed (NFC), without
 /// characters of no width, every run of white space one space, none at the ends.
 pub(super) fn key(label: &str) -> String {
@@ -29,21 +31,6 @@ pub(super) fn whole(label: &str) -> Option<&str> {
     let bare = digits.strip_prefix('-').unwrap_or(digits);
     let plain = !bare.is_empty() && bare.bytes().all(|b| b.is_ascii_digit());
     (plain && (bare == "0" || !bare.starts_with('0'))).then_some(digits)
-}
-
-/// Edits between two texts, without regard to case.
-pub(in crate::data) fn distance(a: &str, b: &str) -> usize {
-    let a: Vec<char> = a.chars().flat_map(char::to_lowercase).collect();
-    let mut before: Vec<usize> = (0..=a.len()).collect();
-    for (i, y) in b.chars().flat_map(char::to_lowercase).enumerate() {
-        let mut now = vec![i + 1];
-        for (j, x) in a.iter().enumerate() {
-            let replaced = before[j] + usize::from(*x != y);
-            now.push(replaced.min(before[j + 1] + 1).min(now[j] + 1));
-        }
-        before = now;
-    }
-    before[a.len()]
 }
 
 /// Labels that differ by case alone, each with the one it is nearest to in rows.

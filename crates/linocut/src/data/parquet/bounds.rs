@@ -1,13 +1,17 @@
 //! What a Parquet file declares, held against its length before anything is allocated by it.
 
+use std::io::Read;
+
 use ::parquet::basic::{Compression, Encoding};
 use ::parquet::column::page::Page;
 use ::parquet::errors::ParquetError;
 use ::parquet::file::metadata::ColumnChunkMetaData;
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
 use bytes::Bytes;
+use flate2::read::MultiGzDecoder;
 
-use super::thrift::{I32, LIST, STRUCT, Thrift};
+use super::delta;
+use super::thrift::{FALSE, I32, LIST, STRUCT, Thrift};
 
 /// Why a file is not read.
 pub(super) enum Fault {
@@ -98,18 +102,23 @@ pub(super) fn pages(
     while !rest.is_empty() {
         let mut thrift = Thrift::new(rest);
         let (mut size, mut packed, mut values, mut is_dictionary) = (0, 0, 0, false);
+        // Levels stand before what is packed, in pages of version 2.
+        let (mut levels, mut is_packed) = (0, true);
         let walked = thrift.fields(&mut |thrift, number, kind| {
             match (number, kind) {
                 (2, I32) => size = thrift.integer()?,
                 (3, I32) => packed = thrift.integer()?,
                 (5 | 7 | 8, STRUCT) => {
                     is_dictionary |= number == 7;
+                    let is_second = number == 8;
                     thrift.fields(&mut |thrift, number, kind| {
-                        let counts = (number, kind) == (1, I32);
-                        if counts {
-                            values = thrift.integer()?;
+                        match (number, kind) {
+                            (1, I32) => values = thrift.integer()?,
+                            (5 | 6, I32) if is_second => levels += thrift.integer()?.max(0),
+                            (7, FALSE) if is_second => is_packed = false,
+                            _ => return Some(false),
                         }
-                        Some(counts)
+                        Some(true)
                     })?;
                 }
                 _ => return Some(false),
@@ -126,15 +135,38 @@ pub(super) fn pages(
         // A value of a dictionary is held as a reference of 32 bytes.
         let held = if is_dictionary { 32 } else { 0 };
         let bytes = (size as u64).saturating_add((values as u64).saturating_mul(held));
-        *unpacked = unpacked.saturating_add(bytes).saturating_add(values as u64 / 8);
-        if *unpacked > most(file.len()) {
-            let bytes = file.len();
-            let why = format!("its {bytes} bytes declare more than {} unpacked", most(bytes));
-            return Err(Fault::Damaged(why));
+        add(unpacked, bytes.saturating_add(values as u64 / 8), file.len())?;
+        let (page, behind) = rest[thrift.at..].split_at(packed as usize);
+        if is_packed {
+            let at = usize::try_from(levels).ok().filter(|_| levels <= size);
+            let packed = at.and_then(|at| page.get(at..)).ok_or_else(damaged)?;
+            inflated(chunk, packed, (size - levels) as u64)?;
         }
-        rest = &rest[thrift.at + packed as usize..];
+        rest = behind;
     }
     Ok(())
+}
+
+/// Checks that `page` comes to no more than the `size` bytes it declares, where the crate would find
+/// that out only afterwards.
+fn inflated(chunk: &ColumnChunkMetaData, page: &[u8], size: u64) -> Result<(), Fault> {
+    /// That of LZ4's frames, which files of 2020 and before hold instead of blocks.
+    const FRAME: &[u8] = &0x184d_2204_u32.to_le_bytes();
+    match chunk.compression() {
+        Compression::GZIP(_) => {
+            let within = &mut MultiGzDecoder::new(page).take(size + 1);
+            let found = std::io::copy(within, &mut std::io::sink());
+            match found {
+                Ok(found) if found <= size => Ok(()),
+                Ok(_) => Err("a page comes to more bytes than it says".into()),
+                Err(e) => Err(Fault::Damaged(format!("a page is no gzip: {e}"))),
+            }
+        }
+        Compression::LZ4 if page.starts_with(FRAME) => {
+            Err(Fault::Codec("LZ4 in frames", chunk.column_path().to_string()))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn codec(chunk: &ColumnChunkMetaData) -> Result<(), Fault> {
@@ -146,10 +178,13 @@ fn codec(chunk: &ColumnChunkMetaData) -> Result<(), Fault> {
     Err(Fault::Codec(name, chunk.column_path().to_string()))
 }
 
-/// Delta encodings say within their pages how many values there are, and room is made for as many.
+/// Delta encodings say within their pages how many values there are and how long, and room is made for
+/// as many; adds up what they unpack to.
 pub(super) fn deltas(
+    file: &[u8],
     reader: &SerializedFileReader<Bytes>,
     (group, column): (usize, usize),
+    unpacked: &mut u64,
 ) -> Result<(), Fault> {
     let chunk = reader.metadata().row_group(group).column(column);
     let descr = chunk.column_descr();
@@ -174,17 +209,35 @@ pub(super) fn deltas(
             }
             Page::DictionaryPage { .. } => 0,
         };
-        let counted = page.buffer().get(levels..).and_then(|bytes| {
-            let mut header = Thrift::new(bytes);
-            header.varint()?;
-            header.varint()?;
-            header.varint()
+        let most = u64::from(page.num_values());
+        let held = page.buffer().get(levels..).and_then(|bytes| match page.encoding() {
+            Encoding::DELTA_BYTE_ARRAY => {
+                // Each text takes so many bytes of the one before it: they may grow without end.
+                let prefixes = delta::packed(bytes, most)?;
+                let suffixes = delta::packed(&bytes[prefixes.end..], most)?;
+                Some(prefixes.sum + suffixes.sum)
+            }
+            Encoding::DELTA_LENGTH_BYTE_ARRAY => Some(delta::packed(bytes, most)?.sum),
+            _ => {
+                let mut header = Thrift::new(bytes);
+                header.varint()?;
+                header.varint()?;
+                (header.varint()? <= most).then_some(0)
+            }
         });
-        if counted.is_none_or(|values| values > u64::from(page.num_values())) {
-            return Err("its pages are damaged".into());
-        }
+        add(unpacked, held.ok_or("its pages are damaged")?, file.len())?;
     }
     Ok(())
+}
+
+/// Adds up what is unpacked, within what a file of `length` bytes may come to.
+fn add(unpacked: &mut u64, bytes: u64, length: usize) -> Result<(), Fault> {
+    *unpacked = unpacked.saturating_add(bytes);
+    if *unpacked <= most(length) {
+        return Ok(());
+    }
+    let why = format!("its {length} bytes declare more than {} unpacked", most(length));
+    Err(Fault::Damaged(why))
 }
 
 fn of_crate(error: ParquetError) -> Fault {

@@ -3,6 +3,7 @@
 /// Structures, lists and maps within each other; Parquet's own go to about ten.
 const DEPTH: usize = 32;
 
+pub(super) const FALSE: u8 = 2;
 pub(super) const I32: u8 = 5;
 pub(super) const LIST: u8 = 9;
 pub(super) const STRUCT: u8 = 12;
