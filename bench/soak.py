@@ -110,7 +110,7 @@ def make(args, folder):
             cut, out = folder / f"{task}-{seed}.cut", folder / f"{task}-{seed}.jsonl"
             run([args.linocut, "train", "--base", args.base, "--train", folder / f"{task}.tsv", "--text", "text",
                  "--label", task, "--epochs", "1", "--seed", seed, "--method", *method, "--out", cut, "--quiet"])
-            run([args.linocut, "predict", cut, "--base", args.base, "--in", folder / "texts.tsv", "--out", out])
+            run([args.linocut, "predict", cut, "--base", args.base, "--in", folder / "texts.tsv", "--out", out, "--scores"])
             answers = [json.loads(line)["scores"] for line in out.read_text().splitlines()]
             versions[task].append((cut.read_bytes(), answers))
     return texts, versions

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use linocut::checkpoint::write_safetensors;
 use linocut::kernels::random::normal;
-use linocut::model::{Base, Layout, ModelConfig, Pooling};
+use linocut::model::{Base, Encoder, Pooling};
 use tempfile::TempDir;
 
 /// A tiny base of one layer, its files and what stands on it.
@@ -25,8 +25,8 @@ impl Place {
         place.write("base/config.json", CONFIG);
         place.write("base/tokenizer.json", TOKENIZER);
         let config = serde_json::from_slice(CONFIG).expect("JSON");
-        let config = ModelConfig::from_json(&config).expect("a config");
-        let layout = Layout::bert(&config, true);
+        let encoder = Encoder::new(&config, true, Pooling::Cls).expect("a config");
+        let layout = encoder.layout();
         let values: Vec<f32> = (0..layout.len() as u32).map(|i| 0.1 * normal(1, i)).collect();
         let tensors = layout.tensors().iter();
         let tensors = tensors.map(|t| (t.name.clone(), t.shape.clone(), &values[t.range.clone()]));

@@ -4,10 +4,10 @@ use crate::output::{aligned, print, print_json, rounded, shortened, shown};
 use crate::train::bytes;
 use clap::Args;
 use linocut::Result;
-use linocut::checkpoint::canonical;
 use linocut::cut::{Card, Cut, EditKind, Sizes, TensorNote};
 use linocut::data::Problem;
 use linocut::model::Kind;
+use linocut::model::family::canonical;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -215,7 +215,7 @@ fn zeros_table(card: &Card, sizes: &Sizes) -> String {
             entries: entries(note),
             bytes: sizes.tensors.get(name).copied().unwrap_or(0),
         };
-        cells.entry((tensor.layer, tensor.kind)).or_default().add(sum);
+        cells.entry((tensor.layer, tensor.role.kind())).or_default().add(sum);
     }
     if cells.is_empty() {
         return String::new();

@@ -5,7 +5,7 @@ use crate::output::say;
 use linocut::Error;
 use linocut::Result;
 use linocut::cut::Cut;
-use linocut::model::{self, Base, Encoder, Head, Pooling};
+use linocut::model::{self, Base, Head, Pooling};
 use std::path::Path;
 
 /// One task ready for use.
@@ -37,7 +37,7 @@ impl TaskModel {
     /// Puts a cut on a base, if it belongs there.
     pub(crate) fn on(mut base: Base, cut: Cut) -> Result<Self> {
         cut.check_fits(&base)?;
-        base.encoder = encoder(&base, cut.card().pooling)?;
+        base.encoder = base.encoder.with_pooling(cut.card().pooling)?;
         // The process ends with this cut on: what it overwrote is not needed again.
         drop(cut.apply(&mut base.weights)?);
         let head = head(&cut);
@@ -68,11 +68,6 @@ impl TaskModel {
             Error::new(e.kind(), format!("{place}: {}", e.message())).with_hint(hint)
         })
     }
-}
-
-/// The base's encoder with another pooling.
-pub(crate) fn encoder(base: &Base, pooling: Pooling) -> Result<Encoder> {
-    Encoder::new(base.config().clone(), base.has_pooler(), pooling)
 }
 
 /// The cut's head as the engine takes it.

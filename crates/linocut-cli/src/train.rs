@@ -112,7 +112,7 @@ fn check_state(args: &TrainArgs, state: &Path) -> Result<()> {
 /// Least size of the cut: head and trained tensors, in full; of masks nobody knows more before.
 fn least_bytes(options: &TrainOptions, base: &Base, task: &Task) -> Result<u64> {
     let layout = base.encoder.layout();
-    let marks = options.method.marks(layout, base.encoder.pooling())?;
+    let marks = options.method.marks(&base.encoder)?;
     let stored = match options.method {
         Method::Full | Method::Layers(_) | Method::Bias => {
             let trained = layout.tensors().iter().zip(&marks).filter(|(_, trained)| **trained);

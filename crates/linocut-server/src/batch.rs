@@ -86,7 +86,7 @@ fn threads() -> usize {
 /// attention and all else take about as long again.
 fn expected_pace(bank: &Bank) -> f64 {
     let tensors = bank.base().encoder.layout().tensors();
-    let in_layers = tensors.iter().filter(|t| t.layer.is_some() && t.shape.len() == 2);
+    let in_layers = tensors.iter().filter(|t| t.layer().is_some() && t.shape.len() == 2);
     let entries = in_layers.map(|t| t.range.len()).sum::<usize>();
     2e-9 * bank.costs().dense * entries as f64 / threads() as f64
 }

@@ -91,7 +91,7 @@ impl TaskInfo {
     fn of(state: &State, task: &Task) -> Self {
         let card = task.card();
         let layout = state.bank.base().encoder.layout();
-        let layer = |name: &String| layout.tensors()[layout.index(name)?].layer;
+        let layer = |name: &String| layout.tensors()[layout.index(name)?].layer();
         let notes = card.tensors.values();
         let changed: u64 = notes.clone().map(TensorNote::changed).sum();
         Self {

@@ -7,9 +7,8 @@
 
 use linocut::cut::{BaseId, Card, Cut, Edit, FORMAT, Head, StoreType, TensorEdit, Zeros};
 use linocut::data::{Metric, Problem};
-use linocut::kernels::gelu::Activation;
 use linocut::kernels::random::bits;
-use linocut::model::{Kind, Layout, ModelConfig, Pooling, Weights};
+use linocut::model::{Encoder, Kind, Layout, Pooling, Weights};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,21 +18,8 @@ const RUNS: usize = 31;
 const DENSITY: f64 = 0.01;
 
 fn main() {
-    let config = ModelConfig {
-        hidden: 768,
-        layers: 12,
-        heads: 12,
-        intermediate: 3072,
-        vocab: 30522,
-        positions: 512,
-        token_types: 2,
-        eps: 1e-12,
-        hidden_dropout: 0.1,
-        attention_dropout: 0.1,
-        head_dropout: 0.1,
-        activation: Activation::Gelu,
-    };
-    let layout = Arc::new(Layout::bert(&config, true));
+    let encoder = Encoder::new(&serde_json::json!({}), true, Pooling::Cls).expect("BERT-base");
+    let layout = Arc::clone(encoder.layout());
     let values = (0..layout.len() as u32).map(|i| bits(1, i) as f32 / u32::MAX as f32 + 0.5);
     let mut weights = Weights::new(Arc::clone(&layout), values.collect());
     let file = cut(&layout).to_bytes();
@@ -78,7 +64,7 @@ fn cut(layout: &Layout) -> Cut {
         .tensors()
         .iter()
         .enumerate()
-        .filter(|(_, spec)| masked(spec.kind))
+        .filter(|(_, spec)| masked(spec.kind()))
         .map(|(i, spec)| {
             let keep = (0..spec.range.len()).map(|j| bits(100 + i as u64, j as u32) >= least);
             let zeros = Zeros::from_keep(keep).expect("a small tensor");

@@ -64,10 +64,10 @@ fn main() {
 fn cut(base: &Base, number: u64, pooling: Pooling, lowest: usize, density: f32) -> Cut {
     let mut edits = BTreeMap::new();
     for (i, spec) in base.encoder.layout().tensors().iter().enumerate() {
-        let pooler = spec.kind == Kind::Pooler && pooling == Pooling::Cls;
+        let pooler = spec.kind() == Kind::Pooler && pooling == Pooling::Cls;
         if density == 0.0
             || spec.shape.len() < 2
-            || !(pooler || spec.layer.is_some_and(|layer| layer >= lowest))
+            || !(pooler || spec.layer().is_some_and(|layer| layer >= lowest))
         {
             continue;
         }
@@ -209,7 +209,7 @@ fn mixed(bank: &Bank, pooling: Pooling) {
 }
 
 fn encoder(base: &Base, pooling: Pooling) -> Encoder {
-    Encoder::new(base.config().clone(), true, pooling).expect("a pooler")
+    base.encoder.with_pooling(pooling).expect("a pooler")
 }
 
 /// One text for 32 tasks that cut layers 4 and 5 only, beside one task of the engine alone and one

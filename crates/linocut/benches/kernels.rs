@@ -1,8 +1,8 @@
 //! Nanoseconds an entry of every kernel at MiniLM's shapes, and GFLOP/s of its matrix products:
 //! `cargo bench -p linocut --bench kernels`. Medians of 15 runs on all cores.
 
+use linocut::kernels::activation::{self, Activation};
 use linocut::kernels::attention::Attention;
-use linocut::kernels::gelu::{self, Activation};
 use linocut::kernels::gemm::{Mat, matmul};
 use linocut::kernels::layernorm::{self, LayerNorm};
 use linocut::kernels::random::{Dropout, normal, uniform};
@@ -80,10 +80,10 @@ fn main() {
         });
         let (mut pre, mut active) = (wide.clone(), wide.clone());
         each("bias + GELU", tokens * f, &mut || {
-            gelu::forward(Activation::Gelu, &mut pre, &bias, &mut active);
+            activation::forward(Activation::Gelu, &mut pre, &bias, &mut active);
         });
         each("GELU backward", tokens * f, &mut || {
-            gelu::backward(Activation::Gelu, &wide, &mut pre, &mut active);
+            activation::backward(Activation::Gelu, &wide, &mut pre, &mut active);
         });
         let mut columns = vec![0.0; f];
         each("bias gradient", tokens * f, &mut || sums::add_column_sums(&mut columns, &wide));
@@ -96,6 +96,7 @@ fn main() {
                     heads: 12,
                     hidden: h,
                     first_only: false,
+                    distances: None,
                     dropout,
                 };
                 let mut log_sums = vec![0.0; tokens * 12];
@@ -108,7 +109,7 @@ fn main() {
                     a.forward(&x, &kv, &mut out, &mut log_sums);
                 });
                 each(&name("attention backward"), tokens * h, &mut || {
-                    a.backward(&x, &kv, &log_sums, &x, &mut q_grad, &mut kv_grad);
+                    a.backward((&x, &kv), &log_sums, &x, (&mut q_grad, &mut kv_grad));
                 });
             }
         }

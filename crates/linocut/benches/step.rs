@@ -4,7 +4,7 @@
 
 use linocut::data::Batch;
 use linocut::kernels::random::{bits, normal};
-use linocut::model::{Encoder, Head, Input, Layout, LossTargets, ModelConfig, Pooling, Weights};
+use linocut::model::{Encoder, Head, Input, Layout, LossTargets, Pooling, Weights};
 use linocut::tune::{Method, Rates, Sampling, Trained, Trainer};
 use std::time::Instant;
 
@@ -27,8 +27,7 @@ fn main() {
         }),
         _ => serde_json::json!({ "num_hidden_layers": 4 }),
     };
-    let config = ModelConfig::from_json(&config).expect("a valid shape");
-    let encoder = Encoder::new(config.clone(), true, Pooling::Mean).expect("mean pooling");
+    let encoder = Encoder::new(&config, true, Pooling::Mean).expect("a valid shape");
     let layout: &Layout = encoder.layout();
     let mut data = vec![1.0f32; layout.len()];
     for (i, spec) in layout.tensors().iter().enumerate().filter(|(_, t)| t.shape.len() == 2) {
@@ -45,7 +44,7 @@ fn main() {
         }
         _ => (Method::Full, Trained::Weights),
     };
-    let marks = how.marks(layout, Pooling::Mean).expect("something is trained");
+    let marks = how.marks(&encoder).expect("something is trained");
     let rates = Rates {
         lr: 5e-5,
         mask_lr: 0.1,
@@ -56,13 +55,14 @@ fn main() {
         steps: 100,
         seed: 0,
     };
-    let head = Head::new(2, config.hidden, 0);
+    let (vocab, hidden) = (encoder.config().vocab as u32, encoder.config().hidden);
+    let head = Head::new(2, hidden, 0);
     let mut trainer = Trainer::new(encoder, weights, head, marks, trained, rates);
     let mut times = Vec::new();
     for step in 0..WARM + STEPS {
         let tokens = (texts * length) as u32;
         let batch = Batch {
-            ids: (0..tokens).map(|i| bits(step as u64, i) % config.vocab as u32).collect(),
+            ids: (0..tokens).map(|i| bits(step as u64, i) % vocab).collect(),
             type_ids: vec![0; tokens as usize],
             offsets: (0..=texts).map(|i| i * length).collect(),
         };

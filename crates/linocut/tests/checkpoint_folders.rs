@@ -7,8 +7,8 @@ use std::fs;
 use std::path::Path;
 
 use linocut::ErrorKind;
-use linocut::checkpoint::{Checkpoint, Fingerprint, StoredTensors, write_safetensors};
-use linocut::model::{Base, Pooling};
+use linocut::checkpoint::{Fingerprint, StoredTensors, write_safetensors};
+use linocut::model::{Base, Pooling, family};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -58,11 +58,11 @@ fn folder(config: &Value, tensors: &[Tensor]) -> TempDir {
 }
 
 fn fingerprint(config: &Value, tensors: &[Tensor]) -> Fingerprint {
-    Checkpoint::open(folder(config, tensors).path()).unwrap().fingerprint()
+    family::open(folder(config, tensors).path()).unwrap().fingerprint()
 }
 
 fn refusal(folder: &Path) -> String {
-    let error = Checkpoint::open(folder).err().expect("the folder should be refused");
+    let error = family::open(folder).err().expect("the folder should be refused");
     assert_eq!(error.kind(), ErrorKind::Base);
     error.to_string()
 }
@@ -83,7 +83,7 @@ fn tensors_come_sorted_and_read_back() {
     all.push(("classifier.weight".into(), vec![2, 4], vec![0.0; 8]));
     all.push(("embeddings.position_ids".into(), vec![1], vec![0.0]));
     let dir = folder(&config(), &all);
-    let c = Checkpoint::open(dir.path()).unwrap();
+    let c = family::open(dir.path()).unwrap();
     let names: Vec<_> = c.tensors().iter().map(|t| t.name.as_str()).collect();
     let mut expected: Vec<_> = all[..6].iter().map(|t| t.0.as_str()).collect();
     expected.sort_unstable();
@@ -107,7 +107,7 @@ fn a_folder_of_the_hub_cache_goes_by_its_hub_name() {
     for file in ["config.json", "model.safetensors"] {
         fs::copy(dir.path().join(file), snapshot.join(file)).unwrap();
     }
-    assert_eq!(Checkpoint::open(&snapshot).unwrap().name(), "BAAI/bge-small-en");
+    assert_eq!(family::open(&snapshot).unwrap().name(), "BAAI/bge-small-en");
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn half_precision_reads_as_f32() {
     let words: [u16; 10] = [0x3c00, 0xc100, 0x7bff, 0x0001, 0x3f80, 0xc020, 0, 0, 0, 0];
     let data: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
     fs::write(dir.path().join("model.safetensors"), raw(&header, &data)).unwrap();
-    let c = Checkpoint::open(dir.path()).unwrap();
+    let c = family::open(dir.path()).unwrap();
     let mut out = [0.0; 4];
     c.read_f32("embeddings.LayerNorm.weight", &mut out).unwrap();
     assert_eq!(out, [1.0, -2.5, 65504.0, f32::powi(2.0, -24)]);
@@ -142,7 +142,7 @@ fn values_that_are_not_finite_are_named_and_counted() {
     let mut all = tensors();
     all[3].2[1] = f32::NAN;
     all[3].2[7] = f32::NEG_INFINITY;
-    let c = Checkpoint::open(folder(&config(), &all).path()).unwrap();
+    let c = family::open(folder(&config(), &all).path()).unwrap();
     let error = c.read_f32(&all[3].0, &mut [0.0; 16]).unwrap_err().to_string();
     assert!(error.contains("encoder.layer.0.attention.self.query.weight"), "{error}");
     assert!(error.contains("2 of 16 values are not finite"), "{error}");
@@ -174,16 +174,17 @@ fn another_architecture_is_named() {
         }
         folder(&config, &tensors())
     };
-    let text = refusal(with(json!({"model_type": "distilbert"})).path());
-    assert!(text.contains("expected an encoder of model_type \"bert\""), "{text}");
-    assert!(text.contains("found model_type \"distilbert\"") && text.contains("supported: BERT"));
+    let text = refusal(with(json!({"model_type": "distill-bert"})).path());
+    assert!(text.contains("config.json: model_type \"distill-bert\" is not known: "), "{text}");
+    assert!(text.contains("expected one of bert, roberta, xlm-roberta, camembert, "), "{text}");
+    assert!(text.contains("hint: the nearest is distilbert"), "{text}");
     let text = refusal(with(json!({"model_type": null, "architectures": ["GPT2Model"]})).path());
-    assert!(text.contains("found architecture \"GPT2Model\""), "{text}");
+    assert!(text.contains("architecture \"GPT2Model\" is not known"), "{text}");
     assert!(refusal(with(json!({"is_decoder": true})).path()).contains("BERT decoder"));
     let text = refusal(with(json!({"num_attention_heads": "two"})).path());
     assert!(text.contains("expected num_attention_heads to be a whole number, found \"two\""));
     let old = with(json!({"model_type": null, "architectures": ["BertForMaskedLM"]}));
-    assert!(Checkpoint::open(old.path()).is_ok());
+    assert!(family::open(old.path()).is_ok());
 
     let dir = folder(&config(), &[("transformer.wte.weight".into(), vec![1], vec![0.0])]);
     let text = refusal(dir.path());
@@ -204,7 +205,7 @@ fn two_spellings_of_one_tensor_are_refused() {
 fn shards_read_as_one_file_does() {
     let all = tensors();
     let dir = folder(&config(), &all);
-    let whole = Checkpoint::open(dir.path()).unwrap().fingerprint();
+    let whole = family::open(dir.path()).unwrap().fingerprint();
     fs::remove_file(dir.path().join("model.safetensors")).unwrap();
     let mut map = serde_json::Map::new();
     // Against the canonical order, so that order cannot be what makes them equal.
@@ -215,7 +216,7 @@ fn shards_read_as_one_file_does() {
     }
     let index = dir.path().join("model.safetensors.index.json");
     fs::write(&index, json!({"metadata": {}, "weight_map": map}).to_string()).unwrap();
-    let c = Checkpoint::open(dir.path()).unwrap();
+    let c = family::open(dir.path()).unwrap();
     assert_eq!(c.fingerprint(), whole);
     assert_eq!(c.tensors().len(), all.len());
 
@@ -345,7 +346,7 @@ fn hostile_headers_are_refused() {
 #[test]
 fn pooling_is_read_where_the_folder_says_it() {
     let dir = folder(&config(), &tensors());
-    let c = Checkpoint::open(dir.path()).unwrap();
+    let c = family::open(dir.path()).unwrap();
     assert_eq!(c.pooling().unwrap(), None);
     fs::create_dir(dir.path().join("1_Pooling")).unwrap();
     let pooling = |config: Value| {
@@ -402,7 +403,7 @@ fn a_file_that_changes_while_it_is_read_is_an_error() {
     let all = tensors();
     let dir = folder(&config(), &all);
     let path = dir.path().join("model.safetensors");
-    let c = Checkpoint::open(dir.path()).unwrap();
+    let c = family::open(dir.path()).unwrap();
     let stored = StoredTensors::open(dir.path()).unwrap();
     assert!(c.check_unchanged().is_ok() && stored.check_unchanged().is_ok());
     fs::File::options().write(true).open(&path).unwrap().set_len(600).unwrap();
@@ -416,7 +417,7 @@ fn a_file_that_changes_while_it_is_read_is_an_error() {
     }
     // One that takes its place is another file: what is open stays whole.
     write(&path, &all);
-    let c = Checkpoint::open(dir.path()).unwrap();
+    let c = family::open(dir.path()).unwrap();
     write(&path, &all[..4]);
     c.read_f32(&all[5].0, &mut [0.0; 16]).unwrap();
     assert!(c.check_unchanged().is_ok());
@@ -430,7 +431,7 @@ fn what_is_no_file_is_not_waited_for() {
     fs::remove_file(&path).unwrap();
     let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
     assert!(made.success());
-    let refusal = || Checkpoint::open(dir.path()).err().unwrap().to_string();
+    let refusal = || family::open(dir.path()).err().unwrap().to_string();
     assert!(refusal().contains("not a regular file"));
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use linocut::checkpoint::Checkpoint;
 use linocut::closeness::{Group, Model, Options, Report, measure};
 use linocut::cut::{Cut, Edit, TensorEdit, Zeros};
+use linocut::model::family;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
 
@@ -307,7 +307,7 @@ fn shards_measure_as_one_file_does_and_a_missing_one_is_named() {
 
 /// A cut of testdata/bert/base with these edits.
 fn cut(folder: &Path, name: &str, edits: BTreeMap<String, TensorEdit>) -> PathBuf {
-    let base = Checkpoint::open(&testdata("bert/base")).unwrap();
+    let base = family::open(&testdata("bert/base")).unwrap();
     let sample = cut_samples::zeros();
     let mut card = sample.card().clone();
     card.base.fingerprint = base.fingerprint().to_string();
@@ -319,7 +319,7 @@ fn cut(folder: &Path, name: &str, edits: BTreeMap<String, TensorEdit>) -> PathBu
 #[test]
 fn cuts_are_measured_as_the_base_with_them_on() {
     let (base, folder) = (testdata("bert/base"), tempfile::tempdir().unwrap());
-    let checkpoint = Checkpoint::open(&base).unwrap();
+    let checkpoint = family::open(&base).unwrap();
     let query = "encoder.layer.0.attention.self.query.weight";
     let shape = checkpoint.tensor(query).unwrap().shape.clone();
     let len: usize = shape.iter().product();

@@ -57,7 +57,7 @@ fn states_agree_with_transformers() {
     close("pooler over a trunk", pooled, &floats("pooler"));
 
     mean.encoder.forward(&mean.weights, Input::Tokens(&batch), None, true, &mut tape);
-    let hidden = tape.hidden_states();
+    let hidden = mean.encoder.hidden_states(&tape);
     let row = |r: u32| hidden[r as usize * 384..(r as usize + 1) * 384].iter().copied();
     let stored: Vec<f32> = ints("rows").into_iter().flat_map(row).collect();
     close("hidden", &stored, &floats("hidden"));

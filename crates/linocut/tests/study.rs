@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test it says where it failed")]
 
-use linocut::model::ModelConfig;
+use linocut::model::{Encoder, Pooling};
 use linocut::study::{
     Arm, Folder, Record, Setting, TaskFiles, Trains, advise, best_within, summarise,
 };
@@ -30,7 +30,7 @@ fn setting(tasks: &[&str]) -> Setting {
 
 fn arms() -> Vec<Arm> {
     let config = json!({"num_hidden_layers": LAYERS, "hidden_size": 36});
-    Arm::all(&ModelConfig::from_json(&config).unwrap())
+    Arm::all(Encoder::new(&config, false, Pooling::Mean).unwrap().config())
 }
 
 fn record(task: &str, arm: &str, seed: u64, score: f64, bytes: u64) -> Record {

@@ -10,7 +10,7 @@ use crate::place;
 use crate::train::bytes;
 use clap::Args;
 use linocut::checkpoint::{write_atomically, write_safetensors};
-use linocut::model::Pooling;
+use linocut::model::{Place, Pooling, TensorSpec};
 use linocut::pack;
 use linocut::{Error, Result};
 use serde_json::Value;
@@ -94,10 +94,10 @@ pub(crate) fn fill(model: &TaskModel, to: &Path) -> Result<()> {
         return pack::restore(&to.join("model.safetensors"), source, cut, &base.weights);
     }
     // A pooler that is not read would be an unexpected tensor to the class that does without.
-    let read = |name: &str| card.pooling == Pooling::Cls || !name.starts_with("pooler.");
+    let read = |spec: &TensorSpec| card.pooling == Pooling::Cls || spec.place != Place::Above;
     let tensors = base.weights.layout().tensors().iter().enumerate();
     let encoder = tensors
-        .filter(|(_, spec)| read(&spec.name))
+        .filter(|(_, spec)| read(spec))
         .map(|(i, spec)| (format!("bert.{}", spec.name), spec.shape.clone(), base.weights.at(i)));
     let (weight, bias) = (&model.head.weight[..], &model.head.bias[..]);
     let head = [

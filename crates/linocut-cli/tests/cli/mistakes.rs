@@ -269,14 +269,14 @@ fn folders_that_are_no_base() {
     For more information, try '--help'.
     ");
 
-    place.edit("base/config.json", "\"model_type\": \"bert\"", "\"model_type\": \"roberta\"");
+    place.edit("base/config.json", "\"model_type\": \"bert\"", "\"model_type\": \"deberta\"");
     assert_snapshot!(place.run(&format!("{eval} base")), @r#"
     exit 1
     --- stderr
-    error: base/config.json: expected an encoder of model_type "bert", found model_type "roberta"
-    hint: supported: BERT encoders, such as bert-base-uncased, all-MiniLM-L6-v2, bge-small-en
+    error: base/config.json: model_type "deberta" is not known: expected one of bert, roberta, xlm-roberta, camembert, distilbert, electra, mpnet
+    hint: the nearest is roberta
     "#);
-    place.edit("base/config.json", "\"model_type\": \"roberta\"", "\"model_type\": \"bert\"");
+    place.edit("base/config.json", "\"model_type\": \"deberta\"", "\"model_type\": \"bert\"");
     let weights = place.read("base/model.safetensors");
     place.write("base/model.safetensors", &weights[..weights.len() - 1]);
     assert_snapshot!(place.run(&format!("{eval} base")), @"

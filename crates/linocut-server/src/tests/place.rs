@@ -12,7 +12,7 @@ use linocut::cut::{
 };
 use linocut::data::{Encoding, Metric, Problem};
 use linocut::kernels::random::{normal, uniform};
-use linocut::model::{self, Base, Encoder, Pooling};
+use linocut::model::{self, Base, Pooling};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt;
@@ -153,7 +153,7 @@ pub(super) fn cut(base: &Base, like: Like) -> Cut {
     let Like { version, problem, outputs, pairs, max_length } = like;
     let mut edits = BTreeMap::new();
     for (i, spec) in base.encoder.layout().tensors().iter().enumerate() {
-        if spec.shape.len() == 2 && spec.layer.is_some_and(|layer| layer > 0) {
+        if spec.shape.len() == 2 && spec.layer().is_some_and(|layer| layer > 0) {
             let key = version << 32 | i as u64;
             let kept = (0..spec.range.len()).map(|j| uniform(key, j as u32) >= 0.1);
             let edit = Edit::Zeros(Zeros::from_keep(kept).unwrap());
@@ -203,8 +203,7 @@ fn logits(
     edits: &BTreeMap<String, TensorEdit>,
     texts: &[Encoding],
 ) -> Vec<f32> {
-    let pooler = base.encoder.layout().index("pooler.dense.weight").is_some();
-    let encoder = Encoder::new(base.config().clone(), pooler, pooling).unwrap();
+    let encoder = base.encoder.with_pooling(pooling).unwrap();
     let mut weights = base.weights.clone();
     for (name, edit) in edits {
         let Edit::Zeros(zeros) = &edit.edit else { unreachable!("cuts here have zeros only") };

@@ -1,10 +1,10 @@
 //! Who shares which rows: texts that many tasks read are computed once until the tasks part.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::base::Site;
 use super::task::{Change, Task};
 
 /// The rows of one text that some tasks share so far.
@@ -63,18 +63,20 @@ impl Streams {
         self.offsets[i]..self.offsets[i + 1]
     }
 
-    /// The same streams with one row each.
-    pub(super) fn single_rows(&self) -> Self {
-        Self { list: self.list.clone(), offsets: (0..=self.list.len()).collect() }
+    /// The same streams, with `single` of one row each.
+    pub(super) fn of(&self, single: bool) -> Cow<'_, Self> {
+        if !single {
+            return Cow::Borrowed(self);
+        }
+        Cow::Owned(Self { list: self.list.clone(), offsets: (0..=self.list.len()).collect() })
     }
 
-    /// Parts tasks that change `site` differently; `None` where every stream stays whole.
-    pub(super) fn fork(&self, site: Site, tasks: &[Arc<Task>]) -> Option<Fork> {
-        self.part_by(|task| {
-            site.clone()
-                .map(|tensor| tasks[task].change(tensor).map(Arc::as_ptr))
-                .collect::<Vec<_>>()
-        })
+    /// Parts tasks that change these parts differently; `None` where every stream stays whole.
+    pub(super) fn fork(&self, parts: &[usize], tasks: &[Arc<Task>]) -> Option<Fork> {
+        let key = |task: usize| -> Vec<_> {
+            parts.iter().map(|&part| tasks[task].change(part).map(Arc::as_ptr)).collect()
+        };
+        self.part_by(key)
     }
 
     /// Parts tasks of different `key`; `None` where every stream stays whole.
@@ -116,17 +118,17 @@ impl Streams {
         Fork { streams, from }
     }
 
-    /// Adjacent rows with the same change to the part at `tensor`. All tasks of a stream make the
+    /// Adjacent rows with the same change to `part`. All tasks of a stream make the
     /// same one. `before` and `from` are as the last fork left them, of streams that it parted.
     pub(super) fn pieces<'a>(
         &self,
-        tensor: usize,
+        part: usize,
         tasks: &'a [Arc<Task>],
         before: Option<(&Streams, &[usize])>,
     ) -> Vec<Piece<'a>> {
         let mut pieces: Vec<Piece<'a>> = Vec::new();
         for (i, stream) in self.list.iter().enumerate() {
-            let change = tasks[stream.tasks[0]].change(tensor);
+            let change = tasks[stream.tasks[0]].change(part);
             let rows = self.range(i);
             let from = before.map_or(rows.clone(), |(before, from)| before.range(from[i]));
             match pieces.last_mut() {
@@ -140,17 +142,13 @@ impl Streams {
         pieces
     }
 
-    /// Adjacent rows whose tasks change all of `tensors` alike, each with one of the tasks.
-    pub(super) fn runs(
-        &self,
-        tensors: &[usize],
-        tasks: &[Arc<Task>],
-    ) -> Vec<(Range<usize>, usize)> {
+    /// Adjacent rows whose tasks change all of `parts` alike, each with one of the tasks.
+    pub(super) fn runs(&self, parts: &[usize], tasks: &[Arc<Task>]) -> Vec<(Range<usize>, usize)> {
         let mut runs: Vec<(Range<usize>, usize)> = Vec::new();
         for (i, stream) in self.list.iter().enumerate() {
             let task = stream.tasks[0];
             let alike = |other: usize| {
-                tensors.iter().all(|&t| same(tasks[task].change(t), tasks[other].change(t)))
+                parts.iter().all(|&p| same(tasks[task].change(p), tasks[other].change(p)))
             };
             match runs.last_mut() {
                 Some((rows, other)) if task == *other || alike(*other) => {

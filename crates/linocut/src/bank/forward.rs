@@ -1,21 +1,22 @@
-//! The encoder over streams of many tasks: every matrix is one product with the base's weights over
-//! all rows, then what each task changes is put right on its own rows.
+//! The encoder's program over streams of many tasks: every matrix is one product with the base's
+//! weights over all rows, then what each task changes is put right on its own rows.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::base::{self, Matrices, Site};
+use super::base::{self, Matrices};
 use super::batch::{Fork, Stream, Streams};
 use super::plan::Planner;
 use super::task::{Change, Task};
 use crate::data::Encoding;
-use crate::kernels::attention::Attention;
+use crate::kernels::attention::{Attention, Distances};
 use crate::kernels::layernorm::LayerNorm;
-use crate::kernels::{gelu, sums};
-use crate::model::layout::{embedding, layer_tensor, slot};
-use crate::model::{Base, Pooling};
+use crate::kernels::{activation, gather, sums};
+use crate::model::op::{Add, Ids, Norm, Op, Value};
+use crate::model::program::Shape;
+use crate::model::{Base, Pooling, Program};
 
 /// One batch on its way through the base.
 pub(super) struct Pass<'a> {
@@ -33,20 +34,12 @@ pub(super) struct Row {
     pub(super) logits: Vec<f32>,
 }
 
-/// Activations, kept from layer to layer and from batch to batch.
+/// Activations, kept from stage to stage and from batch to batch.
 #[derive(Default)]
 pub(super) struct Scratch {
-    /// Rows of the first tokens, `[streams, hidden]`.
-    first: Vec<f32>,
-    q: Vec<f32>,
-    /// Keys beside values, `[rows, 2·hidden]`.
-    kv: Vec<f32>,
-    context: Vec<f32>,
+    /// The values of a program, in the buffers that they share.
+    values: Vec<Vec<f32>>,
     log_sums: Vec<f32>,
-    sum: Vec<f32>,
-    middle: Vec<f32>,
-    wide: Vec<f32>,
-    active: Vec<f32>,
     stats: Vec<f32>,
     /// The base's product over the rows before a fork.
     shared: Vec<f32>,
@@ -56,10 +49,8 @@ pub(super) struct Scratch {
 impl Scratch {
     /// Bytes of memory it holds.
     pub(super) fn bytes(&self) -> usize {
-        let Self { first, q, kv, context, log_sums, sum, middle, wide, active, .. } = self;
-        let all = [first, q, kv, context, log_sums, sum, middle, wide, active];
-        let rest = [&self.stats, &self.shared, &self.spare];
-        4 * all.into_iter().chain(rest).map(Vec::capacity).sum::<usize>()
+        let others = [&self.log_sums, &self.stats, &self.shared, &self.spare];
+        4 * self.values.iter().chain(others).map(Vec::capacity).sum::<usize>()
     }
 }
 
@@ -73,209 +64,292 @@ impl Pass<'_> {
     /// Logits of every task on every text that `streams` asks of it; `streams` has one stream a
     /// text.
     pub(super) fn run(&self, streams: Vec<Stream>, scratch: &mut Scratch) -> Vec<Row> {
-        let layers = self.base.config().layers;
         let streams = Streams::new(streams, |stream| self.texts[stream.text].ids.len());
-        let (mut streams, mut x) = self.embeddings(streams, scratch);
-        for layer in 0..layers - 1 {
-            streams = self.layer(layer, streams, &mut x, false, scratch);
+        let asked = |pooling: &Pooling| self.tasks.iter().any(|t| t.card().pooling == *pooling);
+        let poolings: Vec<Pooling> = Pooling::ALL.into_iter().filter(asked).collect();
+        self.walk(0, &poolings, streams, scratch)
+    }
+
+    /// The rest, from operation `from` on, of the programs of these poolings, which are one up to
+    /// there.
+    fn walk(
+        &self,
+        from: usize,
+        poolings: &[Pooling],
+        mut streams: Streams,
+        scratch: &mut Scratch,
+    ) -> Vec<Row> {
+        let program = |pooling: &Pooling| self.base.encoder.program_of(*pooling);
+        let first = program(&poolings[0]);
+        let next = |pooling: &Pooling, at: usize| {
+            let program = program(pooling);
+            let stage = program.stages().find(|stage| stage.start == at);
+            stage.map(|stage| &program.ops()[stage])
+        };
+        let mut at = from;
+        while let Some(stage) = first.stages().find(|stage| stage.start == at) {
+            if !poolings
+                .iter()
+                .all(|pooling| next(pooling, at) == Some(&first.ops()[stage.clone()]))
+            {
+                break;
+            }
+            at = stage.end;
+            streams = self.stage(first, stage, streams, scratch);
         }
-        // The last layer computes first tokens alone for the tasks that read no other.
+        if let [_] = poolings {
+            let pooled = &scratch.values[first.buffer(first.pooled())];
+            return self.heads(&streams, pooled);
+        }
+        // Tasks of different poolings part here; those of one go on together.
+        let mut groups: Vec<Vec<Pooling>> = vec![];
+        for pooling in poolings {
+            match groups.iter_mut().find(|group| next(&group[0], at) == next(pooling, at)) {
+                Some(group) => group.push(*pooling),
+                None => groups.push(vec![*pooling]),
+            }
+        }
         let mut rows = Vec::new();
-        for first_only in [true, false] {
-            let mine = |task: usize| (self.pooling(task) != Pooling::Mean) == first_only;
-            let part = streams.only(mine);
-            if part.streams.list.is_empty() {
+        for group in groups {
+            let fork = streams.only(|task| group.contains(&self.tasks[task].card().pooling));
+            if fork.streams.list.is_empty() {
                 continue;
             }
-            let mut x = expanded(&x, self.base.config().hidden, &streams, &part);
-            let streams = self.layer(layers - 1, part.streams, &mut x, first_only, scratch);
-            if first_only {
-                let plain = streams.only(|task| self.pooling(task) == Pooling::First);
-                let pooled = expanded(&x, self.base.config().hidden, &streams, &plain);
-                rows.extend(self.heads(&plain.streams, &pooled));
-                let pooler = streams.only(|task| self.pooling(task) == Pooling::Cls);
-                if !pooler.streams.list.is_empty() {
-                    let read = expanded(&x, self.base.config().hidden, &streams, &pooler);
-                    let (streams, pooled) = self.pooler(pooler.streams, read, scratch);
-                    rows.extend(self.heads(&streams, &pooled));
-                }
-            } else {
-                rows.extend(self.heads(&streams, &self.means(&streams, &x)));
+            let forked = Forked { after: fork.streams, before: Some((streams.clone(), fork.from)) };
+            let program = program(&group[0]);
+            let mut own = Scratch::default();
+            own.values.resize_with(scratch.values.len(), Vec::new);
+            for value in program.live(at) {
+                let buffer = program.buffer(value);
+                let shape = program.shape(value);
+                own.values[buffer].clone_from(&scratch.values[buffer]);
+                forked.expand(shape.single, shape.width, &mut own.values[buffer], &mut own.spare);
             }
+            rows.extend(self.walk(at, &group, forked.after, &mut own));
         }
         rows
     }
 
-    fn pooling(&self, task: usize) -> Pooling {
-        self.tasks[task].card().pooling
+    /// The operations of one stage, at whose beginning streams part whose tasks change its tensors
+    /// differently; gives the streams after.
+    fn stage(
+        &self,
+        program: &Program,
+        ops: Range<usize>,
+        streams: Streams,
+        s: &mut Scratch,
+    ) -> Streams {
+        s.values.resize_with(program.values(), Vec::new);
+        let parts: Vec<usize> = program.ops()[ops.clone()].iter().flat_map(Op::parts).collect();
+        let fork = self.fork(streams, &parts);
+        // Values that still have the rows before the fork: products read these, so that what all tasks
+        // share is computed once.
+        let mut waiting = match fork.before {
+            Some(_) => program.live(ops.start).collect(),
+            None => vec![],
+        };
+        for op in &program.ops()[ops.clone()] {
+            let takes_earlier = matches!(op, Op::Linear { .. } | Op::First { .. });
+            if !takes_earlier {
+                for value in op.reads() {
+                    self.expand(program, value, &fork, &mut waiting, s);
+                }
+            }
+            let to = program.buffer(op.to());
+            let mut out = std::mem::take(&mut s.values[to]);
+            let is_late = op.reads().first().is_some_and(|from| waiting.contains(from));
+            self.operation(program, op, (&fork, is_late), &mut out, s);
+            s.values[to] = out;
+            if matches!(op, Op::First { .. }) && is_late {
+                waiting.push(op.to());
+            }
+        }
+        for value in program.live(ops.end) {
+            self.expand(program, value, &fork, &mut waiting, s);
+        }
+        fork.after
     }
 
-    /// The entries of the vector at `tensor` as `task` has them.
-    fn vector(&self, task: usize, tensor: usize) -> &[f32] {
-        match self.tasks[task].change(tensor).map(|change| &**change) {
+    /// Gives a value the rows after the fork, if it still has those before.
+    fn expand(
+        &self,
+        program: &Program,
+        value: Value,
+        fork: &Forked,
+        waiting: &mut Vec<Value>,
+        s: &mut Scratch,
+    ) {
+        if let Some(at) = waiting.iter().position(|other| *other == value) {
+            waiting.swap_remove(at);
+            let shape = program.shape(value);
+            let rows = &mut s.values[program.buffer(value)];
+            fork.expand(shape.single, shape.width, rows, &mut s.spare);
+        }
+    }
+
+    /// One operation into `out`; what it reads has the rows before the fork where it is `late`.
+    fn operation(
+        &self,
+        program: &Program,
+        op: &Op,
+        (fork, late): (&Forked, bool),
+        out: &mut Vec<f32>,
+        s: &mut Scratch,
+    ) {
+        let shape = program.shape(op.to());
+        let streams = fork.after.of(shape.single);
+        let place = |value: &Value| program.buffer(*value);
+        match op {
+            Op::Embed { tables, .. } => self.embed(tables, shape.width, &streams, out),
+            Op::Linear { weight, bias, from, .. } => {
+                let before = fork.before.as_ref().filter(|_| late);
+                let before = before.map(|(before, from)| (before.of(shape.single), &from[..]));
+                let before = before.as_ref().map(|(before, from)| (&**before, *from));
+                let x = &s.values[place(from)];
+                self.product(*weight, x, (&streams, before), out, &mut s.shared);
+                if let Some(bias) = bias {
+                    self.add_bias(*bias, &streams, out);
+                }
+            }
+            Op::First { from, .. } => {
+                let streams = if late { fork.before() } else { &fork.after };
+                let out = fit(out, streams.list.len() * shape.width);
+                gather::first(&s.values[place(from)], shape.width, &streams.offsets, out);
+            }
+            Op::Mean { from, .. } => {
+                let out = fit(out, fork.after.list.len() * shape.width);
+                gather::mean(&s.values[place(from)], shape.width, &fork.after.offsets, out);
+            }
+            Op::Attend { heads, distances, q, kv, .. } => {
+                let rows = streams.rows();
+                let log_sums = fit(&mut s.log_sums, rows * heads);
+                let (q, kv) = (&s.values[place(q)], &s.values[place(kv)]);
+                let places = (fit(out, rows * shape.width), log_sums);
+                self.attend(*heads, *distances, (shape, &fork.after), (q, kv), places);
+            }
+            Op::Activate { activation, bias, from, .. } => {
+                let pre = &mut s.values[place(from)];
+                let out = fit(out, pre.len());
+                for (rows, task) in streams.runs(&[*bias], self.tasks) {
+                    let wide = rows.start * shape.width..rows.end * shape.width;
+                    let (pre, out) = (&mut pre[wide.clone()], &mut out[wide]);
+                    activation::forward(*activation, pre, self.vector(task, *bias), out);
+                }
+            }
+            Op::Norm { norm, add, from, .. } => {
+                let mut x = std::mem::take(&mut s.values[place(from)]);
+                let residual = add.map(|add| (add, &s.values[place(&add.residual)][..]));
+                let (rows, stats) = (streams.rows(), &mut s.stats);
+                let places = (&mut x[..], fit(out, rows * shape.width));
+                self.norm(*norm, residual, &streams, places, fit(stats, rows * 2));
+                s.values[place(from)] = x;
+            }
+        }
+    }
+
+    /// Attention, with the tables of biases that the tasks have.
+    fn attend(
+        &self,
+        heads: usize,
+        table: Option<usize>,
+        (shape, streams): (Shape, &Streams),
+        (q, kv): (&[f32], &[f32]),
+        (out, log_sums): (&mut [f32], &mut [f32]),
+    ) {
+        let (hidden, single) = (shape.width, shape.single);
+        let runs = match table {
+            Some(table) => streams.of(true).runs(&[table], self.tasks),
+            None => vec![(0..streams.list.len(), 0)],
+        };
+        for (mine, task) in runs {
+            let tokens = streams.offsets[mine.start]..streams.offsets[mine.end];
+            let rows = if single { mine.clone() } else { tokens.clone() };
+            let offsets = &streams.offsets[mine.start..=mine.end];
+            let offsets: Vec<usize> = offsets.iter().map(|at| at - tokens.start).collect();
+            let distances =
+                table.map(|table| Distances::new(&self.table(task, table), heads, &offsets));
+            let attention = Attention {
+                offsets: &offsets,
+                heads,
+                hidden,
+                first_only: single,
+                distances: distances.as_ref(),
+                dropout: None,
+            };
+            attention.forward(
+                &q[rows.start * hidden..rows.end * hidden],
+                &kv[tokens.start * 2 * hidden..tokens.end * 2 * hidden],
+                &mut out[rows.start * hidden..rows.end * hidden],
+                &mut log_sums[rows.start * heads..rows.end * heads],
+            );
+        }
+    }
+
+    /// A small table as `task` has it.
+    fn table(&self, task: usize, part: usize) -> Vec<f32> {
+        let width = base::part(self.base, part).cols;
+        let mut table = base::entries(self.base, part).to_vec();
+        for (entry, row) in table.chunks_exact_mut(width).enumerate() {
+            self.table_row(task, part, entry, row);
+        }
+        table
+    }
+
+    /// The entries of a vector as `task` has them.
+    fn vector(&self, task: usize, part: usize) -> &[f32] {
+        match self.tasks[task].change(part).map(|change| &**change) {
             Some(Change::Whole(whole)) => whole,
-            _ => base::entries(self.base, tensor),
+            _ => base::entries(self.base, part),
         }
     }
 
-    fn norm(&self, task: usize, scale: usize) -> LayerNorm<'_> {
-        LayerNorm {
-            scale: self.vector(task, scale),
-            shift: self.vector(task, scale + 1),
-            eps: self.base.config().eps,
-        }
-    }
-
-    /// The fork at `site`, as streams and what [`Streams::pieces`] needs of those before.
-    fn fork(&self, streams: Streams, site: Site) -> Forked {
-        match streams.fork(site, self.tasks) {
+    /// The fork at `parts`, as streams and what [`Streams::pieces`] needs of those before.
+    fn fork(&self, streams: Streams, parts: &[usize]) -> Forked {
+        match streams.fork(parts, self.tasks) {
             Some(Fork { streams: after, from }) => Forked { after, before: Some((streams, from)) },
             None => Forked { after: streams, before: None },
         }
     }
 
-    /// Hidden states before the first layer, `[rows, hidden]`.
-    fn embeddings(&self, streams: Streams, scratch: &mut Scratch) -> (Streams, Vec<f32>) {
-        let h = self.base.config().hidden;
-        let streams = self.fork(streams, base::EMBEDDINGS).after;
-        let sum = fit(&mut scratch.sum, streams.rows() * h);
+    /// Sums of rows of the tables, `[rows, width]`.
+    fn embed(&self, tables: &[(usize, Ids)], width: usize, streams: &Streams, out: &mut Vec<f32>) {
         let mut parts = Vec::with_capacity(streams.list.len());
-        let mut rest = &mut *sum;
+        let mut rest = fit(out, streams.rows() * width);
         for (i, stream) in streams.list.iter().enumerate() {
-            let (mine, others) = rest.split_at_mut(streams.range(i).len() * h);
+            let (mine, others) = rest.split_at_mut(streams.range(i).len() * width);
             parts.push((stream, mine));
             rest = others;
         }
         parts.into_par_iter().for_each_init(Vec::new, |row, (stream, sum)| {
             let (text, task) = (self.texts[stream.text], stream.tasks[0]);
-            row.resize(h, 0.0);
-            for (t, sum) in sum.chunks_exact_mut(h).enumerate() {
+            let rows = |(table, ids): &(usize, Ids)| (*table, ids.rows(&text.ids, &text.type_ids));
+            let tables: Vec<(usize, Vec<u32>)> = tables.iter().map(rows).collect();
+            row.resize(width, 0.0);
+            for (t, sum) in sum.chunks_exact_mut(width).enumerate() {
                 sum.fill(0.0);
-                for (tensor, entry) in [
-                    (embedding::WORD, text.ids[t] as usize),
-                    (embedding::TOKEN_TYPE, text.type_ids[t] as usize),
-                    (embedding::POSITION, t),
-                ] {
-                    self.embedding(task, tensor, entry, row);
+                for (table, ids) in &tables {
+                    self.table_row(task, *table, ids[t] as usize, row);
                     sum.iter_mut().zip(&*row).for_each(|(s, v)| *s += v);
                 }
             }
         });
-        let mut x = vec![0.0; streams.rows() * h];
-        let stats = fit(&mut scratch.stats, streams.rows() * 2);
-        let norm = [embedding::NORM_WEIGHT, embedding::NORM_BIAS];
-        for (rows, task) in streams.runs(&norm, self.tasks) {
-            let wide = rows.start * h..rows.end * h;
-            let norm = self.norm(task, embedding::NORM_WEIGHT);
-            norm.forward(&sum[wide.clone()], &mut x[wide], &mut stats[pairs(&rows)]);
-        }
-        (streams, x)
     }
 
-    /// Row `entry` of the table at `tensor` as `task` has it.
-    fn embedding(&self, task: usize, tensor: usize, entry: usize, row: &mut [f32]) {
+    /// Row `entry` of a table as `task` has it.
+    fn table_row(&self, task: usize, part: usize, entry: usize, row: &mut [f32]) {
         let place = entry * row.len()..(entry + 1) * row.len();
-        match self.tasks[task].change(tensor).map(|change| &**change) {
-            None => row.copy_from_slice(&base::entries(self.base, tensor)[place]),
+        match self.tasks[task].change(part).map(|change| &**change) {
+            None => row.copy_from_slice(&base::entries(self.base, part)[place]),
             Some(Change::Whole(whole)) => row.copy_from_slice(&whole[place]),
             Some(Change::Few(few)) => {
-                row.copy_from_slice(&base::entries(self.base, tensor)[place]);
+                row.copy_from_slice(&base::entries(self.base, part)[place]);
                 few.put_row(entry, row);
             }
             Some(Change::Zeros(zeros)) => {
-                row.copy_from_slice(&base::entries(self.base, tensor)[place]);
+                row.copy_from_slice(&base::entries(self.base, part)[place]);
                 zeros.pattern.clear_row(entry, row);
             }
         }
-    }
-
-    /// One layer: `x`, `[rows, hidden]`, becomes the hidden states after it, with `first_only` of
-    /// the first tokens alone.
-    fn layer(
-        &self,
-        number: usize,
-        streams: Streams,
-        x: &mut Vec<f32>,
-        first_only: bool,
-        s: &mut Scratch,
-    ) -> Streams {
-        let config = self.base.config();
-        let (h, f) = (config.hidden, config.intermediate);
-        let tensor = |slot| layer_tensor(number, slot);
-
-        let mut fork = self.fork(streams, base::attention_input(number));
-        self.product(tensor(slot::KEY), x, &fork, &mut s.kv, &mut s.shared);
-        self.add_bias(tensor(slot::KEY_BIAS), &fork.after, &mut s.kv);
-        let offsets = fork.after.offsets.clone();
-        if first_only {
-            first_rows(x, h, fork.before(), &mut s.first);
-            std::mem::swap(x, &mut s.first);
-            fork = fork.single_rows();
-        }
-        self.product(tensor(slot::QUERY), x, &fork, &mut s.q, &mut s.shared);
-        self.add_bias(tensor(slot::QUERY_BIAS), &fork.after, &mut s.q);
-        fork.expand(x, h, &mut s.spare);
-        let rows = fork.after.rows();
-        let attention = Attention {
-            offsets: &offsets,
-            heads: config.heads,
-            hidden: h,
-            first_only,
-            dropout: None,
-        };
-        let log_sums = fit(&mut s.log_sums, rows * config.heads);
-        attention.forward(&s.q, &s.kv, fit(&mut s.context, rows * h), log_sums);
-
-        let fork = self.fork(fork.after, base::attention_output(number));
-        self.product(tensor(slot::ATTENTION_OUTPUT), &s.context, &fork, &mut s.sum, &mut s.shared);
-        fork.expand(x, h, &mut s.spare);
-        let bias = tensor(slot::ATTENTION_OUTPUT_BIAS);
-        self.add_and_norm(bias, &fork.after, (&mut s.sum, x), &mut s.middle, &mut s.stats);
-
-        let fork = self.fork(fork.after, base::intermediate(number));
-        self.product(tensor(slot::INTERMEDIATE), &s.middle, &fork, &mut s.wide, &mut s.shared);
-        fork.expand(&mut s.middle, h, &mut s.spare);
-        let active = fit(&mut s.active, fork.after.rows() * f);
-        let bias = tensor(slot::INTERMEDIATE_BIAS);
-        for (rows, task) in fork.after.runs(&[bias], self.tasks) {
-            let wide = rows.start * f..rows.end * f;
-            let (pre, active) = (&mut s.wide[wide.clone()], &mut active[wide]);
-            gelu::forward(config.activation, pre, self.vector(task, bias), active);
-        }
-
-        let fork = self.fork(fork.after, base::output(number));
-        self.product(tensor(slot::OUTPUT), &s.active, &fork, &mut s.sum, &mut s.shared);
-        fork.expand(&mut s.middle, h, &mut s.spare);
-        let bias = tensor(slot::OUTPUT_BIAS);
-        self.add_and_norm(bias, &fork.after, (&mut s.sum, &s.middle), x, &mut s.stats);
-        fork.after
-    }
-
-    /// The pooler's output, `[streams, hidden]`, of first tokens.
-    fn pooler(&self, streams: Streams, read: Vec<f32>, s: &mut Scratch) -> (Streams, Vec<f32>) {
-        let site = base::pooler(self.base.config());
-        let tensor = site.start;
-        let fork = self.fork(streams, site);
-        let mut pooled = Vec::new();
-        self.product(tensor, &read, &fork, &mut pooled, &mut s.shared);
-        self.add_bias(tensor + 1, &fork.after, &mut pooled);
-        pooled.iter_mut().for_each(|v| *v = v.tanh());
-        (fork.after, pooled)
-    }
-
-    /// Means over the rows of every stream, `[streams, hidden]`.
-    fn means(&self, streams: &Streams, x: &[f32]) -> Vec<f32> {
-        let h = self.base.config().hidden;
-        let mut means = vec![0.0; streams.list.len() * h];
-        for (i, mean) in means.chunks_exact_mut(h).enumerate() {
-            let rows = streams.range(i);
-            for row in x[rows.start * h..rows.end * h].chunks_exact(h) {
-                mean.iter_mut().zip(row).for_each(|(m, v)| *m += v);
-            }
-            let share = 1.0 / rows.len() as f32;
-            mean.iter_mut().for_each(|m| *m *= share);
-        }
-        means
     }
 
     /// Logits of every task of every stream on its row of `pooled`, `[streams, hidden]`.
@@ -297,34 +371,38 @@ impl Pass<'_> {
             .collect()
     }
 
-    fn add_bias(&self, tensor: usize, streams: &Streams, y: &mut [f32]) {
-        for (rows, task) in streams.runs(&[tensor], self.tasks) {
-            let bias = self.vector(task, tensor);
+    fn add_bias(&self, part: usize, streams: &Streams, y: &mut [f32]) {
+        for (rows, task) in streams.runs(&[part], self.tasks) {
+            let bias = self.vector(task, part);
             sums::add_bias(&mut y[rows.start * bias.len()..rows.end * bias.len()], bias);
         }
     }
 
-    /// out = LayerNorm(sum + bias + residual); the norm's tensors follow the `bias`.
-    fn add_and_norm(
+    /// out = LayerNorm(x), after x ← residual + x + bias where there is one.
+    fn norm(
         &self,
-        bias: usize,
+        norm: Norm,
+        add: Option<(Add, &[f32])>,
         streams: &Streams,
-        (sum, residual): (&mut [f32], &[f32]),
-        out: &mut Vec<f32>,
-        stats: &mut Vec<f32>,
+        (x, out): (&mut [f32], &mut [f32]),
+        stats: &mut [f32],
     ) {
-        let h = self.base.config().hidden;
-        let (out, stats) = (fit(out, streams.rows() * h), fit(stats, streams.rows() * 2));
-        for (rows, task) in streams.runs(&[bias, bias + 1, bias + 2], self.tasks) {
-            let wide = rows.start * h..rows.end * h;
-            self.norm(task, bias + 1).forward_residual(
-                &mut sum[wide.clone()],
-                self.vector(task, bias),
-                None,
-                &residual[wide.clone()],
-                &mut out[wide],
-                &mut stats[pairs(&rows)],
-            );
+        let bias = add.iter().map(|(add, _)| add.bias);
+        let parts: Vec<usize> = bias.chain([norm.scale, norm.shift]).collect();
+        let width = base::part(self.base, norm.scale).rows;
+        for (rows, task) in streams.runs(&parts, self.tasks) {
+            let wide = rows.start * width..rows.end * width;
+            let (scale, shift) = (self.vector(task, norm.scale), self.vector(task, norm.shift));
+            let norm = LayerNorm { scale, shift, eps: norm.eps };
+            let (x, out) = (&mut x[wide.clone()], &mut out[wide.clone()]);
+            let stats = &mut stats[rows.start * 2..rows.end * 2];
+            match add {
+                Some((add, residual)) => {
+                    let bias = self.vector(task, add.bias);
+                    norm.forward_residual(x, bias, None, &residual[wide], out, stats);
+                }
+                None => norm.forward(x, out, stats),
+            }
         }
     }
 }
@@ -341,44 +419,14 @@ impl Forked {
         self.before.as_ref().map_or(&self.after, |(before, _)| before)
     }
 
-    /// The same fork of streams of one row each.
-    fn single_rows(self) -> Self {
-        let after = self.after.single_rows();
-        Self { after, before: self.before.map(|(before, from)| (before.single_rows(), from)) }
-    }
-
-    /// Gives `x`, `[rows before, width]`, the rows after.
-    fn expand(&self, x: &mut Vec<f32>, width: usize, spare: &mut Vec<f32>) {
+    /// Gives `x`, `[rows before, width]` or with `single` `[streams before, width]`, the rows after.
+    fn expand(&self, single: bool, width: usize, x: &mut Vec<f32>, spare: &mut Vec<f32>) {
         let Some((before, from)) = &self.before else { return };
-        copy_rows(x, width, before, from, spare);
+        spare.clear();
+        for &i in from {
+            let rows = if single { i..i + 1 } else { before.range(i) };
+            spare.extend_from_slice(&x[rows.start * width..rows.end * width]);
+        }
         std::mem::swap(x, spare);
     }
-}
-
-/// `x`, `[rows before, width]`, with the rows after `fork`.
-fn expanded(x: &[f32], width: usize, before: &Streams, fork: &Fork) -> Vec<f32> {
-    let mut out = Vec::new();
-    copy_rows(x, width, before, &fork.from, &mut out);
-    out
-}
-
-fn copy_rows(x: &[f32], width: usize, before: &Streams, from: &[usize], out: &mut Vec<f32>) {
-    out.clear();
-    for &i in from {
-        let rows = before.range(i);
-        out.extend_from_slice(&x[rows.start * width..rows.end * width]);
-    }
-}
-
-/// First rows of every stream, `[streams, width]`.
-fn first_rows(x: &[f32], width: usize, streams: &Streams, out: &mut Vec<f32>) {
-    out.clear();
-    for &start in &streams.offsets[..streams.list.len()] {
-        out.extend_from_slice(&x[start * width..(start + 1) * width]);
-    }
-}
-
-/// Where the two statistics a row stand.
-fn pairs(rows: &Range<usize>) -> Range<usize> {
-    rows.start * 2..rows.end * 2
 }

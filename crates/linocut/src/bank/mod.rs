@@ -208,7 +208,7 @@ impl Bank {
         let mut room = self.take_room(name, Task::need(cut, &self.base)?)?;
         let mut task = Task::new(name, cut, &self.base)?;
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        task.share(|tensor, change| shared.one_of(tensor, change));
+        task.share(|number, change| shared.one_of(number, change));
         drop(shared);
         room.shrink(task.unshared_bytes());
         task.hold(room);

@@ -5,12 +5,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
-use super::base::{self, Part, part_len};
+use super::base;
 use super::task::{Change, Task, Zeros};
 use crate::kernels::random::{normal, uniform};
 use crate::kernels::sparse::{LANES, Scratch, ZeroPattern};
-use crate::model::Base;
-use crate::model::layout::{layer_tensor, slot};
+use crate::model::{Base, Part, Place};
 
 /// What the parts of a product cost on this machine, in nanoseconds of one core.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -51,17 +50,23 @@ impl Size {
 impl Costs {
     /// Measures them on the base's largest kind of matrix, in some tens of milliseconds.
     pub fn measure(base: &Base) -> Self {
-        let tensor = layer_tensor(0, slot::INTERMEDIATE);
-        let part = Part::of(base, tensor);
-        let w = base::entries(base, tensor);
+        let layout = base.encoder.layout();
+        // Of equals the first, as the widening of a feed-forward block.
+        let largest = (0..layout.parts().len())
+            .rev()
+            .filter(|&number| base::role(base, number).is_matrix())
+            .max_by_key(|&number| layout.parts()[number].entries())
+            .expect("an encoder has matrices");
+        let part = base::part(base, largest);
+        let w = base::entries(base, largest);
         let threads = rayon::current_num_threads() as f64;
         const MANY: usize = 256;
         let x: Vec<f32> = (0..(MANY * part.cols) as u32).map(|i| normal(1, i)).collect();
         let mut y = vec![0.0; MANY * part.rows];
-        let packed = base::packed(base, tensor);
+        let packed = base::packed(base, largest);
         let many = quickest(|| packed.multiply(&x, &mut y)) * threads;
         let (x_few, y_few) = (&x[..LANES * part.cols], &mut y[..LANES * part.rows]);
-        let few = quickest(|| base::multiply_by(w, &part, x_few, y_few)) * threads;
+        let few = quickest(|| base::multiply_by(w, part, x_few, y_few)) * threads;
         let entries = part.entries() as f64;
         let multiply = many / (MANY as f64 * entries);
         let mut scratch = Scratch::default();
@@ -250,9 +255,10 @@ impl Planner {
     /// What becomes of `task` on texts of `tokens` tokens alone.
     pub(super) fn plan(&self, base: &Base, task: Arc<Task>, tokens: usize) -> TaskPlan {
         let layout = base.encoder.layout();
-        let first = task.changes().next().map(|(tensor, _)| tensor);
+        let first = task.changes().next();
+        let tensor = first.map(|(number, _)| layout.parts()[number].tensors.start);
         let mut plan = TaskPlan {
-            forks_at: first.map(|tensor| layout.tensors()[tensor].name.clone()),
+            forks_at: tensor.map(|tensor| layout.tensors()[tensor].name.clone()),
             shared_layers: base.config().layers,
             corrected: 0,
             materialised: 0,
@@ -262,32 +268,27 @@ impl Planner {
             task,
         };
         let mut dense = 0.0;
-        let mut tensor = base::EMBEDDINGS.end;
-        while tensor < layout.tensors().len() {
-            let part = Part::of(base, tensor);
-            if part.cols > 1 && layout.tensors()[tensor].layer.is_some() {
-                dense += self.costs.shared(Size::of(&part, tokens, 0));
+        for (number, part) in layout.parts().iter().enumerate() {
+            let in_layer = matches!(layout.tensors()[part.tensors.start].place, Place::Layer(_));
+            if in_layer && base::role(base, number).is_matrix() {
+                dense += self.costs.shared(Size::of(part, tokens, 0));
             }
-            tensor += part_len(base.config(), tensor);
         }
         let mut more = 0.0;
-        for (tensor, change) in plan.task.changes() {
-            let layer = match tensor {
-                t if t < base::EMBEDDINGS.end => 0,
-                t => layout.tensors()[t].layer.unwrap_or(base.config().layers),
-            };
-            plan.shared_layers = plan.shared_layers.min(layer);
-            let part = Part::of(base, tensor);
-            let size = Size::of(&part, tokens, change.zeros());
+        for (number, change) in plan.task.changes() {
+            plan.shared_layers = plan.shared_layers.min(base::layers_below(base, number));
+            let (part, is_matrix) =
+                (base::part(base, number), base::role(base, number).is_matrix());
+            let size = Size::of(part, tokens, change.zeros());
             match &**change {
                 Change::Whole(_) => {
                     plan.replaced += 1;
                     // Rows of embeddings and vectors cost the same wherever they come from.
-                    if part.cols > 1 && tensor >= base::EMBEDDINGS.end {
+                    if is_matrix {
                         more += self.costs.own(size, true);
                     }
                 }
-                Change::Zeros(_) | Change::Few(_) if tensor < base::EMBEDDINGS.end => {
+                Change::Zeros(_) | Change::Few(_) if !is_matrix => {
                     plan.corrected += 1;
                 }
                 Change::Few(few) => {

@@ -5,28 +5,28 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::base::{self, Part};
-use super::batch::Piece;
-use super::forward::{Forked, Pass, fit};
+use super::base;
+use super::batch::{Piece, Streams};
+use super::forward::{Pass, fit};
 use super::task::Change;
 use crate::kernels::sparse::{self, LANES};
+use crate::model::Part;
 
 impl Pass<'_> {
-    /// y = x·Wᵀ over the rows after `fork`, each with its task's own W at `tensor`; `x` has the rows
-    /// before it.
+    /// y = x·Wᵀ over the rows of `streams`, each with its task's own W of the part `number`. `x` has
+    /// these rows, or those of the streams `before` a fork, with which of them each stream came from.
     pub(super) fn product(
         &self,
-        tensor: usize,
+        number: usize,
         x: &[f32],
-        fork: &Forked,
+        (streams, before): (&Streams, Option<(&Streams, &[usize])>),
         y: &mut Vec<f32>,
         shared: &mut Vec<f32>,
     ) {
-        let part = Part::of(self.base, tensor);
-        let before = fork.before.as_ref().map(|(before, from)| (before, &from[..]));
-        let pieces = fork.after.pieces(tensor, self.tasks, before);
-        let own = self.own_matrices(tensor, &part, &pieces);
-        let y = fit(y, fork.after.rows() * part.rows);
+        let part = base::part(self.base, number);
+        let pieces = streams.pieces(number, self.tasks, before);
+        let own = self.own_matrices(number, part, &pieces);
+        let y = fit(y, streams.rows() * part.rows);
         let x_of = |rows: &Range<usize>| &x[rows.start * part.cols..rows.end * part.cols];
         let y_at = |rows: &Range<usize>| rows.start * part.rows..rows.end * part.rows;
 
@@ -45,31 +45,31 @@ impl Pass<'_> {
             }
             joined
         });
-        let into = match &fork.before {
+        let into = match before {
             Some((before, _)) => fit(shared, before.rows() * part.rows),
             None => &mut *y,
         };
         for rows in joined {
-            self.matrices.multiply(tensor, x_of(&rows), &mut into[y_at(&rows)]);
+            self.matrices.multiply(number, x_of(&rows), &mut into[y_at(&rows)]);
         }
 
         // Each task's own matrix, then what the base's had too much of.
         for (piece, own) in pieces.iter().zip(&own) {
             if let Some(w) = own {
-                base::multiply_by(w.entries(), &part, x_of(&piece.from), &mut y[y_at(&piece.rows)]);
+                base::multiply_by(w.entries(), part, x_of(&piece.from), &mut y[y_at(&piece.rows)]);
             }
         }
-        let jobs = jobs(&pieces, &own, y, part.rows, fork.before.is_some());
-        let w = base::entries(self.base, tensor);
+        let jobs = jobs(&pieces, &own, y, part.rows, before.is_some());
+        let w = base::entries(self.base, number);
         jobs.into_par_iter().for_each_init(sparse::Scratch::default, |scratch, job| {
-            if fork.before.is_some() {
+            if before.is_some() {
                 job.y.copy_from_slice(&shared[y_at(&job.from)]);
             }
             match job.change {
                 Some(Change::Zeros(zeros)) => {
                     zeros.pattern.correct(w, x_of(&job.from), job.y, scratch);
                 }
-                Some(Change::Few(few)) => few.correct(w, &part, x_of(&job.from), job.y),
+                Some(Change::Few(few)) => few.correct(w, part, x_of(&job.from), job.y),
                 Some(Change::Whole(_)) | None => {}
             }
         });
@@ -78,7 +78,7 @@ impl Pass<'_> {
     /// For each piece the matrix it multiplies with, if that is not the base's.
     fn own_matrices<'p>(
         &self,
-        tensor: usize,
+        number: usize,
         part: &Part,
         pieces: &[Piece<'p>],
     ) -> Vec<Option<Own<'p>>> {
@@ -88,7 +88,7 @@ impl Pass<'_> {
                 None | Some((_, Change::Few(_))) => None,
                 Some((_, Change::Whole(whole))) => Some(Own::Kept(whole)),
                 Some((change, Change::Zeros(_))) => {
-                    let w = base::entries(self.base, tensor);
+                    let w = base::entries(self.base, number);
                     self.planner.matrix(change, part, w, piece.rows.len()).map(Own::Ready)
                 }
             })

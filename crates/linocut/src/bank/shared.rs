@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 
 use super::task::Change;
 
-/// The changes of all tasks that there are, by the tensor they start at and a hash of what they do.
+/// The changes of all tasks that there are, by the number of their part and a hash of what they do.
 #[derive(Default)]
 pub(super) struct SharedChanges {
     known: HashMap<(usize, u64), Vec<Weak<Change>>>,
@@ -15,8 +15,8 @@ pub(super) struct SharedChanges {
 }
 
 impl SharedChanges {
-    /// The change to the part at `tensor` that does what `change` does: an earlier one, or itself.
-    pub(super) fn one_of(&mut self, tensor: usize, change: Arc<Change>) -> Arc<Change> {
+    /// The change to the part `number` that does what `change` does: an earlier one, or itself.
+    pub(super) fn one_of(&mut self, number: usize, change: Arc<Change>) -> Arc<Change> {
         if self.known.len() > 2 * self.kept + 256 {
             self.known.retain(|_, alike| {
                 alike.retain(|change| change.strong_count() > 0);
@@ -26,7 +26,7 @@ impl SharedChanges {
         }
         let mut hasher = DefaultHasher::new();
         change.hash(&mut hasher);
-        let alike = self.known.entry((tensor, hasher.finish())).or_default();
+        let alike = self.known.entry((number, hasher.finish())).or_default();
         if let Some(same) = alike.iter().filter_map(Weak::upgrade).find(|known| **known == *change)
         {
             return same;

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Pending;
-use super::base::{EMBEDDINGS, Part, entries, part_len};
+use super::base::{entries, layers_below, part};
 use crate::Result;
 use crate::cut::{Card, Cut, Edit, TensorEdit};
 use crate::kernels::sparse::ZeroPattern;
-use crate::model::{Base, Head};
+use crate::model::{Base, Head, Part};
 
 /// A task of a bank, as one version of its cut has it.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub struct Task {
     name: String,
     card: Card,
     head: Head,
-    /// What is changed, by the first tensor of the part; see [`part_len`].
+    /// What is changed, by the part's number in the layout.
     changes: Vec<Option<Arc<Change>>>,
     /// The share of the base's layers below the first change.
     shared_layers: f64,
@@ -58,17 +58,14 @@ impl Task {
     /// # Errors
     /// If it edits a tensor that the base lacks, or an edit does not give finite values on it.
     pub(super) fn new(name: &str, cut: &Cut, base: &Base) -> Result<Self> {
-        let mut changes = vec![None; base.encoder.layout().tensors().len()];
-        for (first, mine) in parts(base, &edits(cut, base)?) {
-            changes[first] = Some(Arc::new(Change::new(base, first, &mine)?));
+        let mut changes = vec![None; base.encoder.layout().parts().len()];
+        for (number, mine) in parts(base, &edits(cut, base)?) {
+            changes[number] = Some(Arc::new(Change::new(base, number, &mine)?));
         }
         let head = Head { weight: cut.head().weight.clone(), bias: cut.head().bias.clone() };
         let layers = base.config().layers;
-        let first = changes.iter().position(Option::is_some);
-        let below = first.map_or(layers, |tensor| match tensor {
-            t if t < EMBEDDINGS.end => 0,
-            t => base.encoder.layout().tensors()[t].layer.unwrap_or(layers),
-        });
+        let changed = (0..changes.len()).filter(|&number| changes[number].is_some());
+        let below = changed.map(|number| layers_below(base, number)).min().unwrap_or(layers);
         let shared_layers = below as f64 / layers.max(1) as f64;
         Ok(Self {
             name: name.into(),
@@ -95,15 +92,15 @@ impl Task {
         &self.head
     }
 
-    /// What it does to the part that starts at `tensor`.
-    pub(super) fn change(&self, tensor: usize) -> Option<&Arc<Change>> {
-        self.changes[tensor].as_ref()
+    /// What it does to a part.
+    pub(super) fn change(&self, number: usize) -> Option<&Arc<Change>> {
+        self.changes[number].as_ref()
     }
 
-    /// Takes `one_of` each change and the tensor that its part starts at in its place.
+    /// Takes `one_of` each change and the number of its part in its place.
     pub(super) fn share(&mut self, mut one_of: impl FnMut(usize, Arc<Change>) -> Arc<Change>) {
-        for (tensor, change) in self.changes.iter_mut().enumerate() {
-            *change = change.take().map(|change| one_of(tensor, change));
+        for (number, change) in self.changes.iter_mut().enumerate() {
+            *change = change.take().map(|change| one_of(number, change));
         }
     }
 
@@ -117,15 +114,15 @@ impl Task {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
-    /// All changes with the tensor that their part starts at, in the order of computation.
+    /// All changes with the number of their part, in the order of the layout.
     pub(super) fn changes(&self) -> impl Iterator<Item = (usize, &Arc<Change>)> {
         self.changes.iter().enumerate().filter_map(|(i, change)| Some((i, change.as_ref()?)))
     }
 
     /// Whether it brings a matrix of its own, for which the base's product is not needed.
     pub(super) fn has_whole_matrix(&self, base: &Base) -> bool {
-        self.changes().any(|(tensor, change)| {
-            matches!(**change, Change::Whole(_)) && Part::of(base, tensor).cols > 1
+        self.changes().any(|(number, change)| {
+            matches!(**change, Change::Whole(_)) && !part(base, number).is_vector()
         })
     }
 
@@ -160,11 +157,11 @@ impl Task {
     pub(super) fn need(cut: &Cut, base: &Base) -> Result<usize> {
         let edits = edits(cut, base)?;
         let mut bytes = own_bytes(&cut.head().weight, &cut.head().bias, cut.card());
-        for (first, mine) in parts(base, &edits) {
-            let part = Part::of(base, first);
+        for (number, mine) in parts(base, &edits) {
+            let part = part(base, number);
             let zeros = mine.iter().all(|(_, edit)| matches!(edit.edit, Edit::Zeros(_)));
             bytes += match named(&mine) {
-                Some(_) if part.cols > 1 && is_few(&part, &mine) => 8 * part.entries() / FEW,
+                Some(_) if part.cols > 1 && is_few(part, &mine) => 8 * part.entries() / FEW,
                 // Two bytes each, as ZeroPattern has them, and its rows.
                 Some(n) if part.cols > 1 && part.cols <= 1 << 16 && zeros => 3 * n + 2 * part.rows,
                 _ => 4 * part.entries(),
@@ -181,22 +178,19 @@ fn edits<'c>(cut: &'c Cut, base: &Base) -> Result<BTreeMap<usize, &'c TensorEdit
     cut.edits().iter().map(place).collect()
 }
 
-/// Edits of each part that has some, by the tensor that it starts at.
+/// Edits of each part that has some, by its number.
 #[allow(clippy::type_complexity)] // a part's place, and its edits by tensor
 fn parts<'c>(
     base: &Base,
     edits: &BTreeMap<usize, &'c TensorEdit>,
 ) -> Vec<(usize, Vec<(usize, &'c TensorEdit)>)> {
-    let (mut parts, mut first) = (Vec::new(), 0);
-    while first < base.encoder.layout().tensors().len() {
-        let end = first + part_len(base.config(), first);
-        let mine: Vec<_> = edits.range(first..end).map(|(i, edit)| (*i, *edit)).collect();
-        if !mine.is_empty() {
-            parts.push((first, mine));
-        }
-        first = end;
-    }
-    parts
+    let parts = base.encoder.layout().parts().iter().enumerate();
+    let edited = parts.filter_map(|(number, part)| {
+        let mine = edits.range(part.tensors.clone()).map(|(i, edit)| (*i, *edit));
+        let mine: Vec<_> = mine.collect();
+        (!mine.is_empty()).then_some((number, mine))
+    });
+    edited.collect()
 }
 
 /// Bytes of a head and of the labels.
@@ -206,8 +200,8 @@ fn own_bytes(weight: &[f32], bias: &[f32], card: &Card) -> usize {
 }
 
 impl Change {
-    fn new(base: &Base, first: usize, edits: &[(usize, &TensorEdit)]) -> Result<Self> {
-        let part = Part::of(base, first);
+    fn new(base: &Base, number: usize, edits: &[(usize, &TensorEdit)]) -> Result<Self> {
+        let part = part(base, number);
         let tensors = base.encoder.layout().tensors();
         let start = |tensor: usize| tensors[tensor].range.start - part.range.start;
         let zeros: Option<Vec<(usize, &[u32])>> = edits
@@ -226,7 +220,7 @@ impl Change {
                 return Ok(Change::Zeros(Zeros { pattern, ready: Mutex::new(None) }));
             }
         }
-        if part.cols > 1 && is_few(&part, edits) {
+        if part.cols > 1 && is_few(part, edits) {
             let mut few = Few { positions: Vec::new(), values: Vec::new() };
             for (tensor, edit) in edits {
                 let spec = &tensors[*tensor];
@@ -237,7 +231,7 @@ impl Change {
             }
             return Ok(Change::Few(few));
         }
-        let mut whole = entries(base, first).to_vec();
+        let mut whole = entries(base, number).to_vec();
         for (tensor, edit) in edits {
             let len = tensors[*tensor].range.len();
             let tensor = &mut whole[start(*tensor)..][..len];

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde_json::Value;
 
+use super::names::Field;
 use super::read::Checkpoint;
 use crate::{Error, ErrorKind, Result};
 
@@ -39,20 +40,7 @@ impl FromStr for Fingerprint {
     }
 }
 
-/// The fields of `config.json` that change what the encoder computes, with BERT's default for each.
-const NUMBERS: [(&str, u64); 7] = [
-    ("hidden_size", 768),
-    ("intermediate_size", 3072),
-    ("max_position_embeddings", 512),
-    ("num_attention_heads", 12),
-    ("num_hidden_layers", 12),
-    ("type_vocab_size", 2),
-    ("vocab_size", 30522),
-];
-const WORDS: [(&str, &str); 2] = [("hidden_act", "gelu"), ("position_embedding_type", "absolute")];
-const LAYER_NORM_EPS: (&str, f64) = ("layer_norm_eps", 1e-12);
-
-/// Hashes the tensors by canonical name and the config fields above.
+/// Hashes the tensors by canonical name and the config fields that the family's spelling names.
 ///
 /// Each field is preceded by its length, so that no two inputs run together to the same bytes.
 /// Sharding, file order, name prefix, gamma/beta spelling, heads, `position_ids` and dropout
@@ -60,7 +48,7 @@ const LAYER_NORM_EPS: (&str, f64) = ("layer_norm_eps", 1e-12);
 pub(super) fn of(checkpoint: &Checkpoint) -> Result<Fingerprint> {
     let mut hasher = blake3::Hasher::new();
     field(&mut hasher, b"linocut base 1");
-    for (name, value) in config_fields(checkpoint.config())? {
+    for (name, value) in config_fields(checkpoint.config(), checkpoint.spelling().identity)? {
         field(&mut hasher, name.as_bytes());
         field(&mut hasher, &value);
     }
@@ -89,33 +77,40 @@ fn update(hasher: &mut blake3::Hasher, bytes: &[u8]) {
     }
 }
 
-fn config_fields(config: &Value) -> Result<Vec<(&'static str, Vec<u8>)>> {
-    let wrong = |name: &str, expected: &str| {
-        Error::new(
-            ErrorKind::Base,
-            format!("config.json: expected {name} to be {expected}, found {}", config[name]),
-        )
-    };
-    let mut fields = Vec::new();
-    for (name, default) in NUMBERS {
-        let value = match &config[name] {
-            Value::Null => default,
-            found => found.as_u64().ok_or_else(|| wrong(name, "a whole number"))?,
+fn config_fields(
+    config: &Value,
+    identity: &'static [(&'static str, Field)],
+) -> Result<Vec<(&'static str, Vec<u8>)>> {
+    let field = |(name, default): &(&'static str, Field)| {
+        let wrong = |expected: &str| {
+            Error::new(
+                ErrorKind::Base,
+                format!("config.json: expected {name} to be {expected}, found {}", config[*name]),
+            )
         };
-        fields.push((name, value.to_le_bytes().to_vec()));
-    }
-    for (name, default) in WORDS {
-        let value = match &config[name] {
-            Value::Null => default,
-            found => found.as_str().ok_or_else(|| wrong(name, "a string"))?,
+        let found = &config[*name];
+        let bytes = match *default {
+            Field::Count(default) => match found {
+                Value::Null => default,
+                found => found.as_u64().ok_or_else(|| wrong("a whole number"))?,
+            }
+            .to_le_bytes()
+            .to_vec(),
+            Field::Word(default) => match found {
+                Value::Null => default,
+                found => found.as_str().ok_or_else(|| wrong("a string"))?,
+            }
+            .as_bytes()
+            .to_vec(),
+            Field::Real(default) => match found {
+                Value::Null => default,
+                found => found.as_f64().ok_or_else(|| wrong("a number"))?,
+            }
+            .to_bits()
+            .to_le_bytes()
+            .to_vec(),
         };
-        fields.push((name, value.as_bytes().to_vec()));
-    }
-    let (name, default) = LAYER_NORM_EPS;
-    let eps = match &config[name] {
-        Value::Null => default,
-        found => found.as_f64().ok_or_else(|| wrong(name, "a number"))?,
+        Ok((*name, bytes))
     };
-    fields.push((name, eps.to_bits().to_le_bytes().to_vec()));
-    Ok(fields)
+    identity.iter().map(field).collect()
 }

@@ -2,18 +2,18 @@
 
 mod file;
 mod fingerprint;
-mod kind;
 mod names;
 mod pooling;
 mod read;
+mod role;
 mod stored;
 mod write;
 
 pub use fingerprint::Fingerprint;
-pub use kind::Kind;
-pub use names::{Canonical, canonical};
+pub use names::{Canonical, Field, Module, Spelling};
 pub use pooling::Pooling;
 pub use read::{Checkpoint, TensorInfo};
+pub use role::{Kind, Role};
 pub use stored::{StoredTensor, StoredTensors, read_model_config};
 pub use write::{write_atomically, write_file, write_safetensors};
 pub(crate) use write::{write_stored, write_with_metadata};

@@ -1,129 +1,114 @@
-//! The one name that linocut gives each tensor of a BERT encoder, however a checkpoint spells it.
+//! The one name that linocut gives each tensor of an encoder, however a checkpoint spells it.
 
-use crate::checkpoint::Kind;
+use serde_json::Value;
+
+use super::{Kind, Role};
+
+/// How the models of a family are written down.
+#[derive(Debug)]
+pub struct Spelling {
+    /// What people call the family.
+    pub family: &'static str,
+    /// What task models put before the encoder's names, with the dot.
+    pub prefixes: &'static [&'static str],
+    /// The encoder's modules and what their `weight` is; `#` stands for the number of a layer.
+    pub modules: &'static [(&'static str, Module)],
+    /// The fields of `config.json` that change what is computed, with the value of those that are
+    /// absent. They are part of every fingerprint, in this order, which never changes.
+    pub identity: &'static [(&'static str, Field)],
+}
+
+/// What a module is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Module {
+    /// A table, without bias.
+    Table,
+    /// A matrix of this kind, and maybe its bias.
+    Matrix(Kind),
+    /// Scale, and maybe shift, of a LayerNorm.
+    Norm,
+}
+
+/// A field's value where `config.json` does not have it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Field {
+    /// A whole number, 0 or more.
+    Count(u64),
+    /// A real number.
+    Real(f64),
+    /// A word.
+    Word(&'static str),
+}
 
 /// A tensor's canonical name and what it says about the tensor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Canonical {
-    /// As in `BertModel`: no `bert.` prefix, LayerNorm parameters called `weight` and `bias`.
+    /// As in the family's encoder class: no prefix, LayerNorm parameters called `weight` and `bias`.
     pub name: String,
     /// Role in the encoder.
-    pub kind: Kind,
+    pub role: Role,
     /// Encoder layer, 0-based; `None` for embeddings and pooler.
     pub layer: Option<usize>,
 }
 
-/// The canonical form of a tensor name as stored in a checkpoint.
-///
-/// Strips the `bert.` prefix of task models and maps the `gamma` and `beta` of checkpoints
-/// converted from TensorFlow to `weight` and `bias`. `None` for whatever is not a parameter of the
-/// encoder: `position_ids`, heads (`classifier.*`, `cls.*`) and unknown names.
-pub fn canonical(stored: &str) -> Option<Canonical> {
-    let name = stored.strip_prefix("bert.").unwrap_or(stored);
-    let (module, parameter) = name.rsplit_once('.')?;
-    let parameter = match parameter {
-        "gamma" if module.ends_with("LayerNorm") => "weight",
-        "beta" if module.ends_with("LayerNorm") => "bias",
-        "weight" | "bias" => parameter,
-        _ => return None,
-    };
-    let (kind, layer) = match module {
-        "embeddings.word_embeddings"
-        | "embeddings.position_embeddings"
-        | "embeddings.token_type_embeddings" => {
-            // Embedding tables have no bias.
-            if parameter != "weight" {
-                return None;
-            }
-            (Kind::Embeddings, None)
-        }
-        "embeddings.LayerNorm" => (Kind::LayerNorm, None),
-        "pooler.dense" => (Kind::Pooler, None),
-        _ => {
-            let (layer, part) = module.strip_prefix("encoder.layer.")?.split_once('.')?;
-            let kind = match part {
-                "attention.self.query" => Kind::Query,
-                "attention.self.key" => Kind::Key,
-                "attention.self.value" => Kind::Value,
-                "attention.output.dense" => Kind::AttentionOutput,
-                "attention.output.LayerNorm" | "output.LayerNorm" => Kind::LayerNorm,
-                "intermediate.dense" => Kind::Intermediate,
-                "output.dense" => Kind::Output,
-                _ => return None,
+impl Spelling {
+    /// The canonical form of a tensor name as stored in a checkpoint.
+    ///
+    /// Strips the prefix of task models and maps the `gamma` and `beta` of checkpoints converted from
+    /// TensorFlow to `weight` and `bias`. `None` for whatever is not a parameter of the encoder:
+    /// `position_ids`, heads (`classifier.*`, `cls.*`) and unknown names.
+    pub fn canonical(&self, stored: &str) -> Option<Canonical> {
+        let name = self.prefixes.iter().find_map(|prefix| stored.strip_prefix(prefix));
+        let (path, parameter) = name.unwrap_or(stored).rsplit_once('.')?;
+        let (module, layer) = self
+            .modules
+            .iter()
+            .find_map(|(pattern, module)| Some((module, layer(pattern, path)?)))?;
+        let (role, parameter) = match (module, parameter) {
+            (Module::Table, "weight") => (Role::Table, "weight"),
+            (Module::Matrix(kind), "weight") => (Role::Matrix(*kind), "weight"),
+            (Module::Matrix(_), "bias") => (Role::Bias, "bias"),
+            (Module::Norm, "weight" | "gamma") => (Role::Scale, "weight"),
+            (Module::Norm, "bias" | "beta") => (Role::Shift, "bias"),
+            _ => return None,
+        };
+        Some(Canonical { name: format!("{path}.{parameter}"), role, layer })
+    }
+
+    /// The fields that change what is computed and differ between two `config.json`: their names, and
+    /// the values in `a` and in `b`.
+    pub fn differences(&self, a: &Value, b: &Value) -> Vec<(&'static str, String, String)> {
+        let shown =
+            |config: &Value, (name, default): &(&str, Field)| match (&config[*name], default) {
+                (Value::Null, Field::Count(count)) => count.to_string(),
+                (Value::Null, Field::Real(value)) => value.to_string(),
+                (Value::Null, Field::Word(word)) => (*word).to_string(),
+                (Value::String(word), _) => word.clone(),
+                (Value::Number(value), Field::Real(_)) => {
+                    value.as_f64().unwrap_or(f64::NAN).to_string()
+                }
+                (found, _) => found.to_string(),
             };
-            (kind, Some(layer_number(layer)?))
-        }
-    };
-    let kind = match parameter {
-        "bias" if kind != Kind::LayerNorm => Kind::Bias,
-        _ => kind,
-    };
-    Some(Canonical { name: format!("{module}.{parameter}"), kind, layer })
+        let both = self.identity.iter().map(|field| (field.0, shown(a, field), shown(b, field)));
+        both.filter(|(_, a, b)| a != b).collect()
+    }
+
+    /// A module of the encoder, for messages: the first that a layer has.
+    pub(super) fn example(&self) -> String {
+        let of_layer = self.modules.iter().find(|(pattern, _)| pattern.contains('#'));
+        of_layer.map_or(String::new(), |(pattern, _)| pattern.replacen('#', "0", 1))
+    }
 }
 
-/// Digits only and without leading zeros, so that no two spellings name one layer.
-fn layer_number(text: &str) -> Option<usize> {
-    let plain = text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
-    if plain { text.parse().ok() } else { None }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn prefix_and_layernorm_spelling_do_not_matter() {
-        for stored in [
-            "encoder.layer.11.output.LayerNorm.weight",
-            "bert.encoder.layer.11.output.LayerNorm.weight",
-            "bert.encoder.layer.11.output.LayerNorm.gamma",
-        ] {
-            let c = canonical(stored).unwrap();
-            assert_eq!(c.name, "encoder.layer.11.output.LayerNorm.weight");
-            assert_eq!((c.kind, c.layer), (Kind::LayerNorm, Some(11)));
-        }
-        let c = canonical("bert.embeddings.LayerNorm.beta").unwrap();
-        assert_eq!((c.name.as_str(), c.kind), ("embeddings.LayerNorm.bias", Kind::LayerNorm));
-    }
-
-    #[test]
-    fn kinds_follow_the_module() {
-        let kind = |name: &str| canonical(name).map(|c| c.kind);
-        assert_eq!(kind("embeddings.word_embeddings.weight"), Some(Kind::Embeddings));
-        assert_eq!(kind("encoder.layer.0.attention.self.query.weight"), Some(Kind::Query));
-        assert_eq!(kind("encoder.layer.0.attention.self.key.weight"), Some(Kind::Key));
-        assert_eq!(kind("encoder.layer.0.attention.self.value.weight"), Some(Kind::Value));
-        assert_eq!(kind("encoder.layer.0.attention.self.value.bias"), Some(Kind::Bias));
-        assert_eq!(
-            kind("encoder.layer.0.attention.output.dense.weight"),
-            Some(Kind::AttentionOutput)
-        );
-        assert_eq!(kind("encoder.layer.0.intermediate.dense.weight"), Some(Kind::Intermediate));
-        assert_eq!(kind("encoder.layer.0.output.dense.weight"), Some(Kind::Output));
-        assert_eq!(kind("pooler.dense.weight"), Some(Kind::Pooler));
-        assert_eq!(kind("bert.pooler.dense.bias"), Some(Kind::Bias));
-    }
-
-    #[test]
-    fn what_is_not_the_encoder_has_no_canonical_name() {
-        for stored in [
-            "",
-            "weight",
-            "classifier.weight",
-            "bert.classifier.weight",
-            "cls.predictions.transform.LayerNorm.gamma",
-            "bert.embeddings.position_ids",
-            "embeddings.word_embeddings.bias",
-            "bert.bert.pooler.dense.weight",
-            "encoder.layer.01.output.dense.weight",
-            "encoder.layer.+1.output.dense.weight",
-            "encoder.layer..output.dense.weight",
-            "encoder.layer.99999999999999999999999.output.dense.weight",
-            "encoder.layer.0.output.dense.gamma",
-            "encoder.layer.0.attention.self.distance_embedding.weight",
-            "distilbert.transformer.layer.0.ffn.lin1.weight",
-        ] {
-            assert_eq!(canonical(stored), None, "{stored}");
-        }
-    }
+/// The number that stands at the pattern's `#` in `path`, or `Some(None)` where it has none and is the
+/// path.
+fn layer(pattern: &str, path: &str) -> Option<Option<usize>> {
+    let Some((before, after)) = pattern.split_once('#') else {
+        return (pattern == path).then_some(None);
+    };
+    let number = path.strip_prefix(before)?.strip_suffix(after)?;
+    // Digits only and without leading zeros, so that no two spellings name one layer.
+    let plain =
+        number.bytes().all(|b| b.is_ascii_digit()) && (number == "0" || !number.starts_with('0'));
+    if plain { number.parse().ok().map(Some) } else { None }
 }

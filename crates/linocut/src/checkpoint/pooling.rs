@@ -15,6 +15,9 @@ pub enum Pooling {
 }
 
 impl Pooling {
+    /// Every pooling, each at the place of its number.
+    pub const ALL: [Pooling; 3] = [Pooling::Cls, Pooling::First, Pooling::Mean];
+
     /// The name used on the command line and in cards.
     pub fn name(self) -> &'static str {
         match self {

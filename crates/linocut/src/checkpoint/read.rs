@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::file::TensorFile;
 use super::fingerprint::{self, Fingerprint};
-use super::names::canonical;
+use super::names::Spelling;
 use crate::checkpoint::Pooling;
 use crate::{Error, ErrorKind, Result};
 
@@ -31,6 +31,7 @@ pub struct TensorInfo {
 pub struct Checkpoint {
     folder: PathBuf,
     config: Value,
+    spelling: &'static Spelling,
     files: Vec<TensorFile>,
     tensors: Vec<TensorInfo>,
     /// For each of `tensors`: its file and its place in the file's data.
@@ -40,13 +41,18 @@ pub struct Checkpoint {
 
 impl Checkpoint {
     /// Opens a folder with `config.json` and `model.safetensors`, or the shards that
-    /// `model.safetensors.index.json` names. Reads all weights once, for the fingerprint.
+    /// `model.safetensors.index.json` names, of a model that is spelled as `spelling` chooses by
+    /// `config.json`. Reads all weights once, for the fingerprint.
     ///
     /// # Errors
-    /// A missing or malformed file, an architecture other than BERT, two tensors of one canonical
-    /// name, or no tensor of a BERT encoder at all.
-    pub fn open(folder: &Path) -> Result<Self> {
-        let config = read_config(folder)?;
+    /// A missing or malformed file, what `spelling` says, two tensors of one canonical name, or no
+    /// tensor of such an encoder at all.
+    pub fn open(
+        folder: &Path,
+        spelling: impl FnOnce(&Value) -> Result<&'static Spelling>,
+    ) -> Result<Self> {
+        let (path, config) = read_config(folder)?;
+        let spelling = spelling(&config).map_err(|e| e.at(path.display()))?;
         let paths = weight_files(folder)?;
         let mut files = Vec::with_capacity(paths.len());
         let mut found: Vec<(TensorInfo, (usize, Range<usize>))> = Vec::new();
@@ -54,7 +60,7 @@ impl Checkpoint {
         for (index, path) in paths.iter().enumerate() {
             let (file, infos) = TensorFile::open(path)?;
             for (stored_name, info) in infos {
-                let Some(canonical) = canonical(&stored_name) else {
+                let Some(canonical) = spelling.canonical(&stored_name) else {
                     other.push(stored_name);
                     continue;
                 };
@@ -88,9 +94,10 @@ impl Checkpoint {
             other.sort();
             other.truncate(3);
             return Err(base_error(format!(
-                "{} holds no tensor of a BERT encoder: expected names such as \
-                 encoder.layer.0.attention.self.query.weight, found {}",
+                "{} holds no tensor of a {} encoder: expected names such as {}.weight, found {}",
                 paths.first().unwrap_or(&folder.to_path_buf()).display(),
+                spelling.family,
+                spelling.example(),
                 if other.is_empty() { "no tensors".into() } else { other.join(", ") + ", …" },
             )));
         }
@@ -98,6 +105,7 @@ impl Checkpoint {
         let mut checkpoint = Self {
             folder: folder.to_path_buf(),
             config,
+            spelling,
             files,
             tensors,
             places,
@@ -134,6 +142,11 @@ impl Checkpoint {
     /// `config.json`, parsed.
     pub fn config(&self) -> &Value {
         &self.config
+    }
+
+    /// How its names are spelled.
+    pub fn spelling(&self) -> &'static Spelling {
+        self.spelling
     }
 
     /// The encoder's tensors, sorted by canonical name; heads and `position_ids` are left out.
@@ -279,7 +292,8 @@ pub(super) fn read_json(path: &Path) -> Result<Value> {
         .map_err(|e| base_error(format!("{} is not JSON: {e}", path.display())).with_source(e))
 }
 
-fn read_config(folder: &Path) -> Result<Value> {
+/// `config.json` of a folder, and where it stands.
+fn read_config(folder: &Path) -> Result<(PathBuf, Value)> {
     let path = folder.join("config.json");
     if !path.exists() {
         let state = if folder.is_dir() { "has no config.json" } else { "is not a folder" };
@@ -289,27 +303,7 @@ fn read_config(folder: &Path) -> Result<Value> {
         ));
     }
     let config = read_json(&path)?;
-    // Configs from before `model_type` existed name only a class, such as BertForMaskedLM.
-    let class = config["architectures"][0].as_str();
-    let found = match config["model_type"].as_str() {
-        Some("bert") => None,
-        Some(other) => Some(format!("model_type {other:?}")),
-        None if class.is_none_or(|c| c.starts_with("Bert")) => None,
-        None => Some(format!("architecture {:?}", class.unwrap_or_default())),
-    };
-    let found = found.or_else(|| {
-        (config["is_decoder"] == Value::Bool(true)).then(|| "a BERT decoder (is_decoder)".into())
-    });
-    match found {
-        None => Ok(config),
-        Some(found) => Err(base_error(format!(
-            "{}: expected an encoder of model_type \"bert\", found {found}",
-            path.display(),
-        ))
-        .with_hint(
-            "supported: BERT encoders, such as bert-base-uncased, all-MiniLM-L6-v2, bge-small-en",
-        )),
-    }
+    Ok((path, config))
 }
 
 /// The safetensors files of a folder, in the order of their names.

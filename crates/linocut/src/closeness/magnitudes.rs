@@ -6,8 +6,8 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use crate::Result;
-use crate::checkpoint::Checkpoint;
 use crate::cut::{Cut, Edit};
+use crate::model::family;
 
 /// Entries in the finest bin, and what ranks are counted in.
 const UNIT: f64 = 64.0;
@@ -27,7 +27,7 @@ impl Magnitudes {
     /// A base that cannot be read.
     pub fn of_masks<'a>(base: &Path, cuts: impl Iterator<Item = &'a Cut>) -> Result<Self> {
         let names: BTreeSet<&String> = cuts.flat_map(masked).collect();
-        let base = Checkpoint::open(base)?;
+        let base = family::open(base)?;
         let mut magnitudes = Self::default();
         for name in names {
             // Whatever else a cut names has no place in this base.

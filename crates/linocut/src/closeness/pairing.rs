@@ -4,7 +4,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use super::place::{Part, place};
-use crate::checkpoint::{StoredTensor, canonical};
+use crate::checkpoint::StoredTensor;
+use crate::model::family::canonical;
 use crate::{Error, ErrorKind, Result};
 
 /// The names of a base's tensors without the prefix of a task model (`bert.`, `roberta.`), if

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::checkpoint::{Kind, canonical};
+use crate::checkpoint::{Kind, Role};
+use crate::model::family::canonical;
 
 /// The part of a network that a tensor lies in.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,7 +33,7 @@ impl fmt::Display for Part {
 
 const ENCODER: &str = "encoder.layer";
 
-/// Part and kind of the tensor `name`; no kind where none of BERT's fits.
+/// Part and kind of the tensor `name`; no kind where none fits.
 pub fn place(name: &str) -> (Part, Option<Kind>) {
     let part = |layer: Option<(String, usize)>| match layer {
         Some((stack, number)) => Part::Layer(stack, number),
@@ -41,7 +42,10 @@ pub fn place(name: &str) -> (Part, Option<Kind>) {
         None => Part::Other,
     };
     match canonical(name) {
-        Some(known) => (part(known.layer.map(|n| (ENCODER.into(), n))), Some(known.kind)),
+        Some(known) if known.role == Role::Matrix(Kind::Pooler) => {
+            (Part::Pooler, Some(Kind::Pooler))
+        }
+        Some(known) => (part(known.layer.map(|n| (ENCODER.into(), n))), Some(known.role.kind())),
         None => (part(layer(name)), kind(name)),
     }
 }
@@ -107,16 +111,9 @@ mod tests {
             ("encoder.layer.3.output.dense.weight", "3", Some(Kind::Output)),
             ("embeddings.LayerNorm.weight", "embeddings", Some(Kind::LayerNorm)),
             ("pooler.dense.bias", "pooler", Some(Kind::Bias)),
-            (
-                "transformer.layer.1.attention.q_lin.weight",
-                "transformer.layer.1",
-                Some(Kind::Query),
-            ),
-            (
-                "transformer.layer.1.sa_layer_norm.bias",
-                "transformer.layer.1",
-                Some(Kind::LayerNorm),
-            ),
+            ("transformer.layer.1.attention.q_lin.weight", "1", Some(Kind::Query)),
+            ("transformer.layer.1.sa_layer_norm.bias", "1", Some(Kind::LayerNorm)),
+            ("classifier.dense.weight", "pooler", Some(Kind::Pooler)),
             ("h.10.attn.c_proj.weight", "h.10", Some(Kind::AttentionOutput)),
             ("h.10.mlp.c_proj.weight", "h.10", Some(Kind::Output)),
             ("h.10.ln_1.weight", "h.10", Some(Kind::LayerNorm)),

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use safetensors::Dtype;
 
-use crate::checkpoint::{Checkpoint, StoredTensor, StoredTensors};
+use crate::checkpoint::{StoredTensor, StoredTensors};
 use crate::cut::{Cut, Edit, TensorEdit};
 use crate::kernels::difference::Entries;
+use crate::model::family;
 use crate::{Error, ErrorKind, Result};
 
 /// A model to compare with a base.
@@ -60,7 +61,7 @@ impl Model {
     /// Checks that a cut was made for the base in this folder.
     pub(super) fn check_base(&self, base: &Path) -> Result<()> {
         let Some(cut) = self.cut() else { return Ok(()) };
-        let base = Checkpoint::open(base)?;
+        let base = family::open(base)?;
         cut.check_base(&base.name(), &base.fingerprint().to_string())
     }
 }

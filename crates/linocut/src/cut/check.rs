@@ -37,7 +37,7 @@ impl Cut {
             return misfit("a head of width", self.head().hidden, config.hidden.to_string());
         }
         let layout = base.encoder.layout();
-        if card.pooling == Pooling::Cls && layout.index("pooler.dense.weight").is_none() {
+        if card.pooling == Pooling::Cls && !base.encoder.has_pooler() {
             return Err(Error::new(
                 ErrorKind::Cut,
                 format!("the cut {:?} pools by the pooler, which the base lacks", card.task),
@@ -119,7 +119,8 @@ impl Probe {
     /// Checks that the base's embeddings have rows for the probe's tokens and their types.
     fn check_tokens(&self, config: &ModelConfig) -> Result<()> {
         let beyond = |ids: &[u32], rows: usize| ids.iter().any(|&id| id as usize >= rows);
-        if beyond(&self.input_ids, config.vocab) || beyond(&self.token_type_ids, config.token_types)
+        if beyond(&self.input_ids, config.vocab)
+            || beyond(&self.token_type_ids, config.token_types.max(1))
         {
             return Err(Error::new(
                 ErrorKind::Cut,

@@ -90,7 +90,8 @@ impl Tokenizer {
         self.direction.as_ref()
     }
 
-    /// The same for the base in `folder`, whose embeddings have `rows` tokens and `types` token types.
+    /// The same for the base in `folder`, whose embeddings have `rows` tokens and `types` token types;
+    /// with none, all are of type 0, which nothing reads.
     ///
     /// # Errors
     /// An id or a type of a text alone that has no row. Types of pairs are for
@@ -209,11 +210,17 @@ impl Tokenizer {
         })?;
         let encoding = Encoding {
             ids: whole.get_ids().to_vec(),
-            type_ids: whole.get_type_ids().to_vec(),
+            type_ids: self.type_ids(&whole),
             cut: one + two > room,
         };
         self.check_rows(&encoding, second.is_some())?;
         Ok(encoding)
+    }
+
+    /// The token types, all 0 where the base has none.
+    fn type_ids(&self, whole: &tokenizers::Encoding) -> Vec<u32> {
+        let types = whole.get_type_ids();
+        if self.types == 0 { vec![0; types.len()] } else { types.to_vec() }
     }
 
     /// Checks that the base has a row for every id and type.
@@ -227,7 +234,7 @@ impl Tokenizer {
             );
             return Err(Error::new(ErrorKind::Base, message).with_hint(OTHER_MODEL));
         }
-        let Some(id) = beyond(&encoding.type_ids, self.types) else { return Ok(()) };
+        let Some(id) = beyond(&encoding.type_ids, self.types.max(1)) else { return Ok(()) };
         let message = format!(
             "the tokenizer gives the token type {id}, expected less than {}, the rows of the token \
              type embeddings",

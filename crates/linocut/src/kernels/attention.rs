@@ -24,8 +24,63 @@ pub struct Attention<'a> {
     pub hidden: usize,
     /// Whether only first tokens ask.
     pub first_only: bool,
+    /// What is added to the scores by distance.
+    pub distances: Option<&'a Distances>,
     /// Dropout on the probabilities.
     pub dropout: Option<Dropout>,
+}
+
+/// A bias of every head for every distance of two tokens, made from a table by buckets of distances:
+/// half of the buckets for tokens behind the one that asks, half for those before; of each half the
+/// first half for single distances, the others for ranges that grow to [`FARTHEST`] by the logarithm.
+/// (`MPNetEncoder.relative_position_bucket` of Transformers, after T5.)
+#[derive(Debug)]
+pub struct Distances {
+    /// `[heads, 2·longest − 1]`, from the farthest before to the farthest behind.
+    biases: Vec<f32>,
+    /// The bucket of every distance, `[2·longest − 1]`.
+    buckets: Vec<usize>,
+    heads: usize,
+    longest: usize,
+}
+
+/// Distances from here on are all in the last bucket.
+const FARTHEST: f32 = 128.0;
+
+impl Distances {
+    /// Those of `table`, `[buckets, heads]`, for the sequences of these offsets.
+    pub fn new(table: &[f32], heads: usize, offsets: &[usize]) -> Self {
+        let longest = offsets.windows(2).map(|w| w[1] - w[0]).max().unwrap_or(1).max(1);
+        let half = table.len() / heads / 2;
+        let single = half / 2;
+        let bucket = |distance: i64| {
+            let (n, side) = (distance.unsigned_abs() as usize, if distance > 0 { half } else { 0 });
+            if n < single {
+                return side + n;
+            }
+            // In float32, as the reference computes it.
+            let share = (n as f32 / single as f32).ln() / (FARTHEST / single as f32).ln();
+            side + (single + (share * (half - single) as f32) as usize).min(half - 1)
+        };
+        let span = 2 * longest - 1;
+        let buckets: Vec<usize> =
+            (0..span as i64).map(|i| bucket(i + 1 - longest as i64)).collect();
+        let entries = (0..heads * span).map(|i| table[buckets[i % span] * heads + i / span]);
+        Self { biases: entries.collect(), buckets, heads, longest }
+    }
+
+    /// Biases of `head` for the tokens of a sequence of `len` where token `asking` asks.
+    fn row(&self, head: usize, asking: usize, len: usize) -> &[f32] {
+        &self.biases[head * self.buckets.len() + self.longest - 1 - asking..][..len]
+    }
+
+    /// Adds gradients by distance, `[heads, 2·longest − 1]`, to those of the table, `[buckets, heads]`.
+    pub fn add_grads(&self, by_distance: &[f32], table: &mut [f32]) {
+        for (i, grad) in by_distance.iter().enumerate() {
+            let (head, at) = (i / self.buckets.len(), i % self.buckets.len());
+            table[self.buckets[at] * self.heads + head] += grad;
+        }
+    }
 }
 
 /// Packed operands of one sequence and head; `d` and `len` are rounded up to whole vectors.
@@ -77,16 +132,15 @@ impl Attention<'_> {
     }
 
     /// Gradients of queries and of keys and values, given that of the output and what the forward
-    /// left in `log_sums`. `q_grad` and `kv_grad` are overwritten.
+    /// left in `log_sums`. `q_grad` and `kv_grad` are overwritten. Returns those of the biases by
+    /// distance, `[heads, 2·longest − 1]`, of all sequences in their order; empty where there are none.
     pub fn backward(
         &self,
-        q: &[f32],
-        kv: &[f32],
+        (q, kv): (&[f32], &[f32]),
         log_sums: &[f32],
         grad: &[f32],
-        q_grad: &mut [f32],
-        kv_grad: &mut [f32],
-    ) {
+        (q_grad, kv_grad): (&mut [f32], &mut [f32]),
+    ) -> Vec<f32> {
         let q_grad = self.split(q_grad, self.hidden);
         let mut kv_grads = Vec::with_capacity(self.offsets.len());
         let mut rest = kv_grad;
@@ -95,10 +149,12 @@ impl Attention<'_> {
             kv_grads.push(mine);
             rest = others;
         }
-        q_grad.into_par_iter().zip(kv_grads).enumerate().for_each_init(
+        let biases = self.distances.map_or(0, |distances| distances.biases.len());
+        let sums = q_grad.into_par_iter().zip(kv_grads).enumerate().map_init(
             Scratch::default,
             |scratch, (sequence, (q_grad, kv_grad))| {
                 let (rows, tokens) = (self.rows(sequence), self.tokens(sequence));
+                let mut by_distance = vec![0.0; biases];
                 for head in 0..self.heads {
                     dispatch(
                         #[inline(always)]
@@ -107,14 +163,21 @@ impl Attention<'_> {
                             self.head_backward(
                                 scratch,
                                 (q, kv, log_sums, grad),
-                                (q_grad, kv_grad),
+                                (q_grad, kv_grad, &mut by_distance),
                                 place,
                             );
                         },
                     );
                 }
+                by_distance
             },
         );
+        let sums: Vec<Vec<f32>> = sums.collect();
+        let mut all = vec![0.0; biases];
+        for sum in sums {
+            all.iter_mut().zip(sum).for_each(|(all, sum)| *all += sum);
+        }
+        all
     }
 
     /// Token range of a sequence.
@@ -173,6 +236,12 @@ impl Attention<'_> {
         for i in 0..queries {
             let row = &mut s.probabilities[i * len_padded..(i + 1) * len_padded];
             let row = &mut row[..len];
+            if let Some(distances) = self.distances {
+                let biases = distances.row(head, i, len);
+                for j in 0..len {
+                    row[j] += biases[j];
+                }
+            }
             let most = maximum(row);
             for p in row.iter_mut() {
                 *p = exp(*p - most);
@@ -206,7 +275,7 @@ impl Attention<'_> {
         &self,
         s: &mut Scratch,
         (q, kv, log_sums, grad): (&[f32], &[f32], &[f32], &[f32]),
-        (q_grad, kv_grad): (&mut [f32], &mut [f32]),
+        (q_grad, kv_grad, by_distance): (&mut [f32], &mut [f32], &mut [f32]),
         (rows, tokens, sequence, head): (&Range<usize>, &Range<usize>, usize, usize),
     ) {
         let (d, hidden) = (self.hidden / self.heads, self.hidden);
@@ -230,6 +299,12 @@ impl Attention<'_> {
             let g = &mut s.scores_grad[i * len_padded..][..len];
             let (p, g) = (&mut p[..len], &mut g[..len]);
             let log_sum = log_sums[(rows.start + i) * self.heads + head];
+            if let Some(distances) = self.distances {
+                let biases = distances.row(head, i, len);
+                for j in 0..len {
+                    p[j] += biases[j];
+                }
+            }
             for p in p.iter_mut() {
                 *p = exp(*p - log_sum);
             }
@@ -246,6 +321,10 @@ impl Attention<'_> {
             );
             for j in 0..len {
                 g[j] = p[j] * (g[j] - dot);
+            }
+            if let Some(distances) = self.distances {
+                let at = head * distances.buckets.len() + distances.longest - 1 - i;
+                by_distance[at..][..len].iter_mut().zip(&*g).for_each(|(sum, g)| *sum += g);
             }
             if let Some(dropout) = dropout {
                 for j in 0..len {
@@ -347,10 +426,10 @@ mod tests {
         (0..len as u32).map(|i| normal(key, i)).collect()
     }
 
-    fn attention(first_only: bool, dropout: bool) -> Attention<'static> {
+    fn attention(first_only: bool, dropout: bool, distances: Option<&Distances>) -> Attention<'_> {
         let dropout =
             if dropout { Dropout::new(0.3, key(1, Purpose::Dropout, 0, 0)) } else { None };
-        Attention { offsets: &OFFSETS, heads: 3, hidden: HIDDEN, first_only, dropout }
+        Attention { offsets: &OFFSETS, heads: 3, hidden: HIDDEN, first_only, distances, dropout }
     }
 
     /// Σ weight ∘ out by a plain float64 loop.
@@ -368,7 +447,10 @@ mod tests {
                                 f64::from(q[r * HIDDEN + h * d + c])
                                     * f64::from(kv[t * 2 * HIDDEN + h * d + c])
                             };
-                            ((0..d).map(dot).sum::<f64>() / (d as f64).sqrt()).exp()
+                            let bias = attention.distances.map_or(0.0, |distances| {
+                                f64::from(distances.row(h, i, tokens.len())[t - tokens.start])
+                            });
+                            ((0..d).map(dot).sum::<f64>() / (d as f64).sqrt() + bias).exp()
                         })
                         .collect();
                     let total: f64 = exps.iter().sum();
@@ -391,8 +473,17 @@ mod tests {
 
     #[test]
     fn forward_and_backward_agree_with_float64() {
-        for (first_only, dropout) in [(false, false), (false, true), (true, false), (true, true)] {
-            let a = attention(first_only, dropout);
+        let biases = draw(4, 32 * 3);
+        let table = Distances::new(&biases, 3, &OFFSETS);
+        for (first_only, dropout, distances) in [
+            (false, false, None),
+            (false, true, None),
+            (true, false, None),
+            (true, true, None),
+            (false, true, Some(&table)),
+            (true, false, Some(&table)),
+        ] {
+            let a = attention(first_only, dropout, distances);
             let rows = if first_only { OFFSETS.len() - 1 } else { 40 };
             let (q, kv) = (draw(1, rows * HIDDEN), draw(2, 40 * 2 * HIDDEN));
             let weight = draw(3, rows * HIDDEN);
@@ -401,7 +492,8 @@ mod tests {
             let got: f64 = out.iter().zip(&weight).map(|(o, w)| f64::from(o * w)).sum();
             assert!((got - loss(&a, &q, &kv, &weight)).abs() < 1e-4);
             let (mut q_grad, mut kv_grad) = (vec![9.0; q.len()], vec![9.0; kv.len()]);
-            a.backward(&q, &kv, &log_sums, &weight, &mut q_grad, &mut kv_grad);
+            let by_distance =
+                a.backward((&q, &kv), &log_sums, &weight, (&mut q_grad, &mut kv_grad));
             let nudged = |v: &[f32], i: usize, h: f32| {
                 let mut v = v.to_vec();
                 v[i] += h;
@@ -417,12 +509,53 @@ mod tests {
                 let want = (at(1e-3) - at(-1e-3)) / 2e-3;
                 assert!((f64::from(kv_grad[i]) - want).abs() < 2e-3, "{} {want}", kv_grad[i]);
             }
+            let Some(distances) = distances else { continue };
+            let mut grads = vec![0.0; biases.len()];
+            distances.add_grads(&by_distance, &mut grads);
+            for (i, grad) in grads.iter().enumerate() {
+                let at = |h| {
+                    let moved = Distances::new(&nudged(&biases, i, h), 3, &OFFSETS);
+                    loss(&attention(first_only, dropout, Some(&moved)), &q, &kv, &weight)
+                };
+                let want = (at(1e-3) - at(-1e-3)) / 2e-3;
+                assert!((f64::from(*grad) - want).abs() < 2e-3, "{grad} {want}");
+            }
         }
+    }
+
+    /// `MPNetEncoder.relative_position_bucket` of Transformers 5.23, on every distance up to 600.
+    #[test]
+    fn distances_fall_into_the_buckets_of_transformers() {
+        let buckets = Distances::new(&[0.0; 32], 1, &[0, 601]).buckets;
+        let of = |distance: i64| buckets[(distance + 600) as usize];
+        for (distance, bucket) in [
+            (-600, 15),
+            (-128, 15),
+            (-64, 14),
+            (-33, 12),
+            (-31, 11),
+            (-16, 10),
+            (-12, 9),
+            (-11, 8),
+            (-8, 8),
+            (-7, 7),
+            (0, 0),
+            (1, 17),
+            (8, 24),
+            (12, 25),
+            (32, 28),
+            (64, 30),
+            (91, 31),
+        ] {
+            assert_eq!(of(distance), bucket, "{distance}");
+        }
+        let digest = buckets.iter().fold(0, |sum: u64, &b| (sum * 31 + b as u64) % 1_000_000_007);
+        assert_eq!(digest, 394_818_959);
     }
 
     #[test]
     fn large_scores_do_not_overflow() {
-        let a = attention(false, false);
+        let a = attention(false, false, None);
         let q = vec![40.0; 40 * HIDDEN];
         let kv = draw(2, 40 * 2 * HIDDEN).iter().map(|v| v * 40.0).collect::<Vec<_>>();
         let (mut out, mut log_sums) = (vec![0.0; q.len()], vec![0.0; 40 * a.heads]);

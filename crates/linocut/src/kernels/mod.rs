@@ -3,10 +3,11 @@
 //! Activations are packed, `[tokens, width]` row-major, without padding. Every kernel gives the
 //! same bits at any number of threads: work is split over outputs, never over a summed dimension.
 
+pub mod activation;
 pub mod adamw;
 pub mod attention;
 pub mod difference;
-pub mod gelu;
+pub mod gather;
 pub mod gemm;
 pub mod layernorm;
 pub mod loss;
@@ -18,6 +19,7 @@ pub mod select;
 mod simd;
 pub mod sparse;
 pub mod sums;
+pub mod table;
 mod tiles;
 
 /// Rows of an activation matrix that one rayon task handles in element-wise passes.

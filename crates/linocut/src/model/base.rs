@@ -1,7 +1,7 @@
 //! A base ready for use: weights, tokenizer and identity.
 
-use super::{Encoder, ModelConfig, Pooling, Weights};
-use crate::checkpoint::{Checkpoint, Fingerprint};
+use super::{Encoder, ModelConfig, Pooling, Weights, family};
+use crate::checkpoint::Fingerprint;
 use crate::data::Tokenizer;
 use crate::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ impl Base {
     /// A missing or malformed file, an unsupported architecture, non-finite weights, or a
     /// tokenizer with an id that the word embeddings have no row for.
     pub fn open(folder: &Path, pooling: Option<Pooling>) -> Result<Self> {
-        let checkpoint = Checkpoint::open(folder)?;
+        let checkpoint = family::open(folder)?;
         let encoder = Encoder::open(&checkpoint, pooling)?;
         let weights = encoder.load(&checkpoint)?;
         let (vocab, types) = (encoder.config().vocab, encoder.config().token_types);
@@ -48,11 +48,6 @@ impl Base {
     /// The architecture.
     pub fn config(&self) -> &ModelConfig {
         self.encoder.config()
-    }
-
-    /// Whether it has a pooler, which `cls` pooling reads texts through.
-    pub fn has_pooler(&self) -> bool {
-        self.encoder.layout().index("pooler.dense.weight").is_some()
     }
 
     /// Checks a limit on the tokens of a text.

@@ -13,6 +13,24 @@ pub struct DropoutStep {
     step: u64,
 }
 
+/// A place where training drops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DropoutPlace {
+    /// With which of the model's probabilities.
+    pub of: Dropped,
+    /// Its number, different from all others of a program; 0 is the head's.
+    pub number: usize,
+}
+
+/// What is dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dropped {
+    /// Entries of hidden states.
+    Hidden,
+    /// Attention probabilities.
+    Attention,
+}
+
 impl DropoutStep {
     /// The model's own probabilities at `step` of the run with `seed`.
     pub fn new(config: &ModelConfig, seed: u64, step: u64) -> Self {
@@ -33,19 +51,11 @@ impl DropoutStep {
         self.place(self.head, 0)
     }
 
-    pub(super) fn embeddings(self) -> Option<Dropout> {
-        self.place(self.hidden, 1)
-    }
-
-    pub(super) fn attention(self, layer: usize) -> Option<Dropout> {
-        self.place(self.attention, 2 + 3 * layer)
-    }
-
-    pub(super) fn attention_output(self, layer: usize) -> Option<Dropout> {
-        self.place(self.hidden, 3 + 3 * layer)
-    }
-
-    pub(super) fn output(self, layer: usize) -> Option<Dropout> {
-        self.place(self.hidden, 4 + 3 * layer)
+    pub(super) fn at(self, drop: DropoutPlace) -> Option<Dropout> {
+        let probability = match drop.of {
+            Dropped::Hidden => self.hidden,
+            Dropped::Attention => self.attention,
+        };
+        self.place(probability, drop.number)
     }
 }

@@ -1,22 +1,26 @@
-//! From tokens to pooled vectors and back.
+//! An encoder of one architecture: its tensors, and the program that reads texts.
 
-use super::embeddings::{self, EmbeddingTape};
-use super::layer::{Layer, LayerTape, Scratch, bias_grad, weight_grad};
-use super::layout::{check_shapes, embedding, layer_tensor, pooler_tensor};
-use super::{DropoutStep, Grads, Layout, ModelConfig, Pooling, Weights};
+use super::family::{self, Family};
+use super::op::{Ids, Op, Value};
+use super::program::Program;
+use super::{Layout, ModelConfig, Pooling, Weights};
 use crate::checkpoint::Checkpoint;
 use crate::data::Batch;
-use crate::kernels::gemm::{Mat, matmul};
-use crate::kernels::sums;
 use crate::{Error, ErrorKind, Result};
+use serde_json::Value as Json;
 use std::sync::Arc;
 
-/// A BERT encoder of one architecture with one pooling; holds no weights.
+/// An encoder of one architecture with one pooling; holds no weights.
 #[derive(Debug, Clone)]
 pub struct Encoder {
+    family: &'static Family,
+    json: Arc<Json>,
     config: ModelConfig,
     layout: Arc<Layout>,
+    /// One for each of [`Pooling::ALL`].
+    programs: Arc<[Program; 3]>,
     pooling: Pooling,
+    has_pooler: bool,
 }
 
 /// What the encoder starts from.
@@ -41,49 +45,33 @@ impl<'a> Input<'a> {
         *self.offsets().last().unwrap_or(&0)
     }
 
-    fn offsets(&self) -> &'a [usize] {
+    pub(super) fn offsets(&self) -> &'a [usize] {
         match self {
             Input::Tokens(batch) => &batch.offsets,
             Input::States { offsets, .. } => offsets,
         }
     }
-
-    fn depth(&self) -> usize {
-        match self {
-            Input::Tokens(_) => 0,
-            Input::States { depth, .. } => *depth,
-        }
-    }
-}
-
-/// Everything a forward pass leaves for its backward, and the buffers both use; kept from step to
-/// step so that nothing is allocated anew.
-#[derive(Debug, Default)]
-pub struct Tape {
-    embeddings: EmbeddingTape,
-    /// Hidden states before the first computed layer.
-    start: Vec<f32>,
-    layers: Vec<LayerTape>,
-    scratch: Scratch,
-    /// First tokens or means, `[sequences, hidden]`.
-    gathered: Vec<f32>,
-    /// What the head reads, `[sequences, hidden]`.
-    pooled: Vec<f32>,
-    grad: Vec<f32>,
 }
 
 impl Encoder {
-    /// An encoder for `config` that pools by `pooling`; `pooler` says whether the base has one.
+    /// The encoder that `config`, a `config.json`, describes. `has_pooler` says whether the base has
+    /// the tensors above its layers that [`Pooling::Cls`] reads texts through.
     ///
     /// # Errors
-    /// `cls` pooling without a pooler.
-    pub fn new(config: ModelConfig, pooler: bool, pooling: Pooling) -> Result<Self> {
-        if pooling == Pooling::Cls && !pooler {
-            return Err(Error::new(ErrorKind::Base, "the base has no pooler.dense.weight")
-                .with_hint("use --pooling mean or --pooling first"));
-        }
-        let layout = Arc::new(Layout::bert(&config, pooler));
-        Ok(Self { config, layout, pooling })
+    /// An architecture or a field that is not understood, or `cls` pooling without a pooler.
+    pub fn new(config: &Json, has_pooler: bool, pooling: Pooling) -> Result<Self> {
+        let family = family::of(config)?;
+        let (sizes, layout, programs) = family.programs(config, has_pooler)?;
+        let encoder = Self {
+            family,
+            json: Arc::new(config.clone()),
+            config: sizes,
+            layout: Arc::new(layout),
+            programs: Arc::new(programs),
+            pooling: Pooling::Mean,
+            has_pooler,
+        };
+        encoder.with_pooling(pooling)
     }
 
     /// The encoder that a checkpoint describes. Without `pooling`, the one its sentence-transformers
@@ -93,18 +81,60 @@ impl Encoder {
     /// An unsupported architecture, a tensor that is missing or of another shape than `config.json`
     /// says, or `cls` without a pooler.
     pub fn open(checkpoint: &Checkpoint, pooling: Option<Pooling>) -> Result<Self> {
-        let config = ModelConfig::from_json(checkpoint.config())?;
         let shape = |name: &str| checkpoint.tensor(name).map(|found| &found.shape[..]);
-        let pooler = shape("pooler.dense.weight").is_some();
         let place = checkpoint.folder().display().to_string();
-        check_shapes(&config, pooler, shape, checkpoint.tensors().len(), &place)?;
+        let encoder =
+            Self::fitting(checkpoint.config(), shape, checkpoint.tensors().len(), &place)?;
         let pooling = match pooling {
             Some(pooling) => pooling,
-            None => {
-                checkpoint.pooling()?.unwrap_or(if pooler { Pooling::Cls } else { Pooling::Mean })
-            }
+            None => checkpoint.pooling()?.unwrap_or(encoder.pooling),
         };
-        Self::new(config, pooler, pooling)
+        encoder.with_pooling(pooling)
+    }
+
+    /// The encoder that `config` describes, once its tensors have the shapes that it says, before
+    /// anything of those sizes is made; with `cls` pooling where there is a pooler, else `mean`. `shape`
+    /// gives the shape of a tensor by canonical name, `count` says how many there are, and `place` is
+    /// the model's folder, for errors.
+    ///
+    /// # Errors
+    /// As for [`Encoder::new`], more layers than the file can have, or the first tensor that is missing
+    /// or of another shape.
+    pub(crate) fn fitting<'a>(
+        config: &Json,
+        shape: impl Fn(&str) -> Option<&'a [usize]>,
+        count: usize,
+        place: &str,
+    ) -> Result<Self> {
+        let refuse = |message: String| Error::new(ErrorKind::Base, format!("{place}: {message}"));
+        let family = family::of(config).map_err(|e| e.at(place))?;
+        let (layers, of_layer) = family.sizes(config).map_err(|e| e.at(place))?;
+        if layers > count / of_layer {
+            return Err(refuse(format!(
+                "config.json makes it {layers} layers of {of_layer} tensors, the weights have {count} \
+                 tensors"
+            )));
+        }
+        let has_pooler = family.poolers().any(|name| shape(&name).is_some());
+        let pooling = if has_pooler { Pooling::Cls } else { Pooling::Mean };
+        let encoder = Self::new(config, has_pooler, pooling)?;
+        for spec in encoder.layout.tensors() {
+            match shape(&spec.name) {
+                Some(found) if found == spec.shape => {}
+                Some(found) => {
+                    return Err(refuse(format!(
+                        "tensor {} has shape {found:?}, config.json makes it {:?}",
+                        spec.name, spec.shape
+                    )));
+                }
+                None => {
+                    return Err(refuse(format!("tensor {} is missing", spec.name)).with_hint(
+                        "is this folder an encoder of the architecture its config.json says?",
+                    ));
+                }
+            }
+        }
+        Ok(encoder)
     }
 
     /// Reads the weights of `checkpoint`, which the encoder was opened from.
@@ -120,7 +150,30 @@ impl Encoder {
         Ok(weights)
     }
 
-    /// The architecture.
+    /// The same encoder with another pooling.
+    ///
+    /// # Errors
+    /// `cls` pooling without a pooler.
+    pub fn with_pooling(&self, pooling: Pooling) -> Result<Self> {
+        if pooling == Pooling::Cls && !self.has_pooler {
+            let name = self.family.poolers().next().unwrap_or("pooler".into());
+            return Err(Error::new(ErrorKind::Base, format!("the base has no {name}"))
+                .with_hint("use --pooling mean or --pooling first"));
+        }
+        Ok(Self { pooling, ..self.clone() })
+    }
+
+    /// The family that it belongs to.
+    pub fn family(&self) -> &'static Family {
+        self.family
+    }
+
+    /// The `config.json` that it follows.
+    pub fn json(&self) -> &Json {
+        &self.json
+    }
+
+    /// The sizes.
     pub fn config(&self) -> &ModelConfig {
         &self.config
     }
@@ -135,32 +188,55 @@ impl Encoder {
         self.pooling
     }
 
-    /// Whether `layer` is computed for first tokens only.
-    fn first_only(&self, layer: usize) -> bool {
-        layer + 1 == self.config.layers && self.pooling != Pooling::Mean
+    /// Whether the base has the tensors above the layers that [`Pooling::Cls`] reads texts through.
+    pub fn has_pooler(&self) -> bool {
+        self.has_pooler
     }
 
-    fn layer<'a>(
-        &'a self,
-        weights: &'a Weights,
-        offsets: &'a [usize],
-        number: usize,
-        dropout: Option<DropoutStep>,
-    ) -> Layer<'a> {
-        let first_only = self.first_only(number);
-        Layer { config: &self.config, weights, number, offsets, first_only, dropout }
+    /// What it computes.
+    pub fn program(&self) -> &Program {
+        self.program_of(self.pooling)
+    }
+
+    /// What it computes under another pooling.
+    pub(crate) fn program_of(&self, pooling: Pooling) -> &Program {
+        &self.programs[pooling as usize]
+    }
+
+    /// The table of words, whose gradient is kept for the rows that a batch uses alone.
+    pub fn words(&self) -> usize {
+        let table = self.program().ops().iter().find_map(|op| match op {
+            Op::Embed { tables, .. } => tables.iter().find(|(_, ids)| *ids == Ids::Words),
+            _ => None,
+        });
+        let (part, _) = table.expect("a program begins with words");
+        self.layout.parts()[*part].tensors.start
+    }
+
+    /// The first operation that reads a tensor; none where texts are not read through it.
+    fn first_read(&self, tensor: usize) -> Option<usize> {
+        let parts = self.layout.parts().iter().enumerate();
+        let mut holding = parts.filter(|(_, part)| part.tensors.contains(&tensor));
+        holding.find_map(|(part, _)| self.program().first_read(part))
+    }
+
+    /// Whether texts are read through a tensor.
+    pub fn reads(&self, tensor: usize) -> bool {
+        self.first_read(tensor).is_some()
+    }
+
+    /// The first operation that reads one of the tensors that `chosen` marks.
+    pub(super) fn first_of(&self, chosen: impl Fn(usize) -> bool) -> Option<usize> {
+        let tensors = 0..self.layout.tensors().len();
+        tensors.filter(|&tensor| chosen(tensor)).filter_map(|tensor| self.first_read(tensor)).min()
     }
 
     /// How many of the lowest layers a frozen trunk spans when the tensors that `trained` marks
     /// are trained: 0 if one of them is an embedding, all layers if only head or pooler are.
     pub fn trunk_depth(&self, trained: &[bool]) -> usize {
-        match trained.iter().position(|&t| t) {
-            Some(first) if first < embedding::COUNT => 0,
-            Some(first) => {
-                ((first - embedding::COUNT) / super::layout::slot::COUNT).min(self.config.layers)
-            }
-            None => self.config.layers,
-        }
+        let layers = self.config.layers;
+        let lowest = self.first_of(|tensor| trained[tensor]).unwrap_or(usize::MAX);
+        (0..layers).take_while(|&layer| self.program().layer_end(layer).0 <= lowest).count()
     }
 
     /// The same encoder with other probabilities of dropout, each made from its own.
@@ -173,209 +249,24 @@ impl Encoder {
         self
     }
 
-    /// Hidden states after the lowest `depth` layers, without dropout: `[tokens, hidden]`, or with
-    /// all layers the one row a sequence that pooling starts from. Input for [`Input::States`].
-    pub fn trunk<'t>(
-        &self,
-        weights: &Weights,
-        batch: &Batch,
-        depth: usize,
-        tape: &'t mut Tape,
-    ) -> &'t [f32] {
-        self.run_layers(weights, Input::Tokens(batch), depth, None, false, tape);
-        if depth == self.config.layers {
-            self.gather(&batch.offsets, tape, depth);
-            &tape.gathered
-        } else {
-            last_states(tape)
-        }
-    }
-
-    /// The vectors that the head reads, `[sequences, hidden]`. With `keep`, the tape holds what
-    /// [`Encoder::backward`] needs; without, layers share their buffers.
-    pub fn forward<'t>(
-        &self,
-        weights: &Weights,
-        input: Input<'_>,
-        dropout: Option<DropoutStep>,
-        keep: bool,
-        tape: &'t mut Tape,
-    ) -> &'t [f32] {
-        let layers = self.config.layers;
+    /// Where a forward pass of `input` begins: the operation, and the value that is there already.
+    pub(super) fn start(&self, input: Input<'_>) -> (usize, Option<Value>) {
+        let program = self.program();
         match input {
-            Input::States { depth, states, .. } if depth == layers => {
-                tape.gathered.clear();
-                tape.gathered.extend_from_slice(states);
-            }
-            _ => {
-                self.run_layers(weights, input, layers, dropout, keep, tape);
-                self.gather(input.offsets(), tape, layers);
-            }
-        }
-        let Tape { gathered, pooled, .. } = tape;
-        if self.pooling != Pooling::Cls {
-            return gathered;
-        }
-        let h = self.config.hidden;
-        let pooler = pooler_tensor(layers);
-        pooled.resize(gathered.len(), 0.0);
-        let weight = Mat::new(weights.at(pooler), h, h);
-        matmul(pooled, Mat::new(gathered, gathered.len() / h, h), weight.t(), false);
-        sums::add_bias(pooled, weights.at(pooler + 1));
-        for v in pooled.iter_mut() {
-            *v = v.tanh();
-        }
-        pooled
-    }
-
-    /// Runs layers up to `depth`; the last states stand in the tape.
-    fn run_layers(
-        &self,
-        weights: &Weights,
-        input: Input<'_>,
-        depth: usize,
-        dropout: Option<DropoutStep>,
-        keep: bool,
-        tape: &mut Tape,
-    ) {
-        match input {
-            Input::Tokens(batch) => embeddings::forward(
-                &self.config,
-                weights,
-                batch,
-                dropout,
-                &mut tape.embeddings,
-                &mut tape.start,
-            ),
-            Input::States { states, .. } => {
-                tape.start.clear();
-                tape.start.extend_from_slice(states);
-            }
-        }
-        let kept = if keep { depth - input.depth() } else { (depth - input.depth()).min(1) };
-        tape.layers.resize_with(kept, LayerTape::default);
-        for number in input.depth()..depth {
-            let layer = self.layer(weights, input.offsets(), number, dropout);
-            let Tape { start, layers, scratch, .. } = tape;
-            if keep {
-                let (before, this) = layers.split_at_mut(number - input.depth());
-                let x = before.last().map_or(&start[..], |l| &l.out);
-                layer.forward(x, &mut this[0], scratch);
-            } else {
-                if number > input.depth() {
-                    std::mem::swap(start, &mut layers[0].out);
-                }
-                layer.forward(start, &mut layers[0], scratch);
+            Input::Tokens(_) => (0, None),
+            Input::States { depth, .. } => {
+                let (at, value) = self.depth(program, depth);
+                (at, Some(value))
             }
         }
     }
 
-    /// First tokens or means of the last states into `tape.gathered`.
-    fn gather(&self, offsets: &[usize], tape: &mut Tape, depth: usize) {
-        let h = self.config.hidden;
-        let mut gathered = std::mem::take(&mut tape.gathered);
-        let states = last_states(tape);
-        gathered.clear();
-        match self.pooling {
-            // The last layer computed first tokens only.
-            Pooling::Cls | Pooling::First if depth > 0 => gathered.extend_from_slice(states),
-            Pooling::Cls | Pooling::First => {
-                for &start in &offsets[..offsets.len() - 1] {
-                    gathered.extend_from_slice(&states[start * h..(start + 1) * h]);
-                }
-            }
-            Pooling::Mean => {
-                for w in offsets.windows(2) {
-                    let from = gathered.len();
-                    gathered.resize(from + h, 0.0);
-                    let mean = &mut gathered[from..];
-                    for row in states[w[0] * h..w[1] * h].chunks_exact(h) {
-                        for j in 0..h {
-                            mean[j] += row[j];
-                        }
-                    }
-                    let share = 1.0 / (w[1] - w[0]) as f32;
-                    for v in mean {
-                        *v *= share;
-                    }
-                }
-            }
-        }
-        tape.gathered = gathered;
-    }
-
-    /// Gradients of the tensors that `grads` asks for, given `pooled_grad`, `[sequences, hidden]`,
-    /// after a [`Encoder::forward`] of the same input and dropout with `keep`.
-    pub fn backward(
-        &self,
-        weights: &Weights,
-        input: Input<'_>,
-        dropout: Option<DropoutStep>,
-        pooled_grad: &[f32],
-        tape: &mut Tape,
-        grads: &mut Grads,
-    ) {
-        let (h, layers) = (self.config.hidden, self.config.layers);
-        let offsets = input.offsets();
-        let lowest = (0..self.layout.tensors().len()).find(|&i| grads.wants(i));
-        let Some(lowest) = lowest else { return };
-        let Tape { embeddings, start, layers: tapes, scratch, gathered, pooled, grad } = tape;
-
-        let mut gathered_grad = pooled_grad.to_vec();
-        let pooler = pooler_tensor(layers);
-        if self.pooling == Pooling::Cls {
-            for (g, y) in gathered_grad.iter_mut().zip(pooled.iter()) {
-                *g *= 1.0 - y * y;
-            }
-            bias_grad(&gathered_grad, pooler + 1, grads);
-            weight_grad(&gathered_grad, h, (gathered, h), pooler, grads);
-            let through = gathered_grad.clone();
-            let rows = through.len() / h;
-            let weight = Mat::new(weights.at(pooler), h, h);
-            matmul(&mut gathered_grad, Mat::new(&through, rows, h), weight, false);
-        }
-        if lowest >= pooler || input.depth() == layers {
-            return;
-        }
-
-        // Gradient of the last layer's output, [rows, hidden].
-        match self.pooling {
-            Pooling::Cls | Pooling::First => *grad = gathered_grad,
-            Pooling::Mean => {
-                grad.clear();
-                for (w, g) in offsets.windows(2).zip(gathered_grad.chunks_exact(h)) {
-                    let share = 1.0 / (w[1] - w[0]) as f32;
-                    for _ in w[0]..w[1] {
-                        grad.extend(g.iter().map(|v| v * share));
-                    }
-                }
-            }
-        }
-        for number in (input.depth()..layers).rev() {
-            let layer = self.layer(weights, offsets, number, dropout);
-            let below = lowest < layer_tensor(number, 0);
-            let at = number - input.depth();
-            let x = if at == 0 { &start[..] } else { &tapes[at - 1].out };
-            layer.backward(x, &tapes[at], scratch, grad, grads, below);
-            if !below {
-                return;
-            }
-        }
-        if let Input::Tokens(batch) = input {
-            embeddings::backward(&self.config, weights, batch, dropout, embeddings, grad, grads);
+    /// The operation after the lowest `depth` layers, and what they leave: hidden states, or with all of
+    /// them the one row a sequence that pooling starts from.
+    pub(super) fn depth(&self, program: &Program, depth: usize) -> (usize, Value) {
+        match depth == self.config.layers {
+            true => program.gathered(),
+            false => program.layer_end(depth - 1),
         }
     }
-}
-
-impl Tape {
-    /// Hidden states after the last layer of the last forward pass that ran it: `[tokens, hidden]`,
-    /// or `[sequences, hidden]` under first-token pooling.
-    pub fn hidden_states(&self) -> &[f32] {
-        last_states(self)
-    }
-}
-
-/// What the last computed layer left, or the embeddings.
-fn last_states(tape: &Tape) -> &[f32] {
-    tape.layers.last().map_or(&tape.start, |l| &l.out)
 }

@@ -1,7 +1,7 @@
 //! Gradients of the tensors asked for.
 
-use super::Layout;
-use super::layout::embedding;
+use super::Encoder;
+use crate::kernels::table;
 use std::ops::Range;
 
 /// Gradients of some of a layout's tensors. The word embeddings' gradient is kept for the rows
@@ -13,30 +13,27 @@ pub struct Grads {
     data: Vec<f32>,
     words: bool,
     /// Distinct token ids of the batch, ascending.
-    pub(super) word_rows: Vec<u32>,
-    /// Their gradients, `[word_rows, hidden]`.
-    pub(super) word_values: Vec<f32>,
+    word_rows: Vec<u32>,
+    /// Their gradients, `[word_rows, width]`.
+    word_values: Vec<f32>,
 }
 
 impl Grads {
     /// Space for the gradients of the tensors that `wanted` marks, one flag a tensor.
-    pub fn new(layout: &Layout, wanted: &[bool]) -> Self {
+    pub fn new(encoder: &Encoder, wanted: &[bool]) -> Self {
+        let words = encoder.words();
         let mut end = 0;
-        let places = layout
-            .tensors()
-            .iter()
-            .zip(wanted)
-            .enumerate()
+        let tensors = encoder.layout().tensors().iter().zip(wanted).enumerate();
+        let places = tensors
             .map(|(i, (tensor, &wanted))| {
                 let start = end;
-                if wanted && i != embedding::WORD {
+                if wanted && i != words {
                     end += tensor.range.len();
                 }
                 (start..end, wanted)
             })
             .collect();
-        let words = wanted[embedding::WORD];
-        Self { places, data: vec![0.0; end], words, ..Self::default() }
+        Self { places, data: vec![0.0; end], words: wanted[words], ..Self::default() }
     }
 
     /// Whether the gradient of tensor `i` is asked for.
@@ -54,11 +51,17 @@ impl Grads {
         &mut self.data[self.places[i].0.clone()]
     }
 
-    /// Gradients of tensors `i` and `i + 1` side by side; both must be asked for.
-    pub(super) fn pair_mut(&mut self, i: usize) -> (&mut [f32], &mut [f32]) {
-        let (first, second) = (self.places[i].0.clone(), self.places[i + 1].0.clone());
-        let (a, b) = self.data[first.start..second.end].split_at_mut(first.len());
-        (a, b)
+    /// Adds up `grad`, `[tokens, width]`, by token `ids` as the word embeddings' gradient.
+    pub(super) fn put_words(&mut self, ids: &[u32], width: usize, grad: &[f32]) {
+        self.word_rows.clear();
+        self.word_rows.extend_from_slice(ids);
+        self.word_rows.sort_unstable();
+        self.word_rows.dedup();
+        let rows = &self.word_rows;
+        let place = |id| rows.binary_search(id).expect("every id of the batch is listed") as u32;
+        let places: Vec<u32> = ids.iter().map(place).collect();
+        self.word_values.resize(rows.len() * width, 0.0);
+        table::scatter(&mut self.word_values, width, &places, grad);
     }
 
     /// All gradients but the word embeddings', tensor after tensor.
@@ -71,7 +74,7 @@ impl Grads {
         &mut self.data
     }
 
-    /// The word embeddings' gradient as (distinct token ids ascending, `[ids, hidden]`), if asked
+    /// The word embeddings' gradient as (distinct token ids ascending, `[ids, width]`), if asked
     /// for.
     pub fn words(&self) -> Option<(&[u32], &[f32])> {
         self.words.then_some((&self.word_rows[..], &self.word_values[..]))

@@ -1,23 +1,27 @@
-//! The encoder: forward and backward over the kernels.
+//! The encoder: a short program of operations, walked forward and backward over the kernels.
 
+mod backward;
 mod base;
 mod config;
 mod dropout;
-mod embeddings;
 mod encoder;
+pub mod family;
+mod forward;
 mod grads;
 mod head;
-mod layer;
-pub(crate) mod layout;
+pub mod op;
 mod predict;
-mod weights;
+pub(crate) mod program;
+mod tensors;
 
-pub use crate::checkpoint::{Kind, Pooling};
+pub use crate::checkpoint::{Kind, Pooling, Role};
 pub use base::Base;
 pub use config::ModelConfig;
 pub use dropout::DropoutStep;
-pub use encoder::{Encoder, Input, Tape};
+pub use encoder::{Encoder, Input};
+pub use forward::Tape;
 pub use grads::Grads;
 pub use head::{Head, Loss, LossTargets};
 pub use predict::{logits, probabilities};
-pub use weights::{Layout, TensorSpec, Weights};
+pub use program::Program;
+pub use tensors::{Layout, Part, Place, TensorSpec, Weights};

@@ -9,7 +9,7 @@ use super::contents::is_understood;
 use super::ingest::tuned_error;
 use crate::checkpoint::StoredTensors;
 use crate::data::Problem;
-use crate::model::{ModelConfig, Pooling};
+use crate::model::Pooling;
 use crate::{Error, ErrorKind, Result};
 
 /// The class that Transformers has for a text classifier on BERT.
@@ -18,12 +18,12 @@ const PLAIN: &str = "BertForSequenceClassification";
 const EXPORTED: &str = "LinocutForSequenceClassification";
 const SUPPORTED: &str = "supported: models fine-tuned as BertForSequenceClassification";
 
-/// The encoder's sizes and the pooling: BERT's own, or what an export says.
+/// The encoder's config and the pooling: BERT's own, or what an export says.
 ///
 /// # Errors
 /// Anything but the two classes that are understood, with the reason; a config that makes more of the
 /// model than its class does.
-pub(super) fn architecture(folder: &Path, config: &Value) -> Result<(ModelConfig, Pooling)> {
+pub(super) fn architecture(folder: &Path, config: &Value) -> Result<(Value, Pooling)> {
     let shown = folder.display();
     let exported = match config["model_type"].as_str() {
         None | Some("bert") => false,
@@ -90,13 +90,6 @@ pub(super) fn architecture(folder: &Path, config: &Value) -> Result<(ModelConfig
     };
     let mut config = config.clone();
     config["model_type"] = "bert".into();
-    let config = ModelConfig::from_json(&config).map_err(|e| {
-        let hint = e.hint().map(str::to_string);
-        let message = e.to_string();
-        let message = message.lines().next().unwrap_or_default();
-        let error = tuned_error(format!("{shown}: {message}"));
-        if let Some(hint) = hint { error.with_hint(hint) } else { error }
-    })?;
     Ok((config, pooling))
 }
 

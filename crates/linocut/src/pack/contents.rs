@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use safetensors::Dtype;
+use serde_json::Value;
 
 use super::ingest::tuned_error;
-use crate::checkpoint::{StoredTensor, StoredTensors, canonical};
+use crate::checkpoint::{StoredTensor, StoredTensors};
 use crate::cut::StoreType;
-use crate::model::layout::check_shapes;
-use crate::model::{ModelConfig, Pooling};
+use crate::model::family::canonical;
+use crate::model::{Encoder, Pooling};
 use crate::{Error, Result};
 
 /// The head's tensors as stored.
@@ -44,7 +45,7 @@ pub(super) struct Contents {
 }
 
 impl Contents {
-    /// Accounts for all `tensors` of the model in the folder `shown`.
+    /// Accounts for all `tensors` of the model in the folder `shown`, and gives its encoder.
     ///
     /// # Errors
     /// No head of one linear layer, an encoder that is not what `config` says, element types other
@@ -53,9 +54,9 @@ impl Contents {
     pub(super) fn of(
         shown: &str,
         tensors: &StoredTensors,
-        config: &ModelConfig,
+        config: &Value,
         pooling: Pooling,
-    ) -> Result<Self> {
+    ) -> Result<(Self, Encoder)> {
         let all = tensors.tensors();
         let mut encoder: BTreeMap<String, usize> = BTreeMap::new();
         let (mut head, mut others, mut unknown) = ([None; 2], Vec::new(), Vec::new());
@@ -96,32 +97,26 @@ impl Contents {
             return Err(not_understood(shown, unknown));
         }
         let shape = |name: &str| encoder.get(name).map(|&i| &all[i].shape[..]);
-        let pooler = shape("pooler.dense.weight").is_some();
-        if pooling == Pooling::Cls && !pooler {
+        if pooling == Pooling::Cls && shape("pooler.dense.weight").is_none() {
             return Err(tuned_error(format!(
                 "{shown} has no pooler.dense.weight, through which BertForSequenceClassification \
                  reads a text"
             ))
             .with_hint("Transformers would draw one at random; save the model with its pooler"));
         }
-        check_shapes(config, pooler, shape, encoder.len(), shown)?;
-        let beyond = |name: &str| {
-            let layer = canonical(name).and_then(|c| c.layer);
-            layer.is_some_and(|layer| layer >= config.layers)
-                || !pooler && name.starts_with("pooler.")
-        };
-        let more = encoder.iter().filter(|(name, _)| beyond(name));
+        let fitting = Encoder::fitting(config, shape, encoder.len(), shown)?;
+        let more = encoder.iter().filter(|(name, _)| fitting.layout().index(name).is_none());
         let more: Vec<&str> = more.map(|(_, &i)| &all[i].name[..]).collect();
         if !more.is_empty() {
             return Err(not_understood(shown, more));
         }
         let (shape, bias_shape) = (&all[weight].shape, &all[bias].shape);
         let outputs: usize = bias_shape.iter().product();
-        if shape[..] != [outputs, config.hidden] || bias_shape.len() != 1 || outputs == 0 {
+        let hidden = fitting.config().hidden;
+        if shape[..] != [outputs, hidden] || bias_shape.len() != 1 || outputs == 0 {
             return Err(tuned_error(format!(
                 "{shown}: classifier.weight is {shape:?} and classifier.bias {bias_shape:?}, \
-                 expected [labels, {}] and [labels]",
-                config.hidden
+                 expected [labels, {hidden}] and [labels]",
             )));
         }
         let floats = encoder.values().chain([&weight, &bias]).map(|&i| &all[i]);
@@ -134,7 +129,8 @@ impl Contents {
                 .with_hint("pack the model as it was before its weights were quantised"));
             }
         }
-        Ok(Self { encoder, weight, bias, others })
+        let contents = Self { encoder, weight, bias, others };
+        Ok((contents, fitting.with_pooling(pooling)?))
     }
 }
 

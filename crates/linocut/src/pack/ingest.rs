@@ -13,7 +13,7 @@ use super::tokenizer::Own;
 use crate::checkpoint::{StoredTensor, StoredTensors, read_model_config};
 use crate::cut::{self, Other, Source, StoreType};
 use crate::data::{Metric, Problem, Tokenizer};
-use crate::model::{Base, Encoder, Head, ModelConfig, Pooling, Weights};
+use crate::model::{Base, Encoder, Head, Pooling, Weights};
 use crate::{Error, ErrorKind, Result};
 
 /// A fine-tuned text classifier on disk: an encoder of the BERT family with a linear head, as
@@ -35,7 +35,7 @@ pub struct Tuned {
     /// The score that the task is judged by.
     pub metric: Metric,
     folder: PathBuf,
-    config: ModelConfig,
+    encoder: Encoder,
     tensors: StoredTensors,
     contents: Contents,
     tokenizer: Option<Own>,
@@ -57,9 +57,9 @@ impl Tuned {
                 "a fine-tuned model is a Hugging Face folder with config.json and model.safetensors",
             )
         })?;
-        let (model_config, pooling) = architecture(folder, &config)?;
+        let (of_encoder, pooling) = architecture(folder, &config)?;
         let tensors = StoredTensors::open(folder)?;
-        let contents = Contents::of(&shown, &tensors, &model_config, pooling)?;
+        let (contents, encoder) = Contents::of(&shown, &tensors, &of_encoder, pooling)?;
         let outputs = tensors.tensors()[contents.bias].shape.iter().product();
         let problem = problem(&shown, &config, outputs, problem_given)?;
         let mut labels = labels(&shown, &config, outputs)?;
@@ -76,11 +76,11 @@ impl Tuned {
             problem,
             labels,
             pooling,
-            max_length: limit.unwrap_or(512).clamp(4, model_config.positions.max(4)),
+            max_length: limit.unwrap_or(512).clamp(4, encoder.config().positions.max(4)),
             pairs: exported["pairs"].as_bool().unwrap_or(false),
             metric: Metric::default_for(problem),
             folder: folder.to_path_buf(),
-            config: model_config,
+            encoder,
             tensors,
             contents,
             tokenizer: Own::open(folder)?,
@@ -108,10 +108,9 @@ impl Tuned {
     /// Another architecture or shapes, naming the first that differ; tensors missing on one side;
     /// NaN or infinite values, counted by tensor.
     pub(super) fn check_fits(&self, base: &Base) -> Result<()> {
-        let (a, b) = (base.config(), &self.config);
         let wrong_base = "give the base that the model was fine-tuned from: --base";
         let place = self.folder.display();
-        if self.pooling == Pooling::Cls && !base.has_pooler() {
+        if self.pooling == Pooling::Cls && !base.encoder.has_pooler() {
             return Err(tuned_error(format!(
                 "{place} reads texts through a pooler (pooler.dense.weight), which the base {} does \
                  not have",
@@ -122,28 +121,16 @@ impl Tuned {
                  Transformers AutoModel.from_pretrained(base).save_pretrained(other), and pack on that",
             ));
         }
-        let differing: Vec<String> = [
-            ("hidden_size", a.hidden, b.hidden),
-            ("num_hidden_layers", a.layers, b.layers),
-            ("num_attention_heads", a.heads, b.heads),
-            ("intermediate_size", a.intermediate, b.intermediate),
-            ("vocab_size", a.vocab, b.vocab),
-            ("max_position_embeddings", a.positions, b.positions),
-            ("type_vocab_size", a.token_types, b.token_types),
-        ]
-        .into_iter()
-        .filter(|(_, a, b)| a != b)
-        .map(|(name, a, b)| format!("{name} is {a} in the base, {b} in the model"))
-        .chain(
-            (a.eps != b.eps).then(|| {
-                format!("layer_norm_eps is {} in the base, {} in the model", a.eps, b.eps)
-            }),
-        )
-        .chain((a.activation != b.activation).then(|| {
-            format!("hidden_act is {:?} in the base, {:?} in the model", a.activation, b.activation)
-        }))
-        .collect();
-        let tokens_alone = a.vocab < b.vocab && differing.len() == 1;
+        let (ours, theirs) = (base.encoder.json(), self.encoder.json());
+        let differing = base.encoder.family().spelling.differences(ours, theirs);
+        let differing: Vec<String> = differing
+            .into_iter()
+            .map(|(name, ours, theirs)| {
+                format!("{name} is {ours} in the base, {theirs} in the model")
+            })
+            .collect();
+        let tokens_alone =
+            base.config().vocab < self.encoder.config().vocab && differing.len() == 1;
         if !differing.is_empty() {
             return Err(tuned_error(format!(
                 "{place} is no fine-tuned {}: {}{}",
@@ -250,14 +237,12 @@ impl Tuned {
 
     /// The model as its own files have it: nothing of it is the base's.
     pub(super) fn model(&self) -> Result<(Encoder, Weights, Head)> {
-        let pooler = self.tensor("pooler.dense.weight").is_some();
-        let encoder = Encoder::new(self.config.clone(), pooler, self.pooling)?;
-        let layout = encoder.layout().clone();
+        let layout = self.encoder.layout().clone();
         let mut weights = Weights::new(layout.clone(), vec![0.0; layout.len()]);
         for (i, spec) in layout.tensors().iter().enumerate() {
             weights.at_mut(i).copy_from_slice(&self.values(&spec.name)?);
         }
-        Ok((encoder, weights, self.head()?))
+        Ok((self.encoder.clone(), weights, self.head()?))
     }
 
     /// Names and element types, for export to give back.

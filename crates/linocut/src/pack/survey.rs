@@ -38,7 +38,7 @@ impl Survey {
                     moved += (t - b) * (t - b);
                     unrelated += b * b + t * t;
                 }
-                Ok(Movement { tensor: i, differs, moved, unrelated, kind: spec.kind })
+                Ok(Movement { tensor: i, differs, moved, unrelated, kind: spec.kind() })
             })
             .collect::<Result<_>>()
             .map(Self)

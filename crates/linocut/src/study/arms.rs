@@ -294,10 +294,11 @@ pub fn flags(method: &Method) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Encoder, Pooling};
 
     fn all() -> Vec<Arm> {
         let config = serde_json::json!({"num_hidden_layers": 6, "hidden_size": 384});
-        Arm::all(&ModelConfig::from_json(&config).unwrap())
+        Arm::all(Encoder::new(&config, false, Pooling::Mean).unwrap().config())
     }
 
     fn names(arms: &[Arm]) -> Vec<&str> {

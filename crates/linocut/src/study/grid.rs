@@ -4,7 +4,7 @@ use super::arms::{Arm, Trains};
 use super::record::Record;
 use crate::Result;
 use crate::data::{Dataset, Metric};
-use crate::model::{self, Base, Encoder, Head};
+use crate::model::{self, Base, Encoder, Head, Place};
 use crate::tune::{Method, TrainOptions};
 use std::time::Instant;
 
@@ -104,9 +104,9 @@ impl Grid<'_> {
         };
         let layout = encoder.layout();
         let layers = encoder.config().layers as f64;
-        let marks = method.marks(layout, encoder.pooling())?;
+        let marks = method.marks(encoder)?;
         let below = encoder.trunk_depth(&marks) as f64 / layers;
-        let inside = layout.tensors().iter().zip(&marks).filter(|(t, _)| t.layer.is_some());
+        let inside = layout.tensors().iter().zip(&marks).filter(|(t, _)| t.layer().is_some());
         let (mut trained, mut all) = (0, 0);
         for (tensor, mark) in inside {
             all += tensor.range.len();
@@ -150,12 +150,12 @@ impl Grid<'_> {
 /// A method that trains nothing on this base.
 pub fn trained(method: &Method, encoder: &Encoder) -> Result<u64> {
     let layout = encoder.layout();
-    let marks = method.marks(layout, encoder.pooling())?;
+    let marks = method.marks(encoder)?;
     let chosen = layout
         .tensors()
         .iter()
         .zip(marks)
-        .filter(|(tensor, mark)| *mark && !tensor.name.starts_with("embeddings."));
+        .filter(|(tensor, mark)| *mark && tensor.place != Place::Below);
     let each = chosen.map(|(tensor, _)| match method {
         Method::LowRank { rank, .. } => rank * tensor.shape.iter().sum::<usize>(),
         _ => tensor.range.len(),

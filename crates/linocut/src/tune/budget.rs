@@ -2,7 +2,7 @@
 
 use super::{Method, Scope, Selection, Target};
 use crate::data::{Dataset, Problem};
-use crate::model::{Encoder, Layout, Pooling};
+use crate::model::Encoder;
 use crate::{Error, ErrorKind, Result};
 
 /// Shares of zeros that are chosen from: below, a mask hardly differs from the head alone; above, zeros
@@ -22,7 +22,6 @@ const PER_MATRIX: f64 = 320.0;
 /// # Errors
 /// A budget that not even the head fits.
 pub fn method_within(budget: u64, encoder: &Encoder, task: &Dataset) -> Result<Method> {
-    let (layout, pooling) = (encoder.layout(), encoder.pooling());
     let (hidden, layers) = (encoder.config().hidden, encoder.config().layers);
     let outputs = task.labels.len().max(1);
     // Labels stand in the card, whose quotes and signs may be escaped twice.
@@ -40,7 +39,7 @@ pub fn method_within(budget: u64, encoder: &Encoder, task: &Dataset) -> Result<M
         let last = (layers - count..layers).collect();
         let layers = (count < layers).then_some(last);
         let selection = Selection { layers, only: None };
-        let matrices = matrices(&selection, layout, pooling)?;
+        let matrices = matrices(&selection, encoder)?;
         let size = |share: f64| -> f64 {
             matrices.iter().map(|&entries| PER_MATRIX + zeros_bytes(entries, share)).sum()
         };
@@ -56,10 +55,10 @@ pub fn method_within(budget: u64, encoder: &Encoder, task: &Dataset) -> Result<M
 }
 
 /// Entries of every matrix that a mask of `selection` has.
-fn matrices(selection: &Selection, layout: &Layout, pooling: Pooling) -> Result<Vec<usize>> {
+fn matrices(selection: &Selection, encoder: &Encoder) -> Result<Vec<usize>> {
     let target = Target { sparsity: LEAST, scope: Scope::Matrix };
-    let marks = Method::mask_to(target, selection.clone()).marks(layout, pooling)?;
-    let chosen = layout.tensors().iter().zip(marks).filter(|(_, mark)| *mark);
+    let marks = Method::mask_to(target, selection.clone()).marks(encoder)?;
+    let chosen = encoder.layout().tensors().iter().zip(marks).filter(|(_, mark)| *mark);
     Ok(chosen.map(|(tensor, _)| tensor.range.len()).collect())
 }
 
@@ -74,15 +73,14 @@ fn zeros_bytes(entries: usize, share: f64) -> f64 {
 mod tests {
     use super::*;
     use crate::data::Targets;
-    use crate::model::ModelConfig;
+    use crate::model::Pooling;
 
     #[test]
     fn more_bytes_buy_more_zeros_and_more_layers() {
         let config = serde_json::json!({
             "num_hidden_layers": 6, "hidden_size": 384, "intermediate_size": 1536,
         });
-        let config = ModelConfig::from_json(&config).unwrap();
-        let encoder = Encoder::new(config, false, Pooling::Mean).unwrap();
+        let encoder = Encoder::new(&config, false, Pooling::Mean).unwrap();
         let task = Dataset {
             name: "t".into(),
             problem: Problem::SingleLabel,

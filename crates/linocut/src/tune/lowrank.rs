@@ -106,16 +106,16 @@ impl LowRank {
 mod tests {
     use super::*;
     use crate::kernels::random::normal;
-    use crate::model::Kind;
+    use crate::model::{Kind, Place, Role};
     use std::sync::Arc;
 
     /// Σ G∘(W + B·A) by central differences of every factor.
     #[test]
     fn gradients_are_those_of_the_product() {
         let layout = Layout::new([
-            ("a".into(), vec![5, 7], Kind::Query, Some(0)),
-            ("frozen".into(), vec![3, 3], Kind::Key, Some(0)),
-            ("b".into(), vec![4, 3], Kind::Value, Some(0)),
+            ("a".into(), vec![5, 7], Role::Matrix(Kind::Query), Place::Layer(0)),
+            ("frozen".into(), vec![3, 3], Role::Matrix(Kind::Key), Place::Layer(0)),
+            ("b".into(), vec![4, 3], Role::Matrix(Kind::Value), Place::Layer(0)),
         ]);
         let data = (0..layout.len() as u32).map(|i| normal(1, i)).collect();
         let mut weights = Weights::new(Arc::new(layout), data);

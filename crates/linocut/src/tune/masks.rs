@@ -297,7 +297,7 @@ fn count(ranks: &[f32], is: impl Fn(f32) -> bool + Sync) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Encoder, ModelConfig, Pooling};
+    use crate::model::{Encoder, Pooling};
     use crate::tune::Method;
 
     /// Weights of one layer, 1, 2, 3 and so on, and which of its tensors are masked.
@@ -306,9 +306,8 @@ mod tests {
             "num_hidden_layers": 1, "hidden_size": 32, "num_attention_heads": 2,
             "intermediate_size": 64, "vocab_size": 30, "max_position_embeddings": 8,
         });
-        let config = ModelConfig::from_json(&config).unwrap();
-        let layout = Encoder::new(config, false, Pooling::Mean).unwrap().layout().clone();
-        let marks = Method::mask().marks(&layout, Pooling::Mean).unwrap();
+        let encoder = Encoder::new(&config, false, Pooling::Mean).unwrap();
+        let (layout, marks) = (encoder.layout().clone(), Method::mask().marks(&encoder).unwrap());
         let data = (0..layout.len()).map(|i| 1.0 + i as f32).collect();
         (Weights::new(layout, data), marks)
     }

@@ -1,7 +1,7 @@
 //! AdamW over the trained tensors: weights or scores, word embeddings, head.
 
 use crate::kernels::adamw::AdamW;
-use crate::model::{Kind, Layout, Weights};
+use crate::model::{Layout, Weights};
 
 /// Constants of AdamW that a whole run shares.
 pub(super) const BETA1: f32 = 0.9;
@@ -36,23 +36,18 @@ impl Moments {
     }
 }
 
-/// Whether AdamW decays the tensor: matrices and embeddings do, biases and LayerNorms do not.
-pub(super) fn decays(kind: Kind) -> bool {
-    !matches!(kind, Kind::Bias | Kind::LayerNorm)
-}
-
-/// AdamW over a layout's trained tensors, the word embeddings apart.
+/// AdamW over a layout's trained tensors, the word embeddings, tensor `words`, apart.
 pub(super) fn update_dense(
     adamw: AdamW,
-    layout: &Layout,
+    (layout, words): (&Layout, usize),
     marks: &[bool],
     weights: &mut Weights,
     grads: &[f32],
     moments: &mut Moments,
 ) {
     let mut start = 0;
-    for (i, spec) in layout.tensors().iter().enumerate().skip(1).filter(|(i, _)| marks[*i]) {
-        let decay = if decays(spec.kind) { adamw.decay } else { 0.0 };
+    for (i, spec) in layout.tensors().iter().enumerate().filter(|(i, _)| marks[*i] && *i != words) {
+        let decay = if spec.role.decays() { adamw.decay } else { 0.0 };
         let param = weights.at_mut(i);
         let grad = &grads[start..start + param.len()];
         moments.update(&AdamW { decay, ..adamw }, param, grad, start);

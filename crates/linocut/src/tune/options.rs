@@ -3,7 +3,7 @@
 use super::{Sampling, Selection, Target};
 use crate::cut::StoreType;
 use crate::data::Problem;
-use crate::model::{Kind, Layout, Pooling};
+use crate::model::{Encoder, Place, Role, TensorSpec};
 use crate::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
@@ -115,21 +115,22 @@ impl Method {
     ///
     /// # Errors
     /// A selection with an entry that matches nothing, or that chooses no tensor at all.
-    pub fn marks(&self, layout: &Layout, pooling: Pooling) -> Result<Vec<bool>> {
-        let all = Selection::default();
-        let matrix =
-            |_: &str, kind: Kind| !matches!(kind, Kind::Embeddings | Kind::LayerNorm | Kind::Bias);
+    pub fn marks(&self, encoder: &Encoder) -> Result<Vec<bool>> {
+        let (all, layout) = (Selection::default(), encoder.layout());
+        let is_bias = |tensor: &TensorSpec| matches!(tensor.role, Role::Bias | Role::Shift);
         let marks = match self {
-            Method::Full => all.marks(layout, pooling, |_, _| true),
-            Method::Bias => all.marks(layout, pooling, |name, _| name.ends_with(".bias")),
+            Method::Full => all.marks(encoder, |_| true),
+            Method::Bias => all.marks(encoder, is_bias),
             Method::Head => return Ok(vec![false; layout.tensors().len()]),
             Method::Layers(selection) => {
                 selection.check(layout)?;
-                selection.marks(layout, pooling, |name, _| !name.starts_with("embeddings."))
+                selection.marks(encoder, |tensor| tensor.place != Place::Below)
             }
             Method::Mask { selection, .. } | Method::LowRank { selection, .. } => {
                 selection.check(layout)?;
-                selection.marks(layout, pooling, matrix)
+                selection.marks(encoder, |tensor| {
+                    tensor.role.is_matrix() && tensor.place != Place::Below
+                })
             }
         };
         if !marks.contains(&true) {

@@ -148,7 +148,7 @@ pub fn train(
         Some(data) => Some((encode(data)?, data)),
         None => None,
     };
-    let marks = options.method.marks(base.encoder.layout(), base.encoder.pooling())?;
+    let marks = options.method.marks(&base.encoder)?;
     let depth = base.encoder.trunk_depth(&marks);
     let rows = if depth == 0 {
         Rows::Tokens(tokens.clone())

@@ -1,6 +1,6 @@
 //! Which tensors a method trains.
 
-use crate::model::{Kind, Layout, Pooling};
+use crate::model::{Encoder, Kind, Layout, Place, TensorSpec};
 use crate::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
@@ -79,33 +79,23 @@ impl Selection {
         Ok(())
     }
 
-    /// Whether the tensor is chosen. The pooler counts as above every layer: it is left out only
-    /// by `only`.
-    pub fn contains(&self, name: &str, kind: Kind, layer: Option<usize>) -> bool {
-        let by_layer = match (&self.layers, layer) {
-            (Some(layers), Some(layer)) => layers.contains(&layer),
-            (Some(_), None) => name.starts_with("pooler."),
+    /// Whether the tensor is chosen. What lies above the layers counts as above every one: it is left
+    /// out only by `only`.
+    pub fn contains(&self, tensor: &TensorSpec) -> bool {
+        let by_layer = match (&self.layers, tensor.place) {
+            (Some(layers), Place::Layer(layer)) => layers.contains(&layer),
+            (Some(_), place) => place == Place::Above,
             (None, _) => true,
         };
-        let by_name = self
-            .only
-            .as_ref()
-            .is_none_or(|only| only.iter().any(|item| item == kind.name() || matches(item, name)));
-        by_layer && by_name
+        let (kind, name) = (tensor.kind().name(), &tensor.name[..]);
+        let named = |item: &String| item == kind || matches(item, name);
+        by_layer && self.only.as_ref().is_none_or(|only| only.iter().any(named))
     }
 
-    /// One flag a tensor: chosen by this selection, by `also`, and read under `pooling`.
-    pub fn marks(
-        &self,
-        layout: &Layout,
-        pooling: Pooling,
-        also: impl Fn(&str, Kind) -> bool,
-    ) -> Vec<bool> {
-        let read = |name: &str| pooling == Pooling::Cls || !name.starts_with("pooler.");
-        let chosen = layout.tensors().iter().map(|t| {
-            read(&t.name) && also(&t.name, t.kind) && self.contains(&t.name, t.kind, t.layer)
-        });
-        chosen.collect()
+    /// One flag a tensor: chosen by this selection, by `also`, and read under the encoder's pooling.
+    pub fn marks(&self, encoder: &Encoder, also: impl Fn(&TensorSpec) -> bool) -> Vec<bool> {
+        let tensors = encoder.layout().tensors().iter().enumerate();
+        tensors.map(|(i, t)| encoder.reads(i) && also(t) && self.contains(t)).collect()
     }
 }
 
@@ -124,6 +114,7 @@ pub(crate) fn matches(pattern: &str, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Pooling;
 
     #[test]
     fn layers_as_people_write_them() {
@@ -144,11 +135,17 @@ mod tests {
             layers: Some(vec![1]),
             only: Some(vec!["query".into(), "*.output.dense.bias".into()]),
         };
-        let name = |s: &str| format!("encoder.layer.1.{s}");
-        assert!(selection.contains(&name("attention.self.query.weight"), Kind::Query, Some(1)));
-        assert!(!selection.contains(&name("attention.self.query.weight"), Kind::Query, Some(0)));
-        assert!(selection.contains(&name("output.dense.bias"), Kind::Bias, Some(1)));
-        assert!(!selection.contains(&name("intermediate.dense.bias"), Kind::Bias, Some(1)));
+        let encoder =
+            Encoder::new(&serde_json::json!({"num_hidden_layers": 2}), true, Pooling::Cls).unwrap();
+        let chosen = |name: &str| {
+            let layout = encoder.layout();
+            selection.contains(&layout.tensors()[layout.index(name).unwrap()])
+        };
+        assert!(chosen("encoder.layer.1.attention.self.query.weight"));
+        assert!(!chosen("encoder.layer.0.attention.self.query.weight"));
+        assert!(chosen("encoder.layer.1.output.dense.bias"));
+        assert!(!chosen("encoder.layer.1.intermediate.dense.bias"));
+        assert!(!chosen("pooler.dense.weight"));
         assert!(matches("*a*b", "xxaxxb") && !matches("*a*b", "xxaxxbx") && matches("*", ""));
     }
 }

@@ -115,7 +115,7 @@ fn trunk_key(
     let mut hash = blake3::Hasher::new();
     hash.update(format!("{:?} {:?} {depth}", encoder.config(), encoder.pooling()).as_bytes());
     let below = |layer: Option<usize>| layer.is_none_or(|layer| layer < depth);
-    for tensor in encoder.layout().tensors().iter().filter(|tensor| below(tensor.layer)) {
+    for tensor in encoder.layout().tensors().iter().filter(|tensor| below(tensor.layer())) {
         let values = &weights.data()[tensor.range.clone()];
         values.chunks(1 << 14).for_each(|chunk| {
             let bytes: Vec<u8> = chunk.iter().flat_map(|v| v.to_le_bytes()).collect();

@@ -222,7 +222,7 @@ pub(super) fn load(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Encoder, Head, ModelConfig, Pooling, Weights};
+    use crate::model::{Encoder, Head, Pooling, Weights};
     use crate::tune::{Method, Rates, TrainOptions, Trained};
 
     #[test]
@@ -231,8 +231,7 @@ mod tests {
             "num_hidden_layers": 1, "hidden_size": 8, "num_attention_heads": 2,
             "intermediate_size": 8, "vocab_size": 9, "max_position_embeddings": 8,
         });
-        let config = ModelConfig::from_json(&config).unwrap();
-        let encoder = Encoder::new(config, false, Pooling::Mean).unwrap();
+        let encoder = Encoder::new(&config, false, Pooling::Mean).unwrap();
         let layout = encoder.layout().clone();
         let weights = Weights::new(layout.clone(), vec![0.5; layout.len()]);
         let marks = vec![false; layout.tensors().len()];

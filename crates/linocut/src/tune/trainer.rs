@@ -120,7 +120,7 @@ impl Trainer {
         trained: Trained,
         rates: Rates,
     ) -> Self {
-        let grads = Grads::new(encoder.layout(), &marks);
+        let grads = Grads::new(&encoder, &marks);
         let parameters = match trained {
             Trained::Weights => Parameters::Weights,
             Trained::LowRank(rank) => {
@@ -131,9 +131,9 @@ impl Trainer {
                 Parameters::Masks(Masks::new(&weights, &marks, how, start, rates.seed))
             }
         };
-        let words = marks[0].then(|| {
-            let config = encoder.config();
-            WordMoments::new(config.vocab, config.hidden)
+        let words = marks[encoder.words()].then(|| {
+            let table = &encoder.layout().tensors()[encoder.words()].shape;
+            WordMoments::new(table[0], table[1])
         });
         let moments = match &parameters {
             Parameters::Weights => Moments::new(grads.dense().len()),
@@ -170,7 +170,7 @@ impl Trainer {
         let (step, seed) = (self.step as u64, self.rates.seed);
         let dropout = Some(DropoutStep::new(self.encoder.config(), seed, step));
         if let (Some(words), Input::Tokens(batch)) = (&mut self.words, input) {
-            words.touch(self.weights.at_mut(0), &batch.ids);
+            words.touch(self.weights.at_mut(self.encoder.words()), &batch.ids);
         }
         let zeros = self.zeros();
         let mut middles = Vec::new();
@@ -262,11 +262,11 @@ impl Trainer {
             self.moments.update(&adamw, &mut low_rank.factors, &low_rank.grads, 0);
             return;
         }
-        let layout = self.encoder.layout();
+        let tensors = (&**self.encoder.layout(), self.encoder.words());
         let (marks, weights) = (&self.marks, &mut self.weights);
-        update_dense(adamw, layout, marks, weights, self.grads.dense(), &mut self.moments);
+        update_dense(adamw, tensors, marks, weights, self.grads.dense(), &mut self.moments);
         if let (Some(words), Some((rows, grad))) = (&mut self.words, self.grads.words()) {
-            words.update(&adamw, weights.at_mut(0), rows, grad);
+            words.update(&adamw, weights.at_mut(tensors.1), rows, grad);
         }
     }
 
@@ -278,7 +278,7 @@ impl Trainer {
             Parameters::LowRank(low_rank) => low_rank.write(&mut self.weights),
         }
         if let Some(words) = &mut self.words {
-            words.settle(self.weights.at_mut(0));
+            words.settle(self.weights.at_mut(self.encoder.words()));
         }
     }
 

@@ -11,7 +11,7 @@ use linocut::cut::{
     StoreType, TensorEdit, TensorNote, Zeros,
 };
 use linocut::data::{Metric, Problem};
-use linocut::model::{Kind, Layout, Pooling, Weights};
+use linocut::model::{Kind, Layout, Place, Pooling, Role, Weights};
 use safetensors::Dtype;
 use serde_json::json;
 
@@ -138,10 +138,10 @@ pub(crate) fn low_rank() -> Cut {
 /// Weights that the samples fit, of numbers that [`differences`] starts from.
 pub(crate) fn weights() -> Weights {
     let layout = Arc::new(Layout::new([
-        (QUERY.into(), vec![8, 8], Kind::Query, Some(0)),
-        ("untouched".into(), vec![5], Kind::Bias, Some(0)),
-        (OUTPUT.into(), vec![8, 12], Kind::Output, Some(1)),
-        (BIAS.into(), vec![8], Kind::Bias, Some(1)),
+        (QUERY.into(), vec![8, 8], Role::Matrix(Kind::Query), Place::Layer(0)),
+        ("untouched".into(), vec![5], Role::Bias, Place::Layer(0)),
+        (OUTPUT.into(), vec![8, 12], Role::Matrix(Kind::Output), Place::Layer(1)),
+        (BIAS.into(), vec![8], Role::Bias, Place::Layer(1)),
     ]));
     let data = [numbers(64, 0.5), numbers(5 + 96 + 8, 0.3)].concat();
     Weights::new(layout, data)

@@ -216,7 +216,7 @@ fn a_share_of_zeros_is_met_to_the_entry() {
         if let Method::Mask { sampling, .. } = &mut method {
             *sampling = how;
         }
-        let marks = method.marks(layout, base.encoder.pooling()).unwrap();
+        let marks = method.marks(&base.encoder).unwrap();
         let mut options = options(method);
         options.mask_lr = 0.3;
         let cut = run(&options, &storage(&folder), rows(200, 1), &folder).cut;

@@ -23,7 +23,7 @@ fn request(text: &str, tasks: &[&str]) -> Request {
 /// A cut of 10% zeros in layers from `lowest` on.
 fn mask(base: &Base, version: u64, lowest: usize) -> Cut {
     cut(base, version, Pooling::Mean, 1 + version as usize % 3, |t| {
-        if t.shape.len() == 2 && t.layer.is_some_and(|l| l >= lowest) {
+        if t.shape.len() == 2 && t.layer().is_some_and(|l| l >= lowest) {
             To::Zeros(0.1)
         } else {
             To::Nothing
@@ -82,7 +82,7 @@ fn equal_changes_are_one_in_memory() {
     let first = mask(bank.base(), 1, 1);
     // The same zeros under another head.
     let alike = cut(bank.base(), 1, Pooling::Mean, 5, |t| {
-        if t.shape.len() == 2 && t.layer.is_some_and(|l| l >= 1) {
+        if t.shape.len() == 2 && t.layer().is_some_and(|l| l >= 1) {
             To::Zeros(0.1)
         } else {
             To::Nothing

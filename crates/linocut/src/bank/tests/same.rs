@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use proptest::prelude::*;
 
-use super::samples::{LENGTHS, alone, always, assert_same, base, cuts, text};
+use super::samples::{LENGTHS, alone, always, assert_same, base, base_of, cuts, text};
 use crate::bank::{Bank, Costs, Options, Query, Task};
 use crate::data::Encoding;
 
@@ -61,6 +61,36 @@ fn check(bank: &Bank, tasks: &[Arc<Task>], asked: &[(usize, Vec<usize>)]) {
             assert!(Arc::ptr_eq(&answer.task, &tasks[task]));
             let what = format!("{} on {} tokens", tasks[task].name(), answer.tokens);
             assert_same(&what, &answer.logits, &suite.expected[*text][task]);
+        }
+    }
+}
+
+/// Every edit that there is, on every family.
+#[test]
+fn every_family_answers_as_the_trainer_does() {
+    for family in ["roberta", "distilbert", "electra", "mpnet"] {
+        let base = base_of(family);
+        let cuts = cuts(&base);
+        let texts: Vec<_> = [1, 3, 33, 150].map(|n| Arc::new(text(&base, n))).into();
+        let expected: Vec<Vec<Vec<f32>>> = texts
+            .iter()
+            .map(|text| cuts.iter().map(|(_, cut)| alone(&base, cut, text)).collect())
+            .collect();
+        for (costs, materialise_budget) in ways() {
+            let costs = Some(costs);
+            let options = Options { materialise_budget, costs, ..Options::default() };
+            let bank = Bank::new(base_of(family), options).unwrap();
+            let tasks: Vec<_> =
+                cuts.iter().map(|(name, cut)| bank.add(name, cut).unwrap()).collect();
+            let asks = |text: &Arc<Encoding>| {
+                tasks.iter().map(|task| (Arc::clone(task), Arc::clone(text))).collect()
+            };
+            let queries: Vec<Query> = texts.iter().map(|text| Query { asks: asks(text) }).collect();
+            let answers = bank.answer(&queries.iter().collect::<Vec<_>>());
+            for (answer, expected) in answers.iter().flatten().zip(expected.iter().flatten()) {
+                let what = format!("{family}, {} on {}", answer.task.name(), answer.tokens);
+                assert_same(&what, &answer.logits, expected);
+            }
         }
     }
 }

@@ -8,19 +8,26 @@ use crate::checkpoint::{Fingerprint, Kind};
 use crate::cut::{self, BaseId, Card, Cut, Edit, LowRank, Sparse, StoreType, TensorEdit, Zeros};
 use crate::data::{Encoding, Metric, Problem, Tokenizer};
 use crate::kernels::random::{bits, normal, uniform};
-use crate::model::{self, Base, Encoder, Head, ModelConfig, Pooling, TensorSpec, Weights};
+use crate::model::{self, Base, Encoder, Head, Pooling, TensorSpec, Weights};
 
 /// Texts of these many tokens.
 pub(super) const LENGTHS: [usize; 9] = [1, 2, 3, 7, 31, 32, 33, 100, 512];
 
-/// Three layers of 32, with a pooler.
+/// BERT of three layers of 32, with a pooler.
 pub(super) fn base() -> Base {
-    let config = ModelConfig::from_json(&serde_json::json!({
+    base_of("bert")
+}
+
+/// The same of another `model_type`.
+pub(super) fn base_of(family: &str) -> Base {
+    let config = serde_json::json!({
+        "model_type": family,
         "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4,
         "intermediate_size": 80, "vocab_size": 99,
-    }))
-    .unwrap();
-    let encoder = Encoder::new(config, true, Pooling::First).unwrap();
+        // DistilBERT's names for the same, and ELECTRA's for one more.
+        "dim": 32, "n_layers": 3, "n_heads": 4, "hidden_dim": 80, "embedding_size": 24,
+    });
+    let encoder = Encoder::new(&config, true, Pooling::First).unwrap();
     let layout = encoder.layout().clone();
     let mut data = vec![0.0; layout.len()];
     for (i, spec) in layout.tensors().iter().enumerate() {
@@ -39,7 +46,7 @@ pub(super) fn base() -> Base {
 
 /// Entries large enough for every tensor to matter, scales of LayerNorms around 1.
 fn draw(values: &mut [f32], spec: &TensorSpec, key: u64) {
-    let scale = spec.kind == Kind::LayerNorm && spec.name.ends_with("weight");
+    let scale = spec.kind() == Kind::LayerNorm && spec.name.ends_with("weight");
     for (j, v) in values.iter_mut().enumerate() {
         *v = if scale { 1.0 } else { 0.0 } + 0.2 * normal(key, j as u32);
     }
@@ -115,7 +122,7 @@ pub(super) fn cut(
         labels: (0..outputs).map(|i| i.to_string()).collect(),
         outputs,
         pooling,
-        max_length: 512,
+        max_length: base.config().positions,
         pairs: false,
         base: BaseId { name: base.name.clone(), fingerprint: base.fingerprint.to_string() },
         tokenizer: base.tokenizer.fingerprint().to_string(),
@@ -131,55 +138,60 @@ pub(super) fn cut(
 
 /// Whether a tensor is one of the matrices that masks cut.
 fn matrix(t: &TensorSpec) -> bool {
-    t.shape.len() == 2 && t.kind != Kind::Embeddings
+    t.shape.len() == 2 && t.kind() != Kind::Embeddings
 }
 
 /// Cuts of every kind, with unequal numbers of labels, by the name of what they do.
 pub(super) fn cuts(base: &Base) -> Vec<(String, Cut)> {
     use To::{LowRank, Moved, Nothing, Replaced, Zeros};
     type Rule = fn(&TensorSpec) -> To;
-    let rules: [(&str, Rule); 19] = [
-        ("head", |_| Nothing),
-        ("another head", |_| Nothing),
-        ("mask 1%", |t| if matrix(t) { Zeros(0.01) } else { Nothing }),
-        ("mask 10%", |t| if matrix(t) { Zeros(0.1) } else { Nothing }),
-        ("mask 60%", |t| if matrix(t) { Zeros(0.6) } else { Nothing }),
-        ("mask of layer 1", |t| if matrix(t) && t.layer == Some(1) { Zeros(0.2) } else { Nothing }),
-        ("mask of layer 2", |t| if matrix(t) && t.layer == Some(2) { Zeros(0.2) } else { Nothing }),
-        ("mask of values", |t| if t.kind == Kind::Value { Zeros(0.3) } else { Nothing }),
-        ("mask of outputs", |t| if t.kind == Kind::Output { Zeros(0.3) } else { Nothing }),
-        ("keys zeroed, values replaced", |t| match t.kind {
-            Kind::Key => Zeros(0.2),
-            Kind::Value => Replaced,
-            _ => Nothing,
-        }),
-        ("layer 1 replaced", |t| if t.layer == Some(1) { Replaced } else { Nothing }),
-        ("biases and norms replaced", |t| match t.kind {
-            Kind::Bias | Kind::LayerNorm => Replaced,
-            _ => Nothing,
-        }),
-        ("all replaced", |_| Replaced),
-        ("embeddings and vectors zeroed", |t| match (t.kind, t.shape.len()) {
-            (Kind::Embeddings, _) | (_, 1) => Zeros(0.1),
-            _ => Nothing,
-        }),
-        ("low rank of queries and values", |t| match t.kind {
-            Kind::Query | Kind::Value => LowRank(3),
-            _ => Nothing,
-        }),
-        ("a few entries moved", |_| Moved(0.01)),
-        ("many entries moved", |_| Moved(0.1)),
-        ("keys zeroed, a few values moved", |t| match t.kind {
-            Kind::Key => Zeros(0.01),
-            Kind::Value => Moved(0.01),
-            _ => Nothing,
-        }),
-        ("pooler", |t| match (t.kind, t.layer) {
-            (Kind::Pooler, _) => Zeros(0.2),
-            (Kind::Bias, None) => Replaced,
-            _ => Nothing,
-        }),
-    ];
+    let rules: [(&str, Rule); 19] =
+        [
+            ("head", |_| Nothing),
+            ("another head", |_| Nothing),
+            ("mask 1%", |t| if matrix(t) { Zeros(0.01) } else { Nothing }),
+            ("mask 10%", |t| if matrix(t) { Zeros(0.1) } else { Nothing }),
+            ("mask 60%", |t| if matrix(t) { Zeros(0.6) } else { Nothing }),
+            ("mask of layer 1", |t| {
+                if matrix(t) && t.layer() == Some(1) { Zeros(0.2) } else { Nothing }
+            }),
+            ("mask of layer 2", |t| {
+                if matrix(t) && t.layer() == Some(2) { Zeros(0.2) } else { Nothing }
+            }),
+            ("mask of values", |t| if t.kind() == Kind::Value { Zeros(0.3) } else { Nothing }),
+            ("mask of outputs", |t| if t.kind() == Kind::Output { Zeros(0.3) } else { Nothing }),
+            ("keys zeroed, values replaced", |t| match t.kind() {
+                Kind::Key => Zeros(0.2),
+                Kind::Value => Replaced,
+                _ => Nothing,
+            }),
+            ("layer 1 replaced", |t| if t.layer() == Some(1) { Replaced } else { Nothing }),
+            ("biases and norms replaced", |t| match t.kind() {
+                Kind::Bias | Kind::LayerNorm => Replaced,
+                _ => Nothing,
+            }),
+            ("all replaced", |_| Replaced),
+            ("embeddings and vectors zeroed", |t| match (t.kind(), t.shape.len()) {
+                (Kind::Embeddings, _) | (_, 1) => Zeros(0.1),
+                _ => Nothing,
+            }),
+            ("low rank of queries and values", |t| match t.kind() {
+                Kind::Query | Kind::Value => LowRank(3),
+                _ => Nothing,
+            }),
+            ("a few entries moved", |_| Moved(0.01)),
+            ("many entries moved", |_| Moved(0.1)),
+            ("keys zeroed, a few values moved", |t| match t.kind() {
+                Kind::Key => Zeros(0.01),
+                Kind::Value => Moved(0.01),
+                _ => Nothing,
+            }),
+            ("pooler", |t| match (t.kind(), t.layer()) {
+                (Kind::Pooler, _) => Zeros(0.2),
+                (Kind::Bias, None) => Replaced,
+                _ => Nothing,
+            }),
+        ];
     let mut cuts = Vec::new();
     for (i, (name, rule)) in rules.into_iter().enumerate() {
         for (p, pooling) in [Pooling::Mean, Pooling::First, Pooling::Cls].into_iter().enumerate() {
@@ -197,14 +209,16 @@ pub(super) fn text(base: &Base, length: usize) -> Encoding {
     let draw = |i: u32| bits(length as u64, i);
     Encoding {
         ids: (0..length as u32).map(|i| draw(i) % base.config().vocab as u32).collect(),
-        type_ids: (0..length).map(|i| u32::from(length > 9 && i > length / 2)).collect(),
+        type_ids: (0..length)
+            .map(|i| u32::from(base.config().token_types > 1 && length > 9 && i > length / 2))
+            .collect(),
         cut: false,
     }
 }
 
 /// What the cut answers on its own, by the engine of training.
 pub(super) fn alone(base: &Base, cut: &Cut, text: &Encoding) -> Vec<f32> {
-    let encoder = Encoder::new(base.config().clone(), true, cut.card().pooling).unwrap();
+    let encoder = base.encoder.with_pooling(cut.card().pooling).unwrap();
     let mut weights = base.weights.clone();
     drop(cut.apply(&mut weights).unwrap());
     let head = Head { weight: cut.head().weight.clone(), bias: cut.head().bias.clone() };

@@ -1,11 +1,13 @@
-//! What kind of tensor a name stands for.
+//! What a tensor is for.
 
-/// The role of a tensor in the encoder; `measure` and `--only` group by it.
+/// A group of tensors, as `measure` and `--only` name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Kind {
-    /// Word, position and token-type embeddings.
+    /// Tables of embeddings: words, positions, token types.
     Embeddings,
+    /// From embeddings to hidden states of another width, `[hidden, width]`.
+    Projection,
     /// Query projection, `[hidden, hidden]`.
     Query,
     /// Key projection, `[hidden, hidden]`.
@@ -28,8 +30,9 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order in which tables list them.
-    pub const ALL: [Kind; 10] = [
+    pub const ALL: [Kind; 11] = [
         Kind::Embeddings,
+        Kind::Projection,
         Kind::Query,
         Kind::Key,
         Kind::Value,
@@ -43,13 +46,16 @@ impl Kind {
 
     /// Those that encoder layers have.
     pub fn of_layers() -> impl Iterator<Item = Kind> {
-        Self::ALL.into_iter().filter(|kind| !matches!(kind, Kind::Embeddings | Kind::Pooler))
+        Self::ALL
+            .into_iter()
+            .filter(|kind| !matches!(kind, Kind::Embeddings | Kind::Projection | Kind::Pooler))
     }
 
     /// The name used on the command line and in reports.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Embeddings => "embeddings",
+            Kind::Projection => "projection",
             Kind::Query => "query",
             Kind::Key => "key",
             Kind::Value => "value",
@@ -60,5 +66,42 @@ impl Kind {
             Kind::Bias => "bias",
             Kind::Pooler => "pooler",
         }
+    }
+}
+
+/// What an encoder does with a tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// Rows that ids of tokens, positions or token types choose, `[ids, width]`.
+    Table,
+    /// A matrix `[out, in]` of this kind.
+    Matrix(Kind),
+    /// Bias of a matrix.
+    Bias,
+    /// γ of a LayerNorm.
+    Scale,
+    /// β of a LayerNorm.
+    Shift,
+}
+
+impl Role {
+    /// The group that it is named by.
+    pub fn kind(self) -> Kind {
+        match self {
+            Role::Table => Kind::Embeddings,
+            Role::Matrix(kind) => kind,
+            Role::Bias => Kind::Bias,
+            Role::Scale | Role::Shift => Kind::LayerNorm,
+        }
+    }
+
+    /// Whether masks and low-rank factors are for it.
+    pub fn is_matrix(self) -> bool {
+        matches!(self, Role::Matrix(_))
+    }
+
+    /// Whether weight decay applies.
+    pub fn decays(self) -> bool {
+        matches!(self, Role::Table | Role::Matrix(_))
     }
 }

@@ -1,4 +1,4 @@
-//! bias + GELU in one pass, and its backward.
+//! bias + activation in one pass, and its backward.
 
 use super::ROWS_PER_TASK;
 use super::simd::{dispatch, erf, exp};
@@ -8,7 +8,7 @@ use std::f32::consts::FRAC_1_SQRT_2;
 /// 1 / √(2π)
 const NORMAL_PEAK: f32 = 0.398_942_3;
 
-/// The feed-forward block's activation.
+/// A function of every entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
     /// x·Φ(x) by erf: Transformers' `gelu`.
@@ -17,6 +17,8 @@ pub enum Activation {
     GeluTanh,
     /// max(x, 0).
     Relu,
+    /// tanh(x), as poolers have it.
+    Tanh,
 }
 
 #[inline(always)]
@@ -26,7 +28,7 @@ fn tanh_argument(x: f32) -> f32 {
 
 /// tanh by σ: 2σ(2u) − 1.
 #[inline(always)]
-fn tanh(u: f32) -> f32 {
+fn fast_tanh(u: f32) -> f32 {
     2.0 / (1.0 + exp(-2.0 * u)) - 1.0
 }
 
@@ -39,7 +41,7 @@ fn gelu(x: f32) -> (f32, f32) {
 
 #[inline(always)]
 fn gelu_tanh(x: f32) -> (f32, f32) {
-    let t = tanh(tanh_argument(x));
+    let t = fast_tanh(tanh_argument(x));
     let slope = 0.797_884_6 * (1.0 + 3.0 * 0.044_715 * x * x);
     (0.5 * x * (1.0 + t), 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * slope)
 }
@@ -47,6 +49,13 @@ fn gelu_tanh(x: f32) -> (f32, f32) {
 #[inline(always)]
 fn relu(x: f32) -> (f32, f32) {
     if x > 0.0 { (x, 1.0) } else { (0.0, 0.0) }
+}
+
+/// The library's own: poolers have few rows.
+#[inline(always)]
+fn tanh(x: f32) -> (f32, f32) {
+    let y = x.tanh();
+    (y, 1.0 - y * y)
 }
 
 /// pre += bias, out = activation(pre); both `[rows, bias.len()]`. `pre` is kept for the backward.
@@ -76,6 +85,13 @@ pub fn forward(activation: Activation, pre: &mut [f32], bias: &[f32], out: &mut 
                 out,
                 #[inline(always)]
                 |x| relu(x).0,
+            ),
+            Activation::Tanh => forward_rows(
+                pre,
+                bias,
+                out,
+                #[inline(always)]
+                |x| tanh(x).0,
             ),
         },
     );
@@ -107,6 +123,7 @@ pub fn backward(activation: Activation, pre: &[f32], grad: &mut [f32], out: &mut
             Activation::Gelu => backward_rows(pre, grad, out, gelu),
             Activation::GeluTanh => backward_rows(pre, grad, out, gelu_tanh),
             Activation::Relu => backward_rows(pre, grad, out, relu),
+            Activation::Tanh => backward_rows(pre, grad, out, tanh),
         },
     );
 }
@@ -147,7 +164,9 @@ mod tests {
 
     #[test]
     fn slopes_agree_with_finite_differences() {
-        for activation in [Activation::Gelu, Activation::GeluTanh, Activation::Relu] {
+        for activation in
+            [Activation::Gelu, Activation::GeluTanh, Activation::Relu, Activation::Tanh]
+        {
             let x: Vec<f32> = (0..83).map(|i| i as f32 * 0.1 - 4.13).collect();
             let value = |shift: f32| {
                 let mut pre: Vec<f32> = x.iter().map(|v| v + shift).collect();

@@ -1,0 +1,131 @@
+//! The families of encoders that are known: each a file that says how its tensors are called and
+//! writes its program.
+
+mod bert;
+mod distilbert;
+mod electra;
+mod layer;
+mod mpnet;
+mod roberta;
+
+use super::config::Fields;
+use super::op::Value;
+use super::program::{Builder, Program};
+use super::{Layout, ModelConfig};
+use crate::checkpoint::{Canonical, Checkpoint, Kind, Module, Pooling, Spelling};
+use crate::nearest::nearest;
+use crate::{Error, ErrorKind, Result};
+use serde_json::Value as Json;
+use std::path::Path;
+
+/// A family of encoders.
+#[derive(Debug)]
+pub struct Family {
+    /// The values of `model_type` that name it.
+    pub model_types: &'static [&'static str],
+    /// What its class names begin with, as `Bert` of `BertForMaskedLM`.
+    pub class: &'static str,
+    /// How it is written down.
+    pub spelling: Spelling,
+    /// Reads the sizes.
+    sizes: fn(Fields<'_>) -> Result<ModelConfig>,
+    /// Writes the program up to the last layer's states, which it returns.
+    layers: fn(Fields<'_>, &ModelConfig, &mut Builder) -> Result<Value>,
+    /// Writes what reads the row of a sequence that pooling starts from, and returns what the head reads.
+    pooler: fn(Fields<'_>, &ModelConfig, &mut Builder, Value) -> Result<()>,
+}
+
+/// All of them.
+const FAMILIES: [&Family; 5] =
+    [&bert::BERT, &roberta::ROBERTA, &distilbert::DISTILBERT, &electra::ELECTRA, &mpnet::MPNET];
+
+/// The family of a model by its `config.json`.
+///
+/// # Errors
+/// An architecture that is not known.
+pub fn of(config: &Json) -> Result<&'static Family> {
+    let named = config["model_type"].as_str();
+    // Configs from before `model_type` existed name only a class, such as BertForMaskedLM.
+    let class = config["architectures"][0].as_str();
+    let found = match (named, class) {
+        (Some(named), _) => FAMILIES.iter().find(|family| family.model_types.contains(&named)),
+        (None, Some(class)) => FAMILIES.iter().find(|family| class.starts_with(family.class)),
+        (None, None) => FAMILIES.first(),
+    };
+    let what = match (found, named, class) {
+        (Some(family), ..) if config["is_decoder"] == Json::Bool(true) => {
+            let name = family.spelling.family;
+            let message = format!("found a {name} decoder (is_decoder), expected an encoder");
+            return Err(Error::new(ErrorKind::Base, message));
+        }
+        (Some(family), ..) => return Ok(family),
+        (None, Some(named), _) => format!("model_type {named:?}"),
+        (None, None, class) => format!("architecture {:?}", class.unwrap_or_default()),
+    };
+    let known: Vec<&str> = FAMILIES.iter().flat_map(|family| family.model_types).copied().collect();
+    let message = format!("{what} is not known: expected one of {}", known.join(", "));
+    let error = Error::new(ErrorKind::Base, message);
+    let nearest = named.and_then(|named| nearest(named, known, 1).first().copied());
+    Err(match nearest {
+        Some(nearest) => error.with_hint(format!("the nearest is {nearest}")),
+        None => error,
+    })
+}
+
+/// Opens a model folder of a known family.
+///
+/// # Errors
+/// As [`of`] and [`Checkpoint::open`].
+pub fn open(folder: &Path) -> Result<Checkpoint> {
+    Checkpoint::open(folder, |config| Ok(&of(config)?.spelling))
+}
+
+/// What the first family that knows it calls a tensor that is stored under this name.
+pub fn canonical(stored: &str) -> Option<Canonical> {
+    FAMILIES.iter().find_map(|family| family.spelling.canonical(stored))
+}
+
+impl Family {
+    /// Sizes, tensors and the program of every pooling. With `has_pooler`, the tensors above the layers
+    /// are among them.
+    pub(super) fn programs(
+        &'static self,
+        config: &Json,
+        has_pooler: bool,
+    ) -> Result<(ModelConfig, Layout, [Program; 3])> {
+        let fields = Fields(config);
+        let sizes = (self.sizes)(fields)?;
+        let mut layouts = Vec::new();
+        let mut program = |pooling| -> Result<Program> {
+            let mut builder = Builder::new(&self.spelling, pooling);
+            let states = (self.layers)(fields, &sizes, &mut builder)?;
+            builder.end_layers();
+            let row = builder.gather(states);
+            let gathered = (builder.len(), row);
+            if has_pooler {
+                (self.pooler)(fields, &sizes, &mut builder, row)?;
+            }
+            let (program, layout) = builder.finish(gathered);
+            layouts.push(layout);
+            Ok(program)
+        };
+        let programs = [program(Pooling::Cls)?, program(Pooling::First)?, program(Pooling::Mean)?];
+        Ok((sizes, layouts.swap_remove(0), programs))
+    }
+
+    /// Number of layers, and of the tensors of the first.
+    pub(super) fn sizes(&'static self, config: &Json) -> Result<(usize, usize)> {
+        let sizes = (self.sizes)(Fields(config))?;
+        let mut builder = Builder::new(&self.spelling, Pooling::Mean);
+        (self.layers)(Fields(config), &ModelConfig { layers: 1, ..sizes }, &mut builder)?;
+        Ok((sizes.layers, builder.tensors_of_layer()))
+    }
+
+    /// Names of the matrices above the layers.
+    pub(crate) fn poolers(&self) -> impl Iterator<Item = String> {
+        let matrix = |(name, module): &(&str, Module)| {
+            (*module == Module::Matrix(Kind::Pooler)).then(|| format!("{name}.weight"))
+        };
+        self.spelling.modules.iter().filter_map(matrix)
+    }
+}

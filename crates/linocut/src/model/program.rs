@@ -1,0 +1,321 @@
+//! An encoder as a program: operations in order, over numbered values.
+
+use super::dropout::{DropoutPlace, Dropped};
+use super::op::{Add, Ids, Norm, Op, Rows, Value};
+use super::tensors::{Layout, Place};
+use crate::checkpoint::{Canonical, Pooling, Role, Spelling};
+use crate::kernels::activation::Activation;
+use std::collections::HashMap;
+use std::ops::Range;
+
+/// A value's width, and what its rows stand for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Shape {
+    pub(crate) width: usize,
+    /// Whether there is one row a sequence, not one a token.
+    pub(crate) single: bool,
+}
+
+/// From tokens to the vector that the head reads.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Program {
+    ops: Vec<Op>,
+    shapes: Vec<Shape>,
+    /// First operation of every stage, ascending. A stage begins with a matrix product or a norm; what
+    /// its tensors are decides it at once for all its operations, so that a bank's tasks part there.
+    stages: Vec<usize>,
+    /// For every layer the operation after its last, and its hidden states.
+    layer_ends: Vec<(usize, Value)>,
+    /// The operation after the gathering of one row a sequence, and these rows.
+    gathered: (usize, Value),
+    /// For each part, the first operation that reads it.
+    first_reads: HashMap<usize, usize>,
+    /// For each value the operation that fills it, and the last one that reads it.
+    spans: Vec<(usize, usize)>,
+    /// Buffers that are enough where no value is needed after its last reader, one for each value.
+    buffers: Vec<usize>,
+}
+
+impl Program {
+    /// The operations, in order.
+    pub fn ops(&self) -> &[Op] {
+        &self.ops
+    }
+
+    pub(crate) fn shape(&self, value: Value) -> Shape {
+        self.shapes[value.0]
+    }
+
+    pub(crate) fn values(&self) -> usize {
+        self.shapes.len()
+    }
+
+    /// The operations of every stage.
+    pub(crate) fn stages(&self) -> impl Iterator<Item = Range<usize>> {
+        let ends = self.stages.iter().skip(1).copied().chain([self.ops.len()]);
+        self.stages.iter().zip(ends).map(|(start, end)| *start..end)
+    }
+
+    /// Where layer `number`'s hidden states are ready: the operation after its last, and their value.
+    pub(crate) fn layer_end(&self, number: usize) -> (usize, Value) {
+        self.layer_ends[number]
+    }
+
+    /// Where the one row a sequence is ready that pooling starts from: the operation after, and its
+    /// value.
+    pub(crate) fn gathered(&self) -> (usize, Value) {
+        self.gathered
+    }
+
+    /// What the head reads, `[sequences, hidden]`.
+    pub(crate) fn pooled(&self) -> Value {
+        self.ops.last().expect("a program has operations").to()
+    }
+
+    /// The first operation that reads `part`; none where this pooling does not.
+    pub(crate) fn first_read(&self, part: usize) -> Option<usize> {
+        self.first_reads.get(&part).copied()
+    }
+
+    /// The operation that fills a value.
+    pub(crate) fn producer(&self, value: Value) -> usize {
+        self.spans[value.0].0
+    }
+
+    /// Values that were filled before operation `at` and are read from there on.
+    pub(crate) fn live(&self, at: usize) -> impl Iterator<Item = Value> {
+        let spans = self.spans.iter().enumerate();
+        spans.filter(move |(_, (from, to))| *from < at && *to >= at).map(|(i, _)| Value(i))
+    }
+
+    /// The buffer that a value shares with others that are not needed at the same time.
+    pub(crate) fn buffer(&self, value: Value) -> usize {
+        self.buffers[value.0]
+    }
+
+    /// Whether training makes a value again for its gradient, instead of keeping it: what an activation
+    /// gives to a matrix.
+    pub(crate) fn is_remade(&self, value: Value) -> bool {
+        let producer = self.producer(value);
+        let into_matrix =
+            matches!(self.ops.get(producer + 1), Some(Op::Linear { from, .. }) if *from == value);
+        into_matrix && matches!(self.ops[producer], Op::Activate { .. })
+    }
+}
+
+/// A program in the making, with the tensors that it names on the way.
+pub(super) struct Builder {
+    spelling: &'static Spelling,
+    pooling: Pooling,
+    layout: Layout,
+    place: Place,
+    ops: Vec<Op>,
+    shapes: Vec<Shape>,
+    stages: Vec<usize>,
+    layer_ends: Vec<(usize, Value)>,
+    /// Places of dropout so far; the head's is the first.
+    drops: usize,
+}
+
+impl Builder {
+    pub(super) fn new(spelling: &'static Spelling, pooling: Pooling) -> Self {
+        Self {
+            spelling,
+            pooling,
+            layout: Layout::default(),
+            place: Place::Below,
+            ops: vec![],
+            shapes: vec![],
+            stages: vec![],
+            layer_ends: vec![],
+            drops: 1,
+        }
+    }
+
+    /// Begins layer `number`: its tensors come now.
+    pub(super) fn begin_layer(&mut self, number: usize) {
+        self.place = Place::Layer(number);
+    }
+
+    /// Ends a layer, whose hidden states are `states`.
+    pub(super) fn end_layer(&mut self, states: Value) {
+        self.layer_ends.push((self.ops.len(), states));
+    }
+
+    /// The layers are done: what comes is above them.
+    pub(super) fn end_layers(&mut self) {
+        self.place = Place::Above;
+    }
+
+    /// One part of tensors called `modules`, with the layer's number at `#`, and `parameter`.
+    fn part(&mut self, modules: &[&str], parameter: &str, shape: &[usize]) -> usize {
+        let number = match self.place {
+            Place::Layer(number) => number.to_string(),
+            Place::Below | Place::Above => String::new(),
+        };
+        let spelling = self.spelling;
+        let name = |module: &&str| {
+            (format!("{}.{parameter}", module.replacen('#', &number, 1)), shape.to_vec())
+        };
+        let role = |name: &str| -> Role {
+            let known: Option<Canonical> = spelling.canonical(name);
+            known.unwrap_or_else(|| panic!("{name} stands in no table of {}", spelling.family)).role
+        };
+        self.layout.add(modules.iter().map(name), role, self.place)
+    }
+
+    /// Tables, matrices `[out, in]` and biases `[out]` of these modules, side by side as one part.
+    pub(super) fn weights(&mut self, modules: &[&str], shape: [usize; 2]) -> usize {
+        self.part(modules, "weight", &shape)
+    }
+
+    pub(super) fn biases(&mut self, modules: &[&str], width: usize) -> usize {
+        self.part(modules, "bias", &[width])
+    }
+
+    pub(super) fn norm(&mut self, module: &str, width: usize, eps: f32) -> Norm {
+        let scale = self.part(&[module], "weight", &[width]);
+        let shift = self.part(&[module], "bias", &[width]);
+        Norm { scale, shift, eps }
+    }
+
+    /// The next place of dropout.
+    pub(super) fn drop(&mut self, of: Dropped) -> DropoutPlace {
+        self.drops += 1;
+        DropoutPlace { of, number: self.drops - 1 }
+    }
+
+    /// Whether the last layer is read at the first token of every sequence alone.
+    pub(super) fn reads_first(&self) -> bool {
+        self.pooling != Pooling::Mean
+    }
+
+    /// Whether texts are read through the tensors above the layers.
+    pub(super) fn reads_pooler(&self) -> bool {
+        self.pooling == Pooling::Cls
+    }
+
+    fn value(&mut self, width: usize, rows: Rows) -> Value {
+        self.shapes.push(Shape { width, single: rows == Rows::Sequences });
+        Value(self.shapes.len() - 1)
+    }
+
+    fn like(&mut self, value: Value, width: usize) -> Value {
+        self.shapes.push(Shape { width, ..self.shapes[value.0] });
+        Value(self.shapes.len() - 1)
+    }
+
+    /// A stage begins with the next operation.
+    pub(super) fn stage(&mut self) {
+        self.stages.push(self.ops.len());
+    }
+
+    pub(super) fn embed(&mut self, tables: Vec<(usize, Ids)>) -> Value {
+        let width = self.layout.parts()[tables[0].0].cols;
+        let to = self.value(width, Rows::Tokens);
+        self.ops.push(Op::Embed { tables, to });
+        to
+    }
+
+    pub(super) fn linear(&mut self, weight: usize, bias: Option<usize>, from: Value) -> Value {
+        let to = self.like(from, self.layout.parts()[weight].rows);
+        self.ops.push(Op::Linear { weight, bias, from, to });
+        to
+    }
+
+    pub(super) fn attend(
+        &mut self,
+        heads: usize,
+        distances: Option<usize>,
+        (q, kv): (Value, Value),
+        drop: DropoutPlace,
+    ) -> Value {
+        let to = self.like(q, self.shapes[q.0].width);
+        self.ops.push(Op::Attend { heads, distances, q, kv, drop, to });
+        to
+    }
+
+    pub(super) fn activate(&mut self, activation: Activation, bias: usize, from: Value) -> Value {
+        let to = self.like(from, self.shapes[from.0].width);
+        self.ops.push(Op::Activate { activation, bias, from, to });
+        to
+    }
+
+    pub(super) fn add_and_norm(
+        &mut self,
+        add: Option<Add>,
+        norm: Norm,
+        from: Value,
+        drop: Option<DropoutPlace>,
+    ) -> Value {
+        let to = self.like(from, self.shapes[from.0].width);
+        self.ops.push(Op::Norm { norm, add, drop, from, to });
+        to
+    }
+
+    pub(super) fn first(&mut self, from: Value) -> Value {
+        let to = self.value(self.shapes[from.0].width, Rows::Sequences);
+        self.ops.push(Op::First { from, to });
+        to
+    }
+
+    /// What pooling starts from, given the states of the last layer.
+    pub(super) fn gather(&mut self, states: Value) -> Value {
+        if self.shapes[states.0].single {
+            return states;
+        }
+        self.stage();
+        let to = self.value(self.shapes[states.0].width, Rows::Sequences);
+        self.ops.push(Op::Mean { from: states, to });
+        to
+    }
+
+    /// The program and its tensors; `gathered` is the operation after, and the value of,
+    /// [`Builder::gather`].
+    pub(super) fn finish(self, gathered: (usize, Value)) -> (Program, Layout) {
+        let Self { layout, ops, shapes, stages, layer_ends, .. } = self;
+        let mut first_reads = HashMap::new();
+        let mut spans = vec![(0, 0); shapes.len()];
+        for (at, op) in ops.iter().enumerate() {
+            for part in op.parts() {
+                first_reads.entry(part).or_insert(at);
+            }
+            for value in op.reads() {
+                spans[value.0].1 = at;
+            }
+            spans[op.to().0] = (at, at);
+        }
+        let pooled = ops.last().expect("a program has operations").to();
+        spans[pooled.0].1 = ops.len();
+        let buffers = buffers(&shapes, &spans);
+        let program =
+            Program { ops, shapes, stages, layer_ends, gathered, first_reads, spans, buffers };
+        (program, layout)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.ops.len()
+    }
+
+    /// Tensors of the layers so far.
+    pub(super) fn tensors_of_layer(&self) -> usize {
+        self.layout.tensors().iter().filter(|tensor| tensor.layer().is_some()).count()
+    }
+}
+
+/// A buffer for every value: one that a value of the same shape has left.
+fn buffers(shapes: &[Shape], spans: &[(usize, usize)]) -> Vec<usize> {
+    // For each buffer its shape and the last operation that needs what it holds.
+    let mut held: Vec<(Shape, usize)> = vec![];
+    let mut buffers = Vec::with_capacity(shapes.len());
+    for (shape, &(from, to)) in shapes.iter().zip(spans) {
+        let free = held.iter().position(|(other, until)| other == shape && *until < from);
+        let buffer = free.unwrap_or(held.len());
+        if free.is_none() {
+            held.push((*shape, to));
+        }
+        held[buffer].1 = to;
+        buffers.push(buffer);
+    }
+    buffers
+}

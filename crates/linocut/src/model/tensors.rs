@@ -1,0 +1,198 @@
+//! All tensors of an encoder in one allocation, addressed by canonical name.
+
+use crate::checkpoint::{Kind, Role};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// One tensor's name, shape, role and place in the allocation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorSpec {
+    /// Canonical name, e.g. `encoder.layer.0.attention.self.query.weight`.
+    pub name: String,
+    /// Dimensions; matrices are `[out, in]`.
+    pub shape: Vec<usize>,
+    /// Role in the encoder.
+    pub role: Role,
+    /// Where in the encoder it acts.
+    pub place: Place,
+    /// Where its entries lie in [`Weights::data`], row-major.
+    pub range: Range<usize>,
+}
+
+/// Where in the encoder a tensor acts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// Before the first layer: embeddings.
+    Below,
+    /// In this layer, 0-based.
+    Layer(usize),
+    /// After the last layer: a pooler.
+    Above,
+}
+
+impl TensorSpec {
+    /// The group that it is named by.
+    pub fn kind(&self) -> Kind {
+        self.role.kind()
+    }
+
+    /// Encoder layer, 0-based; `None` for what acts before or after them.
+    pub fn layer(&self) -> Option<usize> {
+        match self.place {
+            Place::Layer(number) => Some(number),
+            Place::Below | Place::Above => None,
+        }
+    }
+}
+
+/// Entries that the encoder computes with as one matrix or vector: a tensor, or several side by side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// The tensors.
+    pub tensors: Range<usize>,
+    /// Where its entries lie in [`Weights::data`].
+    pub range: Range<usize>,
+    /// Rows of the matrix; a vector's length.
+    pub rows: usize,
+    /// Columns of the matrix; 1 of a vector.
+    pub cols: usize,
+}
+
+impl Part {
+    /// Number of entries.
+    pub fn entries(&self) -> usize {
+        self.range.len()
+    }
+
+    /// Whether it is a vector.
+    pub fn is_vector(&self) -> bool {
+        self.cols == 1
+    }
+}
+
+/// The tensors of one architecture, in the order of the allocation, and the parts they make.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Layout {
+    tensors: Vec<TensorSpec>,
+    parts: Vec<Part>,
+}
+
+impl Layout {
+    /// A layout of tensors that are a part each, in the order given.
+    pub fn new(tensors: impl IntoIterator<Item = (String, Vec<usize>, Role, Place)>) -> Self {
+        let mut layout = Self::default();
+        for (name, shape, role, place) in tensors {
+            layout.add([(name, shape)], |_| role, place);
+        }
+        layout
+    }
+
+    /// Adds a part of tensors of these names and shapes, which have one number of columns, and gives
+    /// its number.
+    pub(super) fn add(
+        &mut self,
+        tensors: impl IntoIterator<Item = (String, Vec<usize>)>,
+        role: impl Fn(&str) -> Role,
+        place: Place,
+    ) -> usize {
+        let (first, start) = (self.tensors.len(), self.len());
+        let mut end = start;
+        for (name, shape) in tensors {
+            let from = end;
+            end += shape.iter().product::<usize>();
+            let role = role(&name);
+            self.tensors.push(TensorSpec { name, shape, role, place, range: from..end });
+        }
+        let cols = self.tensors[first].shape.get(1).copied().unwrap_or(1);
+        let rows = (end - start) / cols.max(1);
+        self.parts.push(Part { tensors: first..self.tensors.len(), range: start..end, rows, cols });
+        self.parts.len() - 1
+    }
+
+    /// The parts, in the order of the allocation; every tensor is in one.
+    pub fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    /// All tensors in order.
+    pub fn tensors(&self) -> &[TensorSpec] {
+        &self.tensors
+    }
+
+    /// Entries of all tensors together.
+    pub fn len(&self) -> usize {
+        self.tensors.last().map_or(0, |t| t.range.end)
+    }
+
+    /// Whether there is no entry at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The position in [`Layout::tensors`] of the tensor named `name`.
+    pub fn index(&self, name: &str) -> Option<usize> {
+        self.tensors.iter().position(|t| t.name == name)
+    }
+}
+
+/// The values of a [`Layout`]'s tensors.
+#[derive(Debug, Clone)]
+pub struct Weights {
+    layout: Arc<Layout>,
+    data: Vec<f32>,
+}
+
+impl Weights {
+    /// Weights over `layout`; `data` has [`Layout::len`] entries.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn new(layout: Arc<Layout>, data: Vec<f32>) -> Self {
+        assert_eq!(layout.len(), data.len(), "weights do not fit their layout");
+        Self { layout, data }
+    }
+
+    /// The layout.
+    pub fn layout(&self) -> &Arc<Layout> {
+        &self.layout
+    }
+
+    /// All entries, tensor after tensor.
+    pub fn data(&self) -> &[f32] {
+        &self.data
+    }
+
+    /// All entries, writable.
+    pub fn data_mut(&mut self) -> &mut [f32] {
+        &mut self.data
+    }
+
+    /// The entries of tensor `i` of the layout.
+    pub fn at(&self, i: usize) -> &[f32] {
+        &self.data[self.layout.tensors[i].range.clone()]
+    }
+
+    /// The entries of tensor `i`, writable.
+    pub fn at_mut(&mut self, i: usize) -> &mut [f32] {
+        let range = self.layout.tensors[i].range.clone();
+        &mut self.data[range]
+    }
+
+    /// The entries of part `i` of the layout.
+    pub(crate) fn part(&self, i: usize) -> &[f32] {
+        &self.data[self.layout.parts[i].range.clone()]
+    }
+
+    /// The entries of the tensor named `name`.
+    pub fn tensor(&self, name: &str) -> Option<&[f32]> {
+        let i = self.layout.index(name)?;
+        Some(&self.data[self.layout.tensors[i].range.clone()])
+    }
+
+    /// The entries of the tensor named `name`, writable.
+    pub fn tensor_mut(&mut self, name: &str) -> Option<&mut [f32]> {
+        let i = self.layout.index(name)?;
+        let range = self.layout.tensors[i].range.clone();
+        Some(&mut self.data[range])
+    }
+}
