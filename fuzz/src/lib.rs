@@ -151,7 +151,7 @@ pub fn run(observe: &mut dyn FnMut(tune::Event) -> bool, resume: bool) -> Result
         scratch: PLACE.path(""),
         shared: Shared::default(),
     };
-    tune::train(PLACE.base()?, ROWS.clone(), None, None, &options, &storage, observe)
+    tune::train(&PLACE.base()?, ROWS.clone(), None, None, &options, &storage, observe)
 }
 
 /// The state of an interrupted training.

@@ -1,5 +1,6 @@
 //! The command line as typed.
 
+use crate::choices;
 use crate::eval::EvalArgs;
 use crate::export::ExportArgs;
 use crate::inspect::InspectArgs;
@@ -15,7 +16,7 @@ use clap::{Arg, ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcomma
 use linocut::cut::StoreType;
 use linocut::data::{Columns, Problem, Reading, TaskSpec};
 use linocut::model::Pooling;
-use linocut::tune::Scope;
+use linocut::tune::{ClassWeights, Method, Sampling, Scope};
 use std::any::TypeId;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -173,116 +174,6 @@ pub(crate) enum QuotesName {
     None,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-pub(crate) enum MethodName {
-    /// Zero entries of the encoder's matrices: the smallest cuts
-    Mask,
-    /// Train some layers, kinds or names: see --layers and --only
-    Layers,
-    /// Train every bias
-    Bias,
-    /// Add low-rank factors to query and value (LoRA): see --rank, --layers and --only
-    Lora,
-    /// Train the head alone
-    Head,
-    /// Train everything
-    Full,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-pub(crate) enum SamplingName {
-    /// Draw each mask from its scores' probabilities, as the paper does
-    Stochastic,
-    /// Keep entries whose score is at least 0
-    Threshold,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-pub(crate) enum ScopeName {
-    /// Every matrix has that share
-    Matrix,
-    /// All matrices together have it
-    Global,
-}
-
-impl From<ScopeName> for Scope {
-    fn from(name: ScopeName) -> Self {
-        match name {
-            ScopeName::Matrix => Scope::Matrix,
-            ScopeName::Global => Scope::Global,
-        }
-    }
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-pub(crate) enum PoolingName {
-    /// First token through the base's pooler
-    Cls,
-    /// First token
-    First,
-    /// Mean of all tokens
-    Mean,
-}
-
-impl From<PoolingName> for Pooling {
-    fn from(name: PoolingName) -> Self {
-        match name {
-            PoolingName::Cls => Pooling::Cls,
-            PoolingName::First => Pooling::First,
-            PoolingName::Mean => Pooling::Mean,
-        }
-    }
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-pub(crate) enum ProblemName {
-    /// Exactly one label a text
-    SingleLabel,
-    /// Any number of labels a text
-    MultiLabel,
-    /// A number a text
-    Regression,
-}
-
-impl From<ProblemName> for Problem {
-    fn from(name: ProblemName) -> Self {
-        match name {
-            ProblemName::SingleLabel => Problem::SingleLabel,
-            ProblemName::MultiLabel => Problem::MultiLabel,
-            ProblemName::Regression => Problem::Regression,
-        }
-    }
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-pub(crate) enum StoreName {
-    /// 4 bytes a number, exact
-    F32,
-    /// 2 bytes, 8 bits of precision
-    Bf16,
-    /// 2 bytes, 11 bits of precision, range ±65504
-    F16,
-}
-
-impl From<StoreName> for StoreType {
-    fn from(name: StoreName) -> Self {
-        match name {
-            StoreName::F32 => StoreType::F32,
-            StoreName::Bf16 => StoreType::Bf16,
-            StoreName::F16 => StoreType::F16,
-        }
-    }
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-pub(crate) enum ClassWeightsName {
-    /// All rows alike
-    None,
-    /// Rare classes weigh more, as scikit-learn's `balanced`; with several labels a row, a label's
-    /// positives by its negatives over its positives, as PyTorch's `pos_weight`
-    Balanced,
-}
-
 /// Learn a task as a cut of a base model.
 ///
 /// The task is a folder with task.json, train.tsv and dev.tsv, or single files with the columns
@@ -338,8 +229,8 @@ pub(crate) struct TrainArgs {
     pub name: Option<String>,
 
     /// What is predicted [default: seen from the label column]
-    #[arg(long, value_name = "KIND", help_heading = "Task")]
-    pub problem: Option<ProblemName>,
+    #[arg(long, value_name = "KIND", help_heading = "Task", value_parser = choices::problem())]
+    pub problem: Option<Problem>,
 
     /// Read at most this many rows of each file, spread over it
     #[arg(long, value_name = "ROWS", help_heading = "Task")]
@@ -350,8 +241,8 @@ pub(crate) struct TrainArgs {
     pub strict: bool,
 
     /// What is trained beside the head
-    #[arg(long, default_value = "mask", help_heading = "Method")]
-    pub method: MethodName,
+    #[arg(long, default_value = "mask", help_heading = "Method", value_parser = choices::method())]
+    pub method: Method,
 
     /// Layers to train or mask, e.g. 4-5 or 0,2 [default: all]
     #[arg(long, allow_hyphen_values = true, help_heading = "Method")]
@@ -363,8 +254,8 @@ pub(crate) struct TrainArgs {
     pub only: Option<Vec<String>>,
 
     /// How a step turns scores into a mask [default: stochastic]
-    #[arg(long, help_heading = "Method")]
-    pub sampling: Option<SamplingName>,
+    #[arg(long, help_heading = "Method", value_parser = choices::sampling())]
+    pub sampling: Option<Sampling>,
 
     /// Share of each matrix whose scores start below 0, the smallest entries [default: 0]
     #[arg(long, value_name = "SHARE", help_heading = "Method")]
@@ -385,8 +276,8 @@ pub(crate) struct TrainArgs {
     pub sparsity: Option<f64>,
 
     /// Where entries compete for --sparsity [default: matrix]
-    #[arg(long, value_name = "SCOPE", requires = "sparsity", help_heading = "Method")]
-    pub sparsity_scope: Option<ScopeName>,
+    #[arg(long, value_name = "SCOPE", requires = "sparsity", help_heading = "Method", value_parser = choices::scope())]
+    pub sparsity_scope: Option<Scope>,
 
     /// Most bytes of the cut (200KB), or its share of the base's (0.2%): chooses the method. Masks
     /// with up to 2% zeros in all layers; if 0.2% does not fit, in the last layers; else the head
@@ -405,8 +296,8 @@ pub(crate) struct TrainArgs {
     pub study: Option<PathBuf>,
 
     /// How a text's hidden states become one vector [default: the base folder's own]
-    #[arg(long, help_heading = "Method")]
-    pub pooling: Option<PoolingName>,
+    #[arg(long, help_heading = "Method", value_parser = choices::pooling())]
+    pub pooling: Option<Pooling>,
 
     /// Passes over the training rows [default: 3 to 10, for about 1,500 steps]
     #[arg(long, help_heading = "Training")]
@@ -458,12 +349,12 @@ pub(crate) struct TrainArgs {
     pub save_every: Option<usize>,
 
     /// How rows weigh in the loss of a task with labels
-    #[arg(long, default_value = "none", help_heading = "Training")]
-    pub class_weights: ClassWeightsName,
+    #[arg(long, default_value = "none", help_heading = "Training", value_parser = choices::class_weights())]
+    pub class_weights: ClassWeights,
 
     /// Format in which head and trained tensors are stored
-    #[arg(long, default_value = "bf16", help_heading = "Training")]
-    pub store: StoreName,
+    #[arg(long, default_value = "bf16", help_heading = "Training", value_parser = choices::store())]
+    pub store: StoreType,
 
     /// Memory for frozen layers' outputs in MB; more go to a temporary file
     #[arg(long, value_name = "MB", default_value_t = 2048, help_heading = "Training")]

@@ -2,6 +2,7 @@
 
 mod args;
 mod base;
+mod choices;
 mod eval;
 mod export;
 #[cfg(feature = "hub")]

@@ -37,7 +37,7 @@ impl TaskModel {
     /// Puts a cut on a base, if it belongs there.
     pub(crate) fn on(mut base: Base, cut: Cut) -> Result<Self> {
         cut.check_fits(&base)?;
-        base.encoder = base.encoder.with_pooling(cut.card().pooling)?;
+        base.encoder = base.encoder.with_pooling(cut.card().pooling);
         // The process ends with this cut on: what it overwrote is not needed again.
         drop(cut.apply(&mut base.weights)?);
         let head = head(&cut);

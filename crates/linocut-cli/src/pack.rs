@@ -1,6 +1,7 @@
 //! `linocut pack`
 
-use crate::args::{BaseArgs, ColumnArgs, FormatArgs, ProblemName};
+use crate::args::{BaseArgs, ColumnArgs, FormatArgs};
+use crate::choices;
 use crate::export;
 use crate::model::{TaskModel, note_texts_cut};
 use crate::output::{print, print_json, say};
@@ -10,7 +11,7 @@ use crate::train::bytes;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use linocut::cut::Cut;
-use linocut::data::{Dataset, Encoding, Table, TaskSpec};
+use linocut::data::{Dataset, Encoding, Problem, Table, TaskSpec};
 use linocut::model::{self, Base, Encoder, Head, Pooling, Weights};
 use linocut::output::TemporaryFolder;
 use linocut::pack::{self, Scores, Tuned};
@@ -74,8 +75,8 @@ pub(crate) struct PackArgs {
     pub name: Option<String>,
 
     /// What is predicted [default: what config.json says]
-    #[arg(long, value_name = "KIND")]
-    pub problem: Option<ProblemName>,
+    #[arg(long, value_name = "KIND", value_parser = choices::problem())]
+    pub problem: Option<Problem>,
 
     /// Texts come in pairs [default: as in --data, or as an export says]
     #[arg(long)]
@@ -140,7 +141,7 @@ struct Rows {
 
 pub(crate) fn run(args: PackArgs) -> Result<()> {
     let _held = place::claim(&args.out, "--out", args.force)?;
-    let mut tuned = Tuned::open(&args.tuned, args.problem.map(Into::into))?;
+    let mut tuned = Tuned::open(&args.tuned, args.problem)?;
     let mut base = args.base.open(Some(Pooling::First))?;
     if let Some(max_length) = args.max_length {
         base.check_max_length(max_length)?;

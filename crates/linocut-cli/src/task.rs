@@ -38,7 +38,7 @@ impl Task {
             spec.name.clone_from(name);
         }
         if let Some(problem) = args.problem {
-            spec.problem = Some(problem.into());
+            spec.problem = Some(problem);
         }
         let reading = args.format.reading(spec.columns(), args.limit);
         let tell = Tell { quiet: args.base.quiet, strict: args.strict };

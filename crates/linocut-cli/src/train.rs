@@ -1,6 +1,6 @@
 //! `linocut train`
 
-use crate::args::{ClassWeightsName, MethodName, SamplingName, TrainArgs};
+use crate::args::TrainArgs;
 use crate::interrupt;
 use crate::output::{print, print_json, say};
 use crate::place;
@@ -11,22 +11,21 @@ use linocut::data::Problem;
 use linocut::model::{Base, Layout, ModelConfig};
 use linocut::study::{self, Choice};
 use linocut::tune::{
-    self, ClassWeights, Dropout, Event, Method, Outcome, Sampling, Scope, Selection, Shared,
-    Storage, Target, TrainOptions,
+    self, Dropout, Event, Method, Outcome, Scope, Selection, Shared, Storage, Target, TrainOptions,
 };
 use linocut::{Error, ErrorKind, Result};
 use serde_json::json;
 use std::path::Path;
 
 /// Rank of low-rank factors, PEFT's default.
-const RANK: usize = 8;
+pub(crate) const RANK: usize = 8;
 
 pub(crate) fn run(args: TrainArgs) -> Result<()> {
     let state = tune::state_path(&args.out);
     let _held = place::claim(&args.out, "--out", args.force)?;
     check_state(&args, &state)?;
     let task = Task::read(&args)?;
-    let base = args.base.open(args.pooling.map(Into::into))?;
+    let base = args.base.open(args.pooling)?;
     let budget = args.budget.map(|budget| budget.of(base.encoder.layout().len() as u64 * 4));
     let (method, chosen_by) = match budget {
         Some(budget) => fitting(&args, &task, &base, budget)?,
@@ -55,7 +54,7 @@ pub(crate) fn run(args: TrainArgs) -> Result<()> {
     let (layout, dense_bytes) = (base.encoder.layout().clone(), base.encoder.layout().len() * 4);
     let mut trained = 0;
     let outcome = tune::train(
-        base,
+        &base,
         task.train,
         Some(&task.dev),
         task.metric.as_ref(),
@@ -139,7 +138,7 @@ fn fitting(
     // The head of a regression may be stored as f32.
     let store = match task.train.problem {
         Problem::Regression => StoreType::F32,
-        _ => args.store.into(),
+        _ => args.store,
     };
     let head = (outputs * (base.config().hidden + 1) * store.size()) as u64;
     let fingerprint = base.fingerprint.to_string();
@@ -174,14 +173,7 @@ fn method(args: &TrainArgs, base: &ModelConfig) -> Result<Method> {
         ("--sparsity", args.sparsity.is_some()),
         ("--mask-lr", args.mask_lr.is_some()),
     ];
-    let (name, is_mask) = match args.method {
-        MethodName::Mask => ("mask", true),
-        MethodName::Layers => ("layers", false),
-        MethodName::Bias => ("bias", false),
-        MethodName::Lora => ("lora", false),
-        MethodName::Head => ("head", false),
-        MethodName::Full => ("full", false),
-    };
+    let (name, is_mask) = (args.method.name(), matches!(args.method, Method::Mask { .. }));
     let unused = |option: &str, of: &str| {
         Error::new(ErrorKind::Config, format!("{option} has no meaning for --method {name}"))
             .with_hint(format!("it belongs to --method {of}"))
@@ -190,25 +182,23 @@ fn method(args: &TrainArgs, base: &ModelConfig) -> Result<Method> {
         return Err(unused(option, "mask"));
     }
     if selection != Selection::default()
-        && matches!(args.method, MethodName::Bias | MethodName::Head | MethodName::Full)
+        && matches!(args.method, Method::Bias | Method::Head | Method::Full)
     {
         return Err(unused("--layers or --only", "mask, layers and lora"));
     }
-    if args.lr.is_some() && matches!(args.method, MethodName::Mask | MethodName::Head) {
+    if args.lr.is_some() && (is_mask || args.method == Method::Head) {
         return Err(
             unused("--lr", "full, layers, bias and lora").with_hint("use --mask-lr or --head-lr")
         );
     }
-    if args.rank.is_some() && !matches!(args.method, MethodName::Lora) {
+    if args.rank.is_some() && !matches!(args.method, Method::LowRank { .. }) {
         return Err(unused("--rank", "lora"));
     }
     Ok(match args.method {
-        MethodName::Full => Method::Full,
-        MethodName::Bias => Method::Bias,
-        MethodName::Head => Method::Head,
-        MethodName::Layers => Method::Layers(selection),
-        MethodName::Lora => Method::low_rank(args.rank.unwrap_or(RANK), selection),
-        MethodName::Mask => mask(args, selection),
+        Method::Layers(_) => Method::Layers(selection),
+        Method::LowRank { rank, .. } => Method::low_rank(args.rank.unwrap_or(rank), selection),
+        Method::Mask { .. } => mask(args, selection),
+        Method::Bias | Method::Head | Method::Full => args.method.clone(),
     })
 }
 
@@ -226,11 +216,8 @@ fn options(args: &TrainArgs, method: Method, rows: usize, base: &ModelConfig) ->
         seed: args.seed,
         early_stop: args.early_stop,
         eval_every: args.eval_every,
-        class_weights: match args.class_weights {
-            ClassWeightsName::None => ClassWeights::None,
-            ClassWeightsName::Balanced => ClassWeights::Balanced,
-        },
-        store: args.store.into(),
+        class_weights: args.class_weights,
+        store: args.store,
         ..default
     }
 }
@@ -239,7 +226,7 @@ fn options(args: &TrainArgs, method: Method, rows: usize, base: &ModelConfig) ->
 fn mask(args: &TrainArgs, selection: Selection) -> Method {
     let default = match args.sparsity {
         Some(sparsity) => {
-            let scope = args.sparsity_scope.map_or(Scope::Matrix, Into::into);
+            let scope = args.sparsity_scope.unwrap_or(Scope::Matrix);
             Method::mask_to(Target { sparsity, scope }, selection.clone())
         }
         None => Method::mask(),
@@ -248,11 +235,7 @@ fn mask(args: &TrainArgs, selection: Selection) -> Method {
         unreachable!("masks are made")
     };
     Method::Mask {
-        sampling: match args.sampling {
-            Some(SamplingName::Stochastic) => Sampling::Stochastic,
-            Some(SamplingName::Threshold) => Sampling::Threshold,
-            None => sampling,
-        },
+        sampling: args.sampling.unwrap_or(sampling),
         init_scale: args.init_scale.or(init_scale),
         init_sparsity: args.init_sparsity.unwrap_or(init_sparsity),
         target,

@@ -59,7 +59,7 @@ pub(crate) fn run(args: VerifyArgs) -> Result<()> {
 fn verify(path: &Path, base: &mut Base, before: blake3::Hash) -> Result<Verified> {
     let cut = Cut::read(path)?; // its digest is checked here
     cut.check_fits(base)?;
-    let encoder = base.encoder.with_pooling(cut.card().pooling)?;
+    let encoder = base.encoder.with_pooling(cut.card().pooling);
     let inputs = cut.probe_inputs();
     let applied = cut.apply(&mut base.weights)?;
     let logits = model::logits(&encoder, &base.weights, &head(&cut), &inputs, |_| {});

@@ -5,7 +5,7 @@
 use linocut::data::Batch;
 use linocut::kernels::random::{bits, normal};
 use linocut::model::{Encoder, Head, Input, Layout, LossTargets, Pooling, Weights};
-use linocut::tune::{Method, Rates, Sampling, Trained, Trainer};
+use linocut::tune::{Method, Rates, Trainer};
 use std::time::Instant;
 
 const WARM: usize = 2;
@@ -36,13 +36,9 @@ fn main() {
         }
     }
     let weights = Weights::new(encoder.layout().clone(), data);
-    let (how, trained) = match method.as_str() {
-        "mask" => {
-            let sampling = Sampling::Stochastic;
-            let how = Trained::Masks { sampling, scale: 4.0, sparsity: 0.0, target: None };
-            (Method::mask(), how)
-        }
-        _ => (Method::Full, Trained::Weights),
+    let how = match method.as_str() {
+        "mask" => Method::mask().settled(100),
+        _ => Method::Full,
     };
     let marks = how.marks(&encoder).expect("something is trained");
     let rates = Rates {
@@ -57,7 +53,7 @@ fn main() {
     };
     let (vocab, hidden) = (encoder.config().vocab as u32, encoder.config().hidden);
     let head = Head::new(2, hidden, 0);
-    let mut trainer = Trainer::new(encoder, weights, head, marks, trained, rates);
+    let mut trainer = Trainer::new(encoder, weights, head, marks, &how, rates);
     let mut times = Vec::new();
     for step in 0..WARM + STEPS {
         let tokens = (texts * length) as u32;

@@ -8,7 +8,7 @@ use linocut::bank::{Bank, Options};
 use linocut::cut::{self, BaseId, Card, Cut, Probe, StoreType};
 use linocut::data::{Batch, Metric, Problem, Tokenizer};
 use linocut::model::{Base, Encoder, Head, Input, LossTargets, Pooling, Tape, family};
-use linocut::tune::{Rates, Sampling, Trained, Trainer};
+use linocut::tune::{Method, Rates, Sampling, Selection, Trainer};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -108,17 +108,19 @@ fn check(file: &Path) {
     let marks: Vec<bool> =
         layout.tensors().iter().map(|t| trained.contains(&t.name.as_str())).collect();
     let method = case.text("method");
+    let selection = Selection::default();
     let how = match method.strip_prefix("mask-") {
-        None if method == "lora" => Trained::LowRank(case.number("rank") as usize),
-        None => Trained::Weights,
-        Some(sampling) => Trained::Masks {
+        None if method == "lora" => Method::low_rank(case.number("rank") as usize, selection),
+        None => Method::Full,
+        Some(sampling) => Method::Mask {
             sampling: match sampling {
                 "stochastic" => Sampling::Stochastic,
                 _ => Sampling::Threshold,
             },
-            scale: case.number("init_scale") as f32,
-            sparsity: case.number("init_sparsity"),
+            init_scale: Some(case.number("init_scale")),
+            init_sparsity: case.number("init_sparsity"),
             target: None,
+            selection,
         },
     };
     let rates = Rates {
@@ -132,7 +134,7 @@ fn check(file: &Path) {
         seed: 7,
     };
     let before = weights.clone();
-    let mut trainer = Trainer::new(encoder, weights, head, marks.clone(), how, rates);
+    let mut trainer = Trainer::new(encoder, weights, head, marks.clone(), &how, rates);
 
     // Logits (of the unmasked base for mask methods the file holds those of the masked one).
     let losses = case.get("losses");

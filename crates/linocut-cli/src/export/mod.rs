@@ -18,8 +18,8 @@ use std::path::{Path, PathBuf};
 
 /// Write base and cut together as a Hugging Face model folder.
 ///
-/// `transformers` loads it and computes the same logits. With `cls` pooling it is a plain
-/// BertForSequenceClassification; with mean or first-token pooling the folder brings its own class,
+/// `transformers` loads it and computes the same logits. With `cls` pooling it is of the base's own
+/// class, such as BertForSequenceClassification; with mean or first-token pooling the folder brings its own class,
 /// to be loaded with trust_remote_code=True.
 #[derive(Args)]
 #[command(after_help = "\
@@ -57,7 +57,7 @@ pub(crate) fn run(args: ExportArgs) -> Result<()> {
         place::check_room(&args.out, model.base.encoder.layout().len() as u64 * 4)?;
     }
     folder::write(&args.out, |to| fill(&model, to))?;
-    let class = texts::class(model.cut.card().pooling);
+    let class = texts::class(&model.base.encoder, model.cut.card().pooling);
     let weights = args.out.join("model.safetensors");
     let size = weights.metadata().map_err(|e| Error::io(&weights, "read", e))?.len();
     print(&format!("{}: {class}, {}\n", args.out.display(), bytes(size)))
@@ -67,7 +67,7 @@ pub(crate) fn run(args: ExportArgs) -> Result<()> {
 pub(crate) fn fill(model: &TaskModel, to: &Path) -> Result<()> {
     let (base, cut) = (&model.base, &model.cut);
     let card = cut.card();
-    let config = texts::config(read_json(&base.folder, "config.json")?, card);
+    let config = texts::config(read_json(&base.folder, "config.json")?, &base.encoder, card);
     write_json(&to.join("config.json"), &config)?;
     let tokenizer = read_json(&base.folder, "tokenizer.json")?;
     write_json(&to.join("tokenizer.json"), &texts::tokenizer(tokenizer, card.max_length))?;
@@ -85,24 +85,28 @@ pub(crate) fn fill(model: &TaskModel, to: &Path) -> Result<()> {
         }
     }
     if card.pooling != Pooling::Cls {
-        let module = include_str!("modeling_linocut.py");
-        write_text(&to.join("modeling_linocut.py"), module)?;
+        write_text(&to.join("modeling_linocut.py"), &texts::module(&base.encoder))?;
     }
-    write_text(&to.join("README.md"), &texts::readme(card))?;
+    write_text(&to.join("README.md"), &texts::readme(&base.encoder, card))?;
 
     if let Some(source) = &card.source {
-        return pack::restore(&to.join("model.safetensors"), source, cut, &base.weights);
+        let head = base.encoder.family().head;
+        return pack::restore(&to.join("model.safetensors"), source, head, cut, &base.weights);
     }
+    let family = base.encoder.family();
     // A pooler that is not read would be an unexpected tensor to the class that does without.
     let read = |spec: &TensorSpec| card.pooling == Pooling::Cls || spec.place != Place::Above;
     let tensors = base.weights.layout().tensors().iter().enumerate();
-    let encoder = tensors
-        .filter(|(_, spec)| read(spec))
-        .map(|(i, spec)| (format!("bert.{}", spec.name), spec.shape.clone(), base.weights.at(i)));
+    let encoder = tensors.filter(|(_, spec)| read(spec)).map(|(i, spec)| {
+        let name = format!("{}{}", family.prefix(spec), spec.name);
+        (name, spec.shape.clone(), base.weights.at(i))
+    });
     let (weight, bias) = (&model.head.weight[..], &model.head.bias[..]);
+    let module = if card.pooling == Pooling::Cls { family.head } else { "classifier" };
+    let last = |parameter: &str| format!("{module}.{parameter}");
     let head = [
-        ("classifier.weight".to_string(), vec![card.outputs, base.config().hidden], weight),
-        ("classifier.bias".to_string(), vec![card.outputs], bias),
+        (last("weight"), vec![card.outputs, base.config().hidden], weight),
+        (last("bias"), vec![card.outputs], bias),
     ];
     write_safetensors(&to.join("model.safetensors"), encoder.chain(head))
 }

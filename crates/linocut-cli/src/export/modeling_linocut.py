@@ -1,7 +1,7 @@
-"""A BERT encoder with mean or first-token pooling and a linear head.
+"""An encoder with mean or first-token pooling and a linear head.
 
-BertForSequenceClassification reads the first token through BERT's pooler. This model reads the mean
-of all tokens, or the first token as it is; `linocut_pooling` in config.json says which.
+BertForSequenceClassification reads the first token through layers of its own. This model reads the
+mean of all tokens, or the first token as it is; `linocut_pooling` in config.json says which.
 """
 
 from torch import nn
@@ -10,7 +10,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 
 class LinocutConfig(BertConfig):
-    # Not "bert": loaded as that, the pooler would be missing and silently drawn at random.
+    # Not "bert": loaded as that, its layers would be missing and silently drawn at random.
     model_type = "linocut_bert"
 
     def __init__(self, linocut_pooling="mean", **kwargs):
@@ -27,8 +27,9 @@ class LinocutForSequenceClassification(BertPreTrainedModel):
             raise ValueError(f"linocut_pooling is {config.linocut_pooling!r}, expected mean or first")
         self.num_labels = config.num_labels
         self.bert = BertModel(config, add_pooling_layer=False)
-        dropout = config.classifier_dropout
-        self.dropout = nn.Dropout(config.hidden_dropout_prob if dropout is None else dropout)
+        names = ("classifier_dropout", "seq_classif_dropout", "hidden_dropout_prob")
+        given = [getattr(config, name) for name in names if getattr(config, name, None) is not None]
+        self.dropout = nn.Dropout(given[0])
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
         self.post_init()
 
@@ -42,13 +43,10 @@ class LinocutForSequenceClassification(BertPreTrainedModel):
         labels=None,
         **kwargs,
     ):
-        hidden = self.bert(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            token_type_ids=token_type_ids,
-            position_ids=position_ids,
-            inputs_embeds=inputs_embeds,
-        ).last_hidden_state
+        given = dict(token_type_ids=token_type_ids, position_ids=position_ids, inputs_embeds=inputs_embeds)
+        # Not every encoder knows all of them.
+        given = {name: value for name, value in given.items() if value is not None}
+        hidden = self.bert(input_ids=input_ids, attention_mask=attention_mask, **given).last_hidden_state
         if self.config.linocut_pooling == "first":
             pooled = hidden[:, 0]
         elif attention_mask is None:

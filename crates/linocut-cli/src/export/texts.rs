@@ -2,22 +2,36 @@
 
 use linocut::cut::{Card, StoreType};
 use linocut::data::Problem;
-use linocut::model::Pooling;
+use linocut::model::{Encoder, Pooling};
 use serde_json::{Map, Value, json};
 
 /// Key in config.json that marks a folder as an export, with the cut's identity below it.
 pub(super) const MARK: &str = "linocut";
 
 /// The class that loads the folder.
-pub(super) fn class(pooling: Pooling) -> &'static str {
-    match pooling {
-        Pooling::Cls => "BertForSequenceClassification",
-        Pooling::Mean | Pooling::First => "LinocutForSequenceClassification",
-    }
+pub(super) fn class(encoder: &Encoder, pooling: Pooling) -> String {
+    let own = encoder.family().class(encoder.json());
+    let begins = if pooling == Pooling::Cls { own } else { "Linocut" };
+    format!("{begins}ForSequenceClassification")
+}
+
+/// The Python module of a folder with another pooling than its family's.
+pub(super) fn module(encoder: &Encoder) -> String {
+    let (family, config) = (encoder.family(), encoder.json());
+    let attribute = family.spelling.prefixes[0].trim_end_matches('.');
+    // Not every class has a pooler that it can do without.
+    let takes = ["Bert", "Roberta", "XLMRoberta", "Camembert", "MPNet"];
+    let bare = if takes.contains(&family.class(config)) { ", add_pooling_layer=False" } else { "" };
+    include_str!("modeling_linocut.py")
+        .replace("Bert", family.class(config))
+        .replace("linocut_bert", &format!("linocut_{}", family.model_type(config)))
+        .replace("\"bert\"", &format!("{:?}", family.model_type(config)))
+        .replace("self.bert", &format!("self.{attribute}"))
+        .replace(", add_pooling_layer=False", bare)
 }
 
 /// The base's config.json with the task's labels and the class that computes it.
-pub(super) fn config(mut config: Value, card: &Card) -> Value {
+pub(super) fn config(mut config: Value, encoder: &Encoder, card: &Card) -> Value {
     let Some(fields) = config.as_object_mut() else { return config };
     // The weights are written as float32, wherever the base came from; a packed model's as they were.
     for field in ["_name_or_path", "torch_dtype", "dtype", "transformers_version", "auto_map"] {
@@ -29,10 +43,11 @@ pub(super) fn config(mut config: Value, card: &Card) -> Value {
         Some(StoreType::Bf16) => set("torch_dtype", json!("bfloat16")),
         Some(StoreType::F16) => set("torch_dtype", json!("float16")),
     }
-    set("architectures", json!([class(card.pooling)]));
-    set("model_type", json!("bert"));
+    let model_type = encoder.family().model_type(encoder.json());
+    set("architectures", json!([class(encoder, card.pooling)]));
+    set("model_type", json!(model_type));
     if card.pooling != Pooling::Cls {
-        set("model_type", json!("linocut_bert"));
+        set("model_type", json!(format!("linocut_{model_type}")));
         set("linocut_pooling", json!(card.pooling.name()));
         set(
             "auto_map",
@@ -104,10 +119,10 @@ pub(super) fn tokenizer_config(mut settings: Value, max_length: usize) -> Value 
     settings
 }
 
-pub(super) fn readme(card: &Card) -> String {
+pub(super) fn readme(encoder: &Encoder, card: &Card) -> String {
     let own = card.pooling != Pooling::Cls;
     let trust = if own { ", trust_remote_code=True" } else { "" };
-    let (pooling, class) = (card.pooling.name(), class(card.pooling));
+    let (pooling, class) = (card.pooling.name(), class(encoder, card.pooling));
     let predicts = match card.problem {
         Problem::SingleLabel => "one of the labels below for",
         Problem::MultiLabel => "any of the labels below for",

@@ -5,7 +5,8 @@ mod report;
 mod session;
 mod time;
 
-use crate::args::{BaseArgs, PoolingName};
+use crate::args::BaseArgs;
+use crate::choices;
 use crate::interrupt;
 use crate::output::{print, print_json, say};
 use crate::place;
@@ -13,7 +14,7 @@ use crate::task::{Task, Tell};
 use clap::Args;
 use linocut::checkpoint::write_atomically;
 use linocut::data::{Reading, TaskFolder};
-use linocut::model::Base;
+use linocut::model::{Base, Pooling};
 use linocut::study::{
     Advice, Arm, Folder, Grid, SEEDS, Setting, StudyTask, Summary, TaskFiles, advise, choose,
     summarise,
@@ -86,8 +87,8 @@ pub(crate) struct StudyArgs {
     pub epochs: Option<usize>,
 
     /// How a text's hidden states become one vector [default: the base folder's own]
-    #[arg(long)]
-    pub pooling: Option<PoolingName>,
+    #[arg(long, value_parser = choices::pooling())]
+    pub pooling: Option<Pooling>,
 
     /// Points below full that are accepted where the smallest is advised
     #[arg(long, value_name = "POINTS", default_value_t = 0.5)]
@@ -101,7 +102,7 @@ pub(crate) struct StudyArgs {
 pub(crate) fn run(args: StudyArgs) -> Result<()> {
     check(&args)?;
     let (tasks, files) = tasks(&args)?;
-    let base = args.base.open(args.pooling.map(Into::into))?;
+    let base = args.base.open(args.pooling)?;
     let arms = arms(&args, &base)?;
     let setting = Setting::new(&base, (args.epochs, args.limit), files);
     let shared = Shared::default();

@@ -194,6 +194,34 @@ fn to_a_budget() {
     assert!(!place.names().contains(&"c.cut".to_string()));
 }
 
+/// A pooler that the base lacks is new: the cut brings it whole, and no training can be asked for it.
+#[test]
+fn a_base_without_the_models_pooler() {
+    let place = place("cls");
+    let mut all = tensors(&place.read("base/model.safetensors"));
+    all.retain(|t| !t.0.contains("pooler"));
+    place.write("base/model.safetensors", file(all));
+    let shown = place.run("pack --base base --tuned tuned --out packed.cut --verify -q");
+    assert_comes_back(&place, &shown);
+    let line =
+        "predict packed.cut --base base --in topics/dev.tsv --text sentence1 --logits --json -q";
+    let shown = place.run(line);
+    assert!(shown.to_string().starts_with("exit 0"), "{shown}");
+    let shown = place.run("train --base base --task topics --pooling cls --out t.cut -q");
+    assert_snapshot!(shown, @"
+    exit 1
+    --- stderr
+    error: the base has no pooler.dense.weight
+    hint: use --pooling mean or --pooling first
+    ");
+    // A cut that neither has it nor finds it there.
+    let other = Place::new();
+    other.train("--method head --epochs 1 --pooling cls", "cls.cut");
+    place.write("cls.cut", other.read("cls.cut"));
+    let shown = place.run("eval cls.cut --base base --task topics -q");
+    assert!(shown.stderr.contains("belongs to the base"), "{shown}");
+}
+
 /// The scores that the packed model has take more digits than those it came with.
 #[test]
 fn every_budget_from_the_least_on_ends() {

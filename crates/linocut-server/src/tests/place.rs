@@ -203,7 +203,7 @@ fn logits(
     edits: &BTreeMap<String, TensorEdit>,
     texts: &[Encoding],
 ) -> Vec<f32> {
-    let encoder = base.encoder.with_pooling(pooling).unwrap();
+    let encoder = base.encoder.with_pooling(pooling);
     let mut weights = base.weights.clone();
     for (name, edit) in edits {
         let Edit::Zeros(zeros) = &edit.edit else { unreachable!("cuts here have zeros only") };

@@ -3,7 +3,7 @@
 use super::content::{Cut, Probe};
 use super::edit::TensorEdit;
 use crate::data::Encoding;
-use crate::model::{Base, Layout, ModelConfig, Pooling};
+use crate::model::{Base, Layout, ModelConfig, Pooling, TensorSpec};
 use crate::{Error, ErrorKind, Result};
 
 /// Logits of a probe may differ by this, relative to the largest of them or 1, whichever is more.
@@ -37,11 +37,16 @@ impl Cut {
             return misfit("a head of width", self.head().hidden, config.hidden.to_string());
         }
         let layout = base.encoder.layout();
-        if card.pooling == Pooling::Cls && !base.encoder.has_pooler() {
-            return Err(Error::new(
-                ErrorKind::Cut,
-                format!("the cut {:?} pools by the pooler, which the base lacks", card.task),
-            ));
+        let absent = |(i, spec): &(usize, &TensorSpec)| {
+            base.encoder.is_absent(*i) && !self.edits().contains_key(&spec.name)
+        };
+        let lacking = layout.tensors().iter().enumerate().find(absent);
+        if let (Pooling::Cls, Some((_, spec))) = (card.pooling, lacking) {
+            let message = format!(
+                "the cut {:?} reads texts through {}, which neither it nor the base has",
+                card.task, spec.name
+            );
+            return Err(Error::new(ErrorKind::Cut, message));
         }
         self.edits().iter().try_for_each(|(name, edit)| edit.place(name, layout).map(drop))?;
         self.probes().iter().try_for_each(|probe| probe.check_tokens(config))

@@ -3,7 +3,7 @@
 use super::family::{self, Family};
 use super::op::{Ids, Op, Value};
 use super::program::Program;
-use super::{Layout, ModelConfig, Pooling, Weights};
+use super::{Layout, ModelConfig, Place, Pooling, Weights};
 use crate::checkpoint::Checkpoint;
 use crate::data::Batch;
 use crate::{Error, ErrorKind, Result};
@@ -55,23 +55,23 @@ impl<'a> Input<'a> {
 
 impl Encoder {
     /// The encoder that `config`, a `config.json`, describes. `has_pooler` says whether the base has
-    /// the tensors above its layers that [`Pooling::Cls`] reads texts through.
+    /// the tensors above its layers that [`Pooling::Cls`] reads texts through; where it has not, they
+    /// are among its tensors all the same, for tasks that bring them.
     ///
     /// # Errors
-    /// An architecture or a field that is not understood, or `cls` pooling without a pooler.
+    /// An architecture or a field that is not understood.
     pub fn new(config: &Json, has_pooler: bool, pooling: Pooling) -> Result<Self> {
         let family = family::of(config)?;
-        let (sizes, layout, programs) = family.programs(config, has_pooler)?;
-        let encoder = Self {
+        let (sizes, layout, programs) = family.programs(config)?;
+        Ok(Self {
             family,
             json: Arc::new(config.clone()),
             config: sizes,
             layout: Arc::new(layout),
             programs: Arc::new(programs),
-            pooling: Pooling::Mean,
+            pooling,
             has_pooler,
-        };
-        encoder.with_pooling(pooling)
+        })
     }
 
     /// The encoder that a checkpoint describes. Without `pooling`, the one its sentence-transformers
@@ -89,7 +89,12 @@ impl Encoder {
             Some(pooling) => pooling,
             None => checkpoint.pooling()?.unwrap_or(encoder.pooling),
         };
-        encoder.with_pooling(pooling)
+        if pooling == Pooling::Cls && !encoder.has_pooler {
+            let name = encoder.family.poolers().next().unwrap_or_default();
+            return Err(Error::new(ErrorKind::Base, format!("the base has no {name}"))
+                .with_hint("use --pooling mean or --pooling first"));
+        }
+        Ok(encoder.with_pooling(pooling))
     }
 
     /// The encoder that `config` describes, once its tensors have the shapes that it says, before
@@ -118,8 +123,9 @@ impl Encoder {
         let has_pooler = family.poolers().any(|name| shape(&name).is_some());
         let pooling = if has_pooler { Pooling::Cls } else { Pooling::Mean };
         let encoder = Self::new(config, has_pooler, pooling)?;
-        for spec in encoder.layout.tensors() {
+        for (i, spec) in encoder.layout.tensors().iter().enumerate() {
             match shape(&spec.name) {
+                None if encoder.is_absent(i) => {}
                 Some(found) if found == spec.shape => {}
                 Some(found) => {
                     return Err(refuse(format!(
@@ -144,23 +150,23 @@ impl Encoder {
     pub fn load(&self, checkpoint: &Checkpoint) -> Result<Weights> {
         let mut weights = Weights::new(self.layout.clone(), vec![0.0; self.layout.len()]);
         for (i, spec) in self.layout.tensors().iter().enumerate() {
-            checkpoint.read_f32(&spec.name, weights.at_mut(i))?;
+            if !self.is_absent(i) {
+                checkpoint.read_f32(&spec.name, weights.at_mut(i))?;
+            }
         }
         checkpoint.check_unchanged()?;
         Ok(weights)
     }
 
     /// The same encoder with another pooling.
-    ///
-    /// # Errors
-    /// `cls` pooling without a pooler.
-    pub fn with_pooling(&self, pooling: Pooling) -> Result<Self> {
-        if pooling == Pooling::Cls && !self.has_pooler {
-            let name = self.family.poolers().next().unwrap_or("pooler".into());
-            return Err(Error::new(ErrorKind::Base, format!("the base has no {name}"))
-                .with_hint("use --pooling mean or --pooling first"));
-        }
-        Ok(Self { pooling, ..self.clone() })
+    #[must_use]
+    pub fn with_pooling(&self, pooling: Pooling) -> Self {
+        Self { pooling, ..self.clone() }
+    }
+
+    /// Whether the base does not have a tensor of the layout: it is 0 there until a task brings it.
+    pub fn is_absent(&self, tensor: usize) -> bool {
+        !self.has_pooler && self.layout.tensors()[tensor].place == Place::Above
     }
 
     /// The family that it belongs to.

@@ -10,32 +10,33 @@ use super::ingest::tuned_error;
 use crate::checkpoint::StoredTensors;
 use crate::data::Problem;
 use crate::model::Pooling;
+use crate::model::family::{self, Family};
 use crate::{Error, ErrorKind, Result};
 
-/// The class that Transformers has for a text classifier on BERT.
-const PLAIN: &str = "BertForSequenceClassification";
-/// The class that `linocut export` brings along for other poolings.
+/// The class that `linocut export` brings along for other poolings, and what stands before the
+/// `model_type` then.
 const EXPORTED: &str = "LinocutForSequenceClassification";
-const SUPPORTED: &str = "supported: models fine-tuned as BertForSequenceClassification";
+const EXPORTED_TYPE: &str = "linocut_";
 
-/// The encoder's config and the pooling: BERT's own, or what an export says.
+/// The encoder's config and the pooling: the family's own, or what an export says.
 ///
 /// # Errors
 /// Anything but the two classes that are understood, with the reason; a config that makes more of the
 /// model than its class does.
 pub(super) fn architecture(folder: &Path, config: &Value) -> Result<(Value, Pooling)> {
     let shown = folder.display();
-    let exported = match config["model_type"].as_str() {
-        None | Some("bert") => false,
-        Some("linocut_bert") => true,
-        Some(other) => {
-            return Err(tuned_error(format!(
-                "{shown}: expected an encoder of model_type \"bert\", found {other:?}"
-            ))
-            .with_hint(SUPPORTED));
-        }
-    };
-    let expected = if exported { EXPORTED } else { PLAIN };
+    let mut encoder = config.clone();
+    let named = config["model_type"].as_str();
+    let exported = named.and_then(|named| named.strip_prefix(EXPORTED_TYPE));
+    if let Some(model_type) = exported {
+        encoder["model_type"] = model_type.into();
+    }
+    let exported = exported.is_some();
+    let family = family::of(&encoder).map_err(|e| e.at(folder.display()))?;
+    encoder["model_type"] = family.model_type(&encoder).into();
+    let plain = format!("{}ForSequenceClassification", family.class(&encoder));
+    let supported = format!("supported: models fine-tuned as {plain}");
+    let expected = if exported { EXPORTED } else { &plain };
     let classes = config["architectures"].as_array().map_or(&[][..], Vec::as_slice);
     match classes {
         [class] if class == expected => {}
@@ -48,7 +49,7 @@ pub(super) fn architecture(folder: &Path, config: &Value) -> Result<(Value, Pool
                      \"architectures\": [{expected:?}] into config.json"
             )));
         }
-        _ => return Err(other_class(folder, classes, expected)),
+        _ => return Err(other_class(folder, family, classes, expected)),
     }
     let own_code = &config["auto_map"]["AutoModelForSequenceClassification"];
     let unfit = |what: String, hint: &str| {
@@ -57,7 +58,7 @@ pub(super) fn architecture(folder: &Path, config: &Value) -> Result<(Value, Pool
     if !exported && !own_code.is_null() {
         return unfit(
             format!("config.json has its own code compute the model (auto_map {own_code})"),
-            SUPPORTED,
+            &supported,
         );
     }
     if !config["quantization_config"].is_null() {
@@ -88,33 +89,36 @@ pub(super) fn architecture(folder: &Path, config: &Value) -> Result<(Value, Pool
             )));
         }
     };
-    let mut config = config.clone();
-    config["model_type"] = "bert".into();
-    Ok((config, pooling))
+    Ok((encoder, pooling))
 }
 
 /// Why a model of another class cannot be packed.
-fn other_class(folder: &Path, classes: &[Value], expected: &str) -> Error {
+fn other_class(folder: &Path, family: &Family, classes: &[Value], expected: &str) -> Error {
+    let supported = format!("supported: models fine-tuned as {expected}");
+    let supported = supported.as_str();
     let found: Vec<String> = classes.iter().map(Value::to_string).collect();
     let (shown, found) = (folder.display(), found.join(" and "));
-    let (reason, hint) = match classes[0].as_str().unwrap_or_default() {
-        "BertForTokenClassification" => ("it labels every token, not a text".into(), SUPPORTED),
-        "BertForMultipleChoice" => ("it scores choices against each other".into(), SUPPORTED),
-        "BertForQuestionAnswering" => ("it finds answers within a text".into(), SUPPORTED),
-        "BertModel"
-        | "BertForMaskedLM"
-        | "BertForPreTraining"
-        | "BertForNextSentencePrediction"
-        | "BertLMHeadModel" => (
+    let class = classes[0].as_str().unwrap_or_default();
+    let begins = family.models.iter().map(|(_, begins)| begins);
+    let rest = begins.filter_map(|begins| class.strip_prefix(begins)).next();
+    let (reason, hint) = match rest.unwrap_or_default() {
+        "ForTokenClassification" => ("it labels every token, not a text".into(), supported),
+        "ForMultipleChoice" => ("it scores choices against each other".into(), supported),
+        "ForQuestionAnswering" => ("it finds answers within a text".into(), supported),
+        "Model"
+        | "ForMaskedLM"
+        | "ForPreTraining"
+        | "ForNextSentencePrediction"
+        | "LMHeadModel" => (
             "it has no head that labels texts".into(),
             "a pretrained model is a base: `linocut train --base` learns a task on it",
         ),
         _ => {
             let tensors = StoredTensors::open(folder).ok();
             let mut names = tensors.iter().flat_map(|t| t.tensors()).map(|t| &t.name);
-            let unknown = names.find(|name| !is_understood(name));
+            let unknown = names.find(|name| !is_understood(family, name));
             let what = unknown.map_or(String::new(), |name| format!(" (as its tensor {name})"));
-            (format!("what that class computes{what} is not known here"), SUPPORTED)
+            (format!("what that class computes{what} is not known here"), supported)
         }
     };
     tuned_error(format!("{shown} is a {found}, expected a {expected}: {reason}")).with_hint(hint)

@@ -43,7 +43,7 @@ impl<'a> Packing<'a> {
         score: Option<Score<'_>>,
     ) -> Result<Self> {
         tuned.check_fits(base)?;
-        let encoder = base.encoder.with_pooling(tuned.pooling)?;
+        let encoder = base.encoder.with_pooling(tuned.pooling);
         let head = tuned.head()?;
         let survey = Survey::of(base, tuned)?;
         tuned.check_related(base, &survey)?;

@@ -8,28 +8,10 @@ use serde_json::Value;
 use super::ingest::tuned_error;
 use crate::checkpoint::{StoredTensor, StoredTensors};
 use crate::cut::StoreType;
-use crate::model::family::canonical;
+use crate::model::family::{self, Family};
 use crate::model::{Encoder, Pooling};
 use crate::{Error, Result};
 
-/// The head's tensors as stored.
-const HEAD: [&str; 2] = ["classifier.weight", "classifier.bias"];
-
-/// Tensors that a classifier does not compute with: what pretraining left.
-const LEFT_OVER: [&str; 12] = [
-    "cls.predictions.bias",
-    "cls.predictions.decoder.bias",
-    "cls.predictions.decoder.weight",
-    "cls.predictions.transform.LayerNorm.beta",
-    "cls.predictions.transform.LayerNorm.bias",
-    "cls.predictions.transform.LayerNorm.gamma",
-    "cls.predictions.transform.LayerNorm.weight",
-    "cls.predictions.transform.dense.bias",
-    "cls.predictions.transform.dense.weight",
-    "cls.seq_relationship.bias",
-    "cls.seq_relationship.weight",
-    "embeddings.token_type_ids",
-];
 const POSITION_IDS: &str = "embeddings.position_ids";
 
 /// Where everything is, as positions among the stored tensors.
@@ -57,20 +39,23 @@ impl Contents {
         config: &Value,
         pooling: Pooling,
     ) -> Result<(Self, Encoder)> {
+        let family = family::of(config)?;
+        let class = format!("{}ForSequenceClassification", family.class(config));
+        let heads = head_names(family);
         let all = tensors.tensors();
         let mut encoder: BTreeMap<String, usize> = BTreeMap::new();
         let (mut head, mut others, mut unknown) = ([None; 2], Vec::new(), Vec::new());
         for (i, tensor) in all.iter().enumerate() {
-            if let Some(name) = canonical(&tensor.name).map(|c| c.name) {
+            if let Some(name) = family.spelling.canonical(&tensor.name).map(|c| c.name) {
                 if let Some(first) = encoder.insert(name.clone(), i) {
                     let (first, second) = (&all[first].name, &tensor.name);
                     return Err(tuned_error(format!(
                         "{shown} holds tensor {name} twice: as {first} and as {second}"
                     )));
                 }
-            } else if let Some(part) = HEAD.iter().position(|name| *name == tensor.name) {
+            } else if let Some(part) = heads.iter().position(|name| *name == tensor.name) {
                 head[part] = Some(i);
-            } else if is_understood(&tensor.name) {
+            } else if is_understood(family, &tensor.name) {
                 if tensor.name.ends_with(POSITION_IDS) {
                     check_position_ids(shown, tensor, &tensors.bytes(tensor)?)?;
                 }
@@ -81,42 +66,43 @@ impl Contents {
         }
         let [Some(weight), Some(bias)] = head else {
             if unknown.iter().any(|name| is_adapter(name)) {
-                return Err(not_understood(shown, unknown));
+                return Err(not_understood(shown, &class, unknown));
             }
             let found = others.iter().map(|&i| &all[i].name[..]).chain(unknown.iter().copied());
             let found: Vec<&str> = found.take(4).collect();
             let found = if found.is_empty() { "none".into() } else { found.join(", ") };
             return Err(tuned_error(format!(
-                "{shown} has no head: expected classifier.weight and classifier.bias, found \
-                 beside the encoder: {found}"
+                "{shown} has no head: expected {} and {}, found beside the encoder: {found}",
+                heads[0], heads[1]
             ))
-            .with_hint("only models fine-tuned as BertForSequenceClassification can be packed"));
+            .with_hint(format!("a {class} has one")));
         };
         // Before anything is missing: what is of another name is the reason.
         if !unknown.is_empty() {
-            return Err(not_understood(shown, unknown));
+            return Err(not_understood(shown, &class, unknown));
         }
         let shape = |name: &str| encoder.get(name).map(|&i| &all[i].shape[..]);
-        if pooling == Pooling::Cls && shape("pooler.dense.weight").is_none() {
+        let missing = family.poolers().find(|name| shape(name).is_none());
+        if let (Pooling::Cls, Some(name)) = (pooling, missing) {
             return Err(tuned_error(format!(
-                "{shown} has no pooler.dense.weight, through which BertForSequenceClassification \
-                 reads a text"
+                "{shown} has no {name}, through which {class} reads a text"
             ))
-            .with_hint("Transformers would draw one at random; save the model with its pooler"));
+            .with_hint("Transformers would draw one at random; save the whole model"));
         }
         let fitting = Encoder::fitting(config, shape, encoder.len(), shown)?;
         let more = encoder.iter().filter(|(name, _)| fitting.layout().index(name).is_none());
         let more: Vec<&str> = more.map(|(_, &i)| &all[i].name[..]).collect();
         if !more.is_empty() {
-            return Err(not_understood(shown, more));
+            return Err(not_understood(shown, &class, more));
         }
         let (shape, bias_shape) = (&all[weight].shape, &all[bias].shape);
         let outputs: usize = bias_shape.iter().product();
         let hidden = fitting.config().hidden;
         if shape[..] != [outputs, hidden] || bias_shape.len() != 1 || outputs == 0 {
             return Err(tuned_error(format!(
-                "{shown}: classifier.weight is {shape:?} and classifier.bias {bias_shape:?}, \
+                "{shown}: {} is {shape:?} and {} {bias_shape:?}, \
                  expected [labels, {hidden}] and [labels]",
+                heads[0], heads[1]
             )));
         }
         let floats = encoder.values().chain([&weight, &bias]).map(|&i| &all[i]);
@@ -130,35 +116,38 @@ impl Contents {
             }
         }
         let contents = Self { encoder, weight, bias, others };
-        Ok((contents, fitting.with_pooling(pooling)?))
+        Ok((contents, fitting.with_pooling(pooling)))
     }
 }
 
 /// Whether a tensor of this name has a part in a model that can be packed, or is known to have none.
-pub(super) fn is_understood(name: &str) -> bool {
-    let plain = name.strip_prefix("bert.").unwrap_or(name);
-    canonical(name).is_some()
-        || HEAD.contains(&name)
-        || LEFT_OVER.contains(&plain)
+pub(super) fn is_understood(family: &Family, name: &str) -> bool {
+    let prefixes = family.spelling.prefixes.iter();
+    let plain = prefixes.filter_map(|prefix| name.strip_prefix(prefix)).next().unwrap_or(name);
+    family.spelling.canonical(name).is_some()
+        || head_names(family).iter().any(|head| head == name)
+        || family.by_products.iter().any(|begin| plain.starts_with(begin))
         || plain == POSITION_IDS
 }
 
+/// The head's matrix and bias.
+fn head_names(family: &Family) -> [String; 2] {
+    ["weight", "bias"].map(|parameter| format!("{}.{parameter}", family.head))
+}
+
 /// Names the first of the tensors that would be left out.
-fn not_understood(shown: &str, mut unknown: Vec<&str>) -> Error {
+fn not_understood(shown: &str, class: &str, mut unknown: Vec<&str>) -> Error {
     unknown.sort_unstable();
     let (first, count) = (unknown[0], unknown.len());
     let hint = if unknown.iter().any(|name| is_adapter(name)) {
         "merge adapters into the weights first (PEFT: merge_and_unload), and save the model then"
+            .into()
     } else {
-        "only what BertForSequenceClassification computes with can be packed"
+        format!("only what {class} computes with can be packed")
     };
-    let what = if count == 1 {
-        format!("a tensor that is no part of a BertForSequenceClassification: {first}")
-    } else {
-        format!(
-            "{count} tensors that are no part of a BertForSequenceClassification, the first of them \
-             {first}"
-        )
+    let what = match count {
+        1 => format!("a tensor that is no part of a {class}: {first}"),
+        _ => format!("{count} tensors that are no part of a {class}, the first of them {first}"),
     };
     tuned_error(format!("{shown} holds {what}")).with_hint(hint)
 }

@@ -16,8 +16,8 @@ use crate::data::{Metric, Problem, Tokenizer};
 use crate::model::{Base, Encoder, Head, Pooling, Weights};
 use crate::{Error, ErrorKind, Result};
 
-/// A fine-tuned text classifier on disk: an encoder of the BERT family with a linear head, as
-/// `BertForSequenceClassification` or `linocut export` saves it. What its files do not say
+/// A fine-tuned text classifier on disk: an encoder of a known family with its head, as the family's
+/// `…ForSequenceClassification` or `linocut export` saves it. What its files do not say
 /// (`pairs`, `metric`) or may say wrongly can be set before packing.
 pub struct Tuned {
     /// Name of the task: the folder's, or what an export says.
@@ -110,19 +110,22 @@ impl Tuned {
     pub(super) fn check_fits(&self, base: &Base) -> Result<()> {
         let wrong_base = "give the base that the model was fine-tuned from: --base";
         let place = self.folder.display();
-        if self.pooling == Pooling::Cls && !base.encoder.has_pooler() {
+        let (base_type, own_type) = (
+            base.encoder.json()["model_type"].as_str(),
+            self.encoder.json()["model_type"].as_str(),
+        );
+        let family = base.encoder.family();
+        if !std::ptr::eq(family, self.encoder.family()) {
             return Err(tuned_error(format!(
-                "{place} reads texts through a pooler (pooler.dense.weight), which the base {} does \
-                 not have",
-                base.name
+                "{place} is no fine-tuned {}: its model_type is {}, the base's {}",
+                base.name,
+                own_type.unwrap_or("bert"),
+                base_type.unwrap_or("bert"),
             ))
-            .with_hint(
-                "a cut changes tensors that its base has; save the base once more with a pooler, in \
-                 Transformers AutoModel.from_pretrained(base).save_pretrained(other), and pack on that",
-            ));
+            .with_hint(wrong_base));
         }
         let (ours, theirs) = (base.encoder.json(), self.encoder.json());
-        let differing = base.encoder.family().spelling.differences(ours, theirs);
+        let differing = family.spelling.differences(ours, theirs);
         let differing: Vec<String> = differing
             .into_iter()
             .map(|(name, ours, theirs)| {
@@ -239,7 +242,8 @@ impl Tuned {
     pub(super) fn model(&self) -> Result<(Encoder, Weights, Head)> {
         let layout = self.encoder.layout().clone();
         let mut weights = Weights::new(layout.clone(), vec![0.0; layout.len()]);
-        for (i, spec) in layout.tensors().iter().enumerate() {
+        let tensors = layout.tensors().iter().enumerate();
+        for (i, spec) in tensors.filter(|(i, _)| !self.encoder.is_absent(*i)) {
             weights.at_mut(i).copy_from_slice(&self.values(&spec.name)?);
         }
         Ok((self.encoder.clone(), weights, self.head()?))
@@ -249,8 +253,9 @@ impl Tuned {
     pub(super) fn source(&self, base: &Base) -> Result<Source> {
         let stored = |i: &usize| &self.tensors.tensors()[*i];
         let encoder = &self.contents.encoder;
-        let prefixed = encoder.values().filter(|i| stored(i).name.starts_with("bert.")).count();
-        let prefix = if 2 * prefixed > encoder.len() { "bert." } else { "" };
+        let usual = base.encoder.family().spelling.prefixes[0];
+        let prefixed = encoder.values().filter(|i| stored(i).name.starts_with(usual)).count();
+        let prefix = if 2 * prefixed > encoder.len() { usual } else { "" };
         let mut stores = BTreeMap::new();
         for name in encoder.keys().map(String::as_str).chain(cut::HEAD_TENSORS) {
             let tensor = self.tensor(name).expect("just listed");

@@ -25,20 +25,28 @@ enum Data<'a> {
 
 /// Writes the tensors of the model that `cut` was packed from without loss, as it named and stored
 /// them, to the safetensors file `path`. `weights` are the base's with the cut applied; `source` is
-/// the cut's.
+/// the cut's, and `head` the module that the model's family has for its last layer.
 ///
 /// # Errors
 /// If two tensors get one name, or writing fails.
-pub fn restore(path: &Path, source: &Source, cut: &Cut, weights: &Weights) -> Result<()> {
+pub fn restore(
+    path: &Path,
+    source: &Source,
+    head: &str,
+    cut: &Cut,
+    weights: &Weights,
+) -> Result<()> {
     let mut tensors = Vec::new();
     for (i, spec) in weights.layout().tensors().iter().enumerate() {
         let Some(name) = source.name(&spec.name) else { continue };
         tensors.push(back(name, source.store(&spec.name), &spec.shape, weights.at(i)));
     }
+    let module = head;
     let head = cut.head();
     let shape = [head.outputs(), head.hidden];
-    let weight = back("classifier.weight", source.store("head.weight"), &shape, &head.weight);
-    let bias = back("classifier.bias", source.store("head.bias"), &shape[..1], &head.bias);
+    let name = |parameter: &str| format!("{module}.{parameter}");
+    let weight = back(name("weight"), source.store("head.weight"), &shape, &head.weight);
+    let bias = back(name("bias"), source.store("head.bias"), &shape[..1], &head.bias);
     tensors.extend([weight, bias]);
     tensors.extend(cut.others().iter().map(|(name, other)| Back {
         name: name.clone(),

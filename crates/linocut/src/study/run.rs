@@ -64,7 +64,7 @@ pub fn train_arm(
     let options = grid.options(run, method, base.config().positions);
     let (train, metric) = (task.train.clone(), task.metric.as_ref());
     let mut outcome =
-        tune::train(base, train, Some(&task.dev), metric, &options, storage, observe)?;
+        tune::train(&base, train, Some(&task.dev), metric, &options, storage, observe)?;
     if let Some(zeros) = zeros {
         // What the head was trained over belongs to the cut.
         let edits = zeros.into_iter().filter_map(|(name, zeros)| {

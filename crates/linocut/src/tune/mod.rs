@@ -27,4 +27,4 @@ pub use run::{Event, Outcome, Storage, TRAINING_VERSION, state_path, train};
 pub use select::Selection;
 pub(crate) use select::matches;
 pub use shared::{Shared, Tokens};
-pub use trainer::{Rates, Trained, Trainer};
+pub use trainer::{Rates, Trainer};

@@ -6,7 +6,7 @@ use super::options::TrainOptions;
 use super::scale::Scale;
 use super::shared::{Shared, Tokens};
 use super::state::{self, Progress, Snapshot};
-use super::{Masks, Rates, Trained, Trainer, finish};
+use super::{Masks, Rates, Trainer, finish};
 use crate::cut::Cut;
 use crate::data::{Dataset, Metric, split_holdout};
 use crate::model::{Base, Head, ModelConfig};
@@ -105,13 +105,13 @@ pub struct Outcome {
 /// Trains `train` on `base` and returns the cut, scored on `dev` as it will be stored.
 /// `observe` hears of everything and stops the run by `false`: the state is saved then.
 ///
-/// The base's weights are consumed; a cut applies to the base as it was.
+/// The base stays as it is: what is trained is a copy of its weights.
 ///
 /// # Errors
 /// Options out of range, a batch or text that the base cannot take, a loss that is not a number
 /// ([`ErrorKind::Diverged`]), a stop ([`ErrorKind::Interrupted`]), or an I/O error.
 pub fn train(
-    base: Base,
+    base: &Base,
     train: Dataset,
     dev: Option<&Dataset>,
     metric: Option<&Metric>,
@@ -128,7 +128,7 @@ pub fn train(
         let message = "--save-every is 0, expected at least 1 step";
         return Err(Error::new(ErrorKind::Config, message));
     }
-    let (identity, choices) = (identity(&base, &train, options), choices(&base, &train, options));
+    let (identity, choices) = (identity(base, &train, options), choices(base, &train, options));
     let (train, held_out) = match options.early_stop {
         Some(share) => {
             let (train, held_out) = split_holdout(&train, share, options.seed)?;
@@ -162,10 +162,9 @@ pub fn train(
     let steps = options.epochs * batches.per_epoch();
     let options = &TrainOptions { method: options.method.settled(steps), ..options.clone() };
     let head = Head::new(train.labels.len().max(1), base.config().hidden, options.seed);
-    let Base { name, fingerprint, encoder, weights, tokenizer, .. } = base;
-    let encoder = encoder.with_dropout(|own| options.dropout.at(own));
-    let (trained, rates) = (Trained::by(&options.method), Rates::of(options, steps));
-    let trainer = Trainer::new(encoder, weights, head, marks, trained, rates);
+    let encoder = base.encoder.clone().with_dropout(|own| options.dropout.at(own));
+    let rates = Rates::of(options, steps);
+    let trainer = Trainer::new(encoder, base.weights.clone(), head, marks, &options.method, rates);
     let progress = Progress { identity, choices, ..Progress::default() };
     let mut run = Run {
         options,
@@ -185,9 +184,9 @@ pub fn train(
     let Run { held_out, dev, trainer, progress, .. } = run;
     let identity = finish::Identity {
         task: &train,
-        base: name,
-        fingerprint: fingerprint.to_string(),
-        tokenizer: tokenizer.fingerprint().to_string(),
+        base: base.name.clone(),
+        fingerprint: base.fingerprint.to_string(),
+        tokenizer: base.tokenizer.fingerprint().to_string(),
         held_out: held_out.as_ref().map_or(0, |(_, data)| data.rows()),
         texts_cut: tokens.texts_cut,
         selected_step: progress.best.map(|(_, step)| step),

@@ -223,7 +223,7 @@ pub(super) fn load(
 mod tests {
     use super::*;
     use crate::model::{Encoder, Head, Pooling, Weights};
-    use crate::tune::{Method, Rates, TrainOptions, Trained};
+    use crate::tune::{Method, Rates, TrainOptions};
 
     #[test]
     fn a_state_of_another_version_is_refused_as_such() {
@@ -237,7 +237,7 @@ mod tests {
         let marks = vec![false; layout.tensors().len()];
         let rates = Rates::of(&TrainOptions::new(Method::Head, 10), 10);
         let head = Head::new(2, 8, 0);
-        let mut trainer = Trainer::new(encoder, weights, head, marks, Trained::Weights, rates);
+        let mut trainer = Trainer::new(encoder, weights, head, marks, &Method::Full, rates);
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("t.state");
         let mut attempt = |was: &str| {

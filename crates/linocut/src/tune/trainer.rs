@@ -5,7 +5,7 @@ use super::masks::Masks;
 use super::optimizer::{BETA1, BETA2, EPS, Moments, SCORE_EPS, WordMoments, update_dense};
 use super::scale::Scale;
 use super::schedule;
-use super::{Method, Sampling, Target, TrainOptions, evaluate};
+use super::{Method, TrainOptions, evaluate};
 use crate::data::{Dataset, Encoding, Metric};
 use crate::kernels::adamw::{AdamW, SharedAdam};
 use crate::kernels::pool::awake;
@@ -13,45 +13,26 @@ use crate::kernels::sums::square_sum;
 use crate::model::{DropoutStep, Encoder, Grads, Head, Input, LossTargets, Tape, Weights, logits};
 use crate::{Error, ErrorKind, Result};
 
-/// What is trained.
-#[derive(Debug, Clone, Copy)]
-pub enum Trained {
-    /// The marked tensors themselves.
-    Weights,
-    /// Scores behind a mask of each marked matrix, starting at ±scale with the given share below 0.
-    Masks {
-        /// How a step turns scores into a mask.
-        sampling: Sampling,
-        /// Distance of the initial scores from 0.
-        scale: f32,
-        /// Share of each matrix whose scores start below 0.
-        sparsity: f64,
-        /// A share of zeros to reach exactly.
-        target: Option<Target>,
-    },
-    /// Low-rank factors added to each marked matrix, of this rank.
-    LowRank(usize),
-}
-
-impl Trained {
-    /// What `method`, [settled](Method::settled), trains.
-    pub(super) fn by(method: &Method) -> Self {
-        match *method {
-            Method::Mask { sampling, init_scale, init_sparsity, target, .. } => {
-                let scale = init_scale.expect("a settled method") as f32;
-                Self::Masks { sampling, scale, sparsity: init_sparsity, target }
-            }
-            Method::LowRank { rank, .. } => Self::LowRank(rank),
-            _ => Self::Weights,
-        }
-    }
-}
-
 /// What stands behind the marked tensors.
 pub(super) enum Parameters {
     Weights,
     Masks(Masks),
     LowRank(LowRank),
+}
+
+impl Parameters {
+    /// Those of `method`, [settled](Method::settled), behind the tensors that `marks` flags.
+    fn new(method: &Method, weights: &Weights, marks: &[bool], seed: u64) -> Self {
+        match *method {
+            Method::Mask { sampling, init_scale, init_sparsity, target, .. } => {
+                let scale = init_scale.expect("a settled method") as f32;
+                let (how, start) = ((sampling, target), (scale, init_sparsity));
+                Self::Masks(Masks::new(weights, marks, how, start, seed))
+            }
+            Method::LowRank { rank, .. } => Self::LowRank(LowRank::new(weights, marks, rank, seed)),
+            Method::Full | Method::Layers(_) | Method::Bias | Method::Head => Self::Weights,
+        }
+    }
 }
 
 /// Learning rates and the constants of a run.
@@ -110,27 +91,18 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// A trainer of the tensors that `marks` flags, and of the head. Masks are for matrices of the
-    /// layers and the pooler.
+    /// A trainer by `method`, [settled](Method::settled), of the tensors that `marks` flags, and of the
+    /// head. Masks are for matrices of the layers and the pooler.
     pub fn new(
         encoder: Encoder,
         weights: Weights,
         head: Head,
         marks: Vec<bool>,
-        trained: Trained,
+        method: &Method,
         rates: Rates,
     ) -> Self {
         let grads = Grads::new(&encoder, &marks);
-        let parameters = match trained {
-            Trained::Weights => Parameters::Weights,
-            Trained::LowRank(rank) => {
-                Parameters::LowRank(LowRank::new(&weights, &marks, rank, rates.seed))
-            }
-            Trained::Masks { sampling, scale, sparsity, target } => {
-                let (how, start) = ((sampling, target), (scale, sparsity));
-                Parameters::Masks(Masks::new(&weights, &marks, how, start, rates.seed))
-            }
-        };
+        let parameters = Parameters::new(method, &weights, &marks, rates.seed);
         let words = marks[encoder.words()].then(|| {
             let table = &encoder.layout().tensors()[encoder.words()].shape;
             WordMoments::new(table[0], table[1])

@@ -32,7 +32,7 @@ fn numbers_are_learned_in_any_unit() {
         let storage = storage(&folder);
         let base = base(&folder);
         let outcome =
-            tune::train(base, train, Some(&dev), None, &options, &storage, &mut |_| true).unwrap();
+            tune::train(&base, train, Some(&dev), None, &options, &storage, &mut |_| true).unwrap();
         let values = outcome.evaluation.unwrap().metrics.values;
         let spread = outcome.cut.card().training["label_spread"].as_f64().unwrap();
         let loss = outcome.cut.card().training["loss"].as_f64().unwrap();
@@ -75,7 +75,7 @@ fn numbers_stopped_and_resumed_give_the_same_cut() {
         let observe = &mut |event| !matches!(event, Event::Step { step, .. } if step == stop_at);
         let (train, dev) = (numbers(200, 1, 5.0, 300.0), numbers(50, 9, 5.0, 300.0));
         let base = Base::open(&folder, None).unwrap();
-        tune::train(base, train, Some(&dev), None, &options, storage, observe)
+        tune::train(&base, train, Some(&dev), None, &options, storage, observe)
     };
     base(&folder);
     let whole = with(&storage(&folder), 0).unwrap();
@@ -121,7 +121,7 @@ fn balanced_weights_change_what_they_are_said_to_change() {
     let train = |data: Dataset, class_weights| {
         let options = TrainOptions { class_weights, epochs: 2, ..options(Method::Head) };
         let storage = storage(&folder);
-        tune::train(base(&folder), data, None, None, &options, &storage, &mut |_| true)
+        tune::train(&base(&folder), data, None, None, &options, &storage, &mut |_| true)
     };
     let balanced = train(labelled(200), ClassWeights::Balanced).unwrap().cut;
     let plain = train(labelled(200), ClassWeights::None).unwrap().cut;
@@ -144,7 +144,7 @@ fn what_could_select_or_score_nothing_is_refused_before_the_first_step() {
         let options = TrainOptions { early_stop, ..options(Method::Head) };
         let storage = storage(&folder);
         let observe = &mut |event| panic!("{event:?}");
-        let run = tune::train(base(&folder), data, None, metric, &options, &storage, observe);
+        let run = tune::train(&base(&folder), data, None, metric, &options, &storage, observe);
         run.err().unwrap().to_string()
     };
     for (data, metric, said) in [

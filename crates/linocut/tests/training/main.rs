@@ -68,7 +68,7 @@ fn options(method: Method) -> TrainOptions {
 }
 
 fn run(options: &TrainOptions, storage: &Storage, train: Dataset, folder: &Path) -> Outcome {
-    tune::train(base(folder), train, Some(&rows(200, 9)), None, options, storage, &mut |_| true)
+    tune::train(&base(folder), train, Some(&rows(200, 9)), None, options, storage, &mut |_| true)
         .unwrap()
 }
 
@@ -310,7 +310,7 @@ fn what_runs_share_changes_nothing() {
         let dev = rows(50, 9);
         let options = options(method.clone());
         let (train, dev) = (rows(100, 1), Some(&dev));
-        let outcome = tune::train(base, train, dev, None, &options, storage, observe).unwrap();
+        let outcome = tune::train(&base, train, dev, None, &options, storage, observe).unwrap();
         (computed, outcome.cut.to_bytes())
     };
     let shared = storage(&folder);
@@ -359,7 +359,7 @@ fn early_stopping_selects_on_held_out_rows_and_says_so() {
         true
     };
     let outcome = tune::train(
-        base(&folder),
+        &base(&folder),
         rows(200, 1),
         Some(&dev),
         None,

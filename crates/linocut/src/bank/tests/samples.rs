@@ -218,7 +218,7 @@ pub(super) fn text(base: &Base, length: usize) -> Encoding {
 
 /// What the cut answers on its own, by the engine of training.
 pub(super) fn alone(base: &Base, cut: &Cut, text: &Encoding) -> Vec<f32> {
-    let encoder = base.encoder.with_pooling(cut.card().pooling).unwrap();
+    let encoder = base.encoder.with_pooling(cut.card().pooling);
     let mut weights = base.weights.clone();
     drop(cut.apply(&mut weights).unwrap());
     let head = Head { weight: cut.head().weight.clone(), bias: cut.head().bias.clone() };

@@ -18,8 +18,10 @@ use crate::model::op::{Ids, Value};
 use crate::model::program::Builder;
 
 pub(super) static BERT: Family = Family {
-    model_types: &["bert"],
-    class: "Bert",
+    models: &[("bert", "Bert")],
+    head: "classifier",
+    owns_pooler: true,
+    by_products: &["cls.predictions.", "cls.seq_relationship.", "embeddings.token_type_ids"],
     spelling: Spelling {
         family: "BERT",
         prefixes: &["bert."],

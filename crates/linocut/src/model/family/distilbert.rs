@@ -18,8 +18,10 @@ use crate::model::op::{Ids, Value};
 use crate::model::program::Builder;
 
 pub(super) static DISTILBERT: Family = Family {
-    model_types: &["distilbert"],
-    class: "DistilBert",
+    models: &[("distilbert", "DistilBert")],
+    head: "classifier",
+    owns_pooler: false,
+    by_products: &["vocab_transform.", "vocab_layer_norm.", "vocab_projector."],
     spelling: Spelling {
         family: "DistilBERT",
         prefixes: &["distilbert."],

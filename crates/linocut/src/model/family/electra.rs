@@ -19,8 +19,10 @@ use crate::model::op::{Ids, Value};
 use crate::model::program::Builder;
 
 pub(super) static ELECTRA: Family = Family {
-    model_types: &["electra"],
-    class: "Electra",
+    models: &[("electra", "Electra")],
+    head: "classifier.out_proj",
+    owns_pooler: false,
+    by_products: &["discriminator_predictions.", "generator_predictions.", "generator_lm_head."],
     spelling: Spelling {
         family: "ELECTRA",
         prefixes: &["electra."],

@@ -11,7 +11,7 @@ mod roberta;
 use super::config::Fields;
 use super::op::Value;
 use super::program::{Builder, Program};
-use super::{Layout, ModelConfig};
+use super::{Layout, ModelConfig, Place, TensorSpec};
 use crate::checkpoint::{Canonical, Checkpoint, Kind, Module, Pooling, Spelling};
 use crate::nearest::nearest;
 use crate::{Error, ErrorKind, Result};
@@ -21,10 +21,16 @@ use std::path::Path;
 /// A family of encoders.
 #[derive(Debug)]
 pub struct Family {
-    /// The values of `model_type` that name it.
-    pub model_types: &'static [&'static str],
-    /// What its class names begin with, as `Bert` of `BertForMaskedLM`.
-    pub class: &'static str,
+    /// The values of `model_type` that name it, with what its class names begin with then, as `Bert` of
+    /// `BertForMaskedLM`.
+    pub models: &'static [(&'static str, &'static str)],
+    /// The last layer of its `…ForSequenceClassification`.
+    pub head: &'static str,
+    /// Whether what lies above the layers belongs to its encoder class, and so has its prefix.
+    pub owns_pooler: bool,
+    /// What other names begin with, without the prefix, that a text classifier does not compute with:
+    /// heads of pretraining, and poolers that it leaves out.
+    pub by_products: &'static [&'static str],
     /// How it is written down.
     pub spelling: Spelling,
     /// Reads the sizes.
@@ -48,8 +54,12 @@ pub fn of(config: &Json) -> Result<&'static Family> {
     // Configs from before `model_type` existed name only a class, such as BertForMaskedLM.
     let class = config["architectures"][0].as_str();
     let found = match (named, class) {
-        (Some(named), _) => FAMILIES.iter().find(|family| family.model_types.contains(&named)),
-        (None, Some(class)) => FAMILIES.iter().find(|family| class.starts_with(family.class)),
+        (Some(named), _) => {
+            FAMILIES.iter().find(|family| family.models.iter().any(|(model, _)| *model == named))
+        }
+        (None, Some(class)) => FAMILIES
+            .iter()
+            .find(|family| family.models.iter().any(|(_, begins)| class.starts_with(begins))),
         (None, None) => FAMILIES.first(),
     };
     let what = match (found, named, class) {
@@ -62,7 +72,8 @@ pub fn of(config: &Json) -> Result<&'static Family> {
         (None, Some(named), _) => format!("model_type {named:?}"),
         (None, None, class) => format!("architecture {:?}", class.unwrap_or_default()),
     };
-    let known: Vec<&str> = FAMILIES.iter().flat_map(|family| family.model_types).copied().collect();
+    let known = FAMILIES.iter().flat_map(|family| family.models).map(|(model, _)| *model);
+    let known: Vec<&str> = known.collect();
     let message = format!("{what} is not known: expected one of {}", known.join(", "));
     let error = Error::new(ErrorKind::Base, message);
     let nearest = named.and_then(|named| nearest(named, known, 1).first().copied());
@@ -86,12 +97,30 @@ pub fn canonical(stored: &str) -> Option<Canonical> {
 }
 
 impl Family {
-    /// Sizes, tensors and the program of every pooling. With `has_pooler`, the tensors above the layers
-    /// are among them.
+    /// What its classes' names begin with for this `config.json`.
+    pub fn class(&self, config: &Json) -> &'static str {
+        let named = config["model_type"].as_str();
+        let (_, class) =
+            self.models.iter().find(|(model, _)| Some(*model) == named).unwrap_or(&self.models[0]);
+        class
+    }
+
+    /// The `model_type` of this `config.json`, said or not.
+    pub fn model_type(&self, config: &Json) -> &'static str {
+        let class = self.class(config);
+        self.models.iter().find(|(_, known)| *known == class).map_or("", |(model, _)| model)
+    }
+
+    /// What task models put before a tensor's canonical name.
+    pub fn prefix(&self, tensor: &TensorSpec) -> &'static str {
+        let bare = tensor.place == Place::Above && !self.owns_pooler;
+        if bare { "" } else { self.spelling.prefixes[0] }
+    }
+
+    /// Sizes, tensors and the program of every pooling.
     pub(super) fn programs(
         &'static self,
         config: &Json,
-        has_pooler: bool,
     ) -> Result<(ModelConfig, Layout, [Program; 3])> {
         let fields = Fields(config);
         let sizes = (self.sizes)(fields)?;
@@ -102,9 +131,7 @@ impl Family {
             builder.end_layers();
             let row = builder.gather(states);
             let gathered = (builder.len(), row);
-            if has_pooler {
-                (self.pooler)(fields, &sizes, &mut builder, row)?;
-            }
+            (self.pooler)(fields, &sizes, &mut builder, row)?;
             let (program, layout) = builder.finish(gathered);
             layouts.push(layout);
             Ok(program)
@@ -122,7 +149,7 @@ impl Family {
     }
 
     /// Names of the matrices above the layers.
-    pub(crate) fn poolers(&self) -> impl Iterator<Item = String> {
+    pub fn poolers(&self) -> impl Iterator<Item = String> {
         let matrix = |(name, module): &(&str, Module)| {
             (*module == Module::Matrix(Kind::Pooler)).then(|| format!("{name}.weight"))
         };

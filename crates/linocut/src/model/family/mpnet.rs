@@ -19,8 +19,10 @@ use crate::model::op::{Ids, Value};
 use crate::model::program::Builder;
 
 pub(super) static MPNET: Family = Family {
-    model_types: &["mpnet"],
-    class: "MPNet",
+    models: &[("mpnet", "MPNet")],
+    head: "classifier.out_proj",
+    owns_pooler: false,
+    by_products: &["lm_head.", "pooler.dense."],
     spelling: Spelling {
         family: "MPNet",
         prefixes: &["mpnet."],

@@ -19,8 +19,10 @@ use crate::model::op::{Ids, Value};
 use crate::model::program::Builder;
 
 pub(super) static ROBERTA: Family = Family {
-    model_types: &["roberta", "xlm-roberta", "camembert"],
-    class: "Roberta",
+    models: &[("roberta", "Roberta"), ("xlm-roberta", "XLMRoberta"), ("camembert", "Camembert")],
+    head: "classifier.out_proj",
+    owns_pooler: false,
+    by_products: &["lm_head.", "pooler.dense."],
     spelling: Spelling {
         family: "RoBERTa",
         prefixes: &["roberta."],

@@ -1,7 +1,9 @@
-"""Writes testdata/minilm/hidden.safetensors: what Transformers computes for eight texts.
+"""Writes testdata/minilm/hidden.safetensors and testdata/mpnet-base/hidden.safetensors: what
+Transformers computes for eight texts.
 
     pip install -r reference/requirements.txt
-    python reference/minilm_hidden.py [models/all-minilm-l6-v2]
+    make base base-large
+    python reference/hidden.py [minilm] [mpnet-base]
 
 Computed in float64 with eager attention, one text at a time, stored as float32:
 
@@ -10,7 +12,8 @@ Computed in float64 with eager attention, one text at a time, stored as float32:
     rows                  I64 [kept]            tokens (of all) whose last hidden state is stored:
                                                 all of a short text, every fourth of a longer one
     hidden                F32 [kept, hidden]    last hidden state of those
-    pooler                F32 [texts, hidden]   tanh(pooler(first token))
+    pooler                F32 [texts, hidden]   tanh(pooler(first token)); not of mpnet-base, whose
+                                                classifiers read no pooler
     mean                  F32 [texts, hidden]   mean over all tokens
 
 The metadata key `texts` is a JSON list of [text] or [text, pair].
@@ -24,9 +27,9 @@ import numpy as np
 import torch
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer
-from transformers import BertModel
+from transformers import AutoModel
 
-OUT = Path("testdata/minilm/hidden.safetensors")
+MODELS = {"minilm": "models/all-minilm-l6-v2", "mpnet-base": "models/all-mpnet-base-v2"}
 TEXTS = [
     [""],
     ["linoleum"],
@@ -44,18 +47,18 @@ TEXTS = [
 ]
 
 
-def main():
-    torch.set_num_threads(1)
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "models/all-minilm-l6-v2")
+def write(name):
+    folder, path = Path(MODELS[name]), Path("testdata") / name / "hidden.safetensors"
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    model = BertModel.from_pretrained(folder, attn_implementation="eager").double().eval()
+    model = AutoModel.from_pretrained(folder, attn_implementation="eager").double().eval()
     ids, types, offsets, rows, hidden, pooler, mean = [], [], [0], [], [], [], []
     for text in TEXTS:
         encoding = tokenizer.encode(*text)
         with torch.no_grad():
-            out = model(torch.tensor([encoding.ids]), token_type_ids=torch.tensor([encoding.type_ids]))
+            types_of = {"token_type_ids": torch.tensor([encoding.type_ids])} if name == "minilm" else {}
+            out = model(torch.tensor([encoding.ids]), **types_of)
         last = out.last_hidden_state[0].numpy()
         kept = range(0, len(last), 4 if len(last) > 12 else 1)
         rows += [offsets[-1] + i for i in kept]
@@ -74,10 +77,14 @@ def main():
         "pooler": np.stack(pooler).astype(np.float32),
         "mean": np.stack(mean).astype(np.float32),
     }
-    OUT.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, OUT, {"texts": json.dumps(TEXTS, ensure_ascii=False)})
-    print(f"{OUT}: {OUT.stat().st_size} bytes, lengths {np.diff(offsets).tolist()}, {len(rows)} hidden states")
+    if name != "minilm":
+        del tensors["pooler"]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, path, {"texts": json.dumps(TEXTS, ensure_ascii=False)})
+    print(f"{path}: {path.stat().st_size} bytes, lengths {np.diff(offsets).tolist()}, {len(rows)} hidden states")
 
 
 if __name__ == "__main__":
-    main()
+    torch.set_num_threads(1)
+    for name in sys.argv[1:] or MODELS:
+        write(name)

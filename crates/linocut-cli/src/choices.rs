@@ -1,0 +1,94 @@
+//! Choices by name on the command line, each the library's own type.
+
+use crate::train::RANK;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use linocut::cut::StoreType;
+use linocut::data::Problem;
+use linocut::model::Pooling;
+use linocut::tune::{ClassWeights, Method, Sampling, Scope, Selection};
+
+/// One of these values by its name; the last of the three is its help.
+fn choice<T: Clone + Send + Sync + 'static, const N: usize>(
+    values: [(&'static str, T, &'static str); N],
+) -> impl TypedValueParser<Value = T> {
+    let shown = values.each_ref().map(|(name, _, help)| PossibleValue::new(*name).help(*help));
+    PossibleValuesParser::new(shown).map(move |given| {
+        let chosen = values.iter().find(|(name, ..)| *name == given);
+        chosen.expect("one of the names").1.clone()
+    })
+}
+
+/// A method as it is where nothing more is said.
+pub(crate) fn method() -> impl TypedValueParser<Value = Method> {
+    let all = Selection::default;
+    choice([
+        ("mask", Method::mask(), "Zero entries of the encoder's matrices: the smallest cuts"),
+        (
+            "layers",
+            Method::Layers(all()),
+            "Train some layers, kinds or names: see --layers and --only",
+        ),
+        ("bias", Method::Bias, "Train every bias"),
+        (
+            "lora",
+            Method::low_rank(RANK, all()),
+            "Add low-rank factors to query and value (LoRA): see --rank, --layers and --only",
+        ),
+        ("head", Method::Head, "Train the head alone"),
+        ("full", Method::Full, "Train everything"),
+    ])
+}
+
+pub(crate) fn sampling() -> impl TypedValueParser<Value = Sampling> {
+    choice([
+        (
+            "stochastic",
+            Sampling::Stochastic,
+            "Draw each mask from its scores' probabilities, as the paper does",
+        ),
+        ("threshold", Sampling::Threshold, "Keep entries whose score is at least 0"),
+    ])
+}
+
+pub(crate) fn scope() -> impl TypedValueParser<Value = Scope> {
+    choice([
+        ("matrix", Scope::Matrix, "Every matrix has that share"),
+        ("global", Scope::Global, "All matrices together have it"),
+    ])
+}
+
+pub(crate) fn pooling() -> impl TypedValueParser<Value = Pooling> {
+    choice([
+        ("cls", Pooling::Cls, "First token through the base's pooler"),
+        ("first", Pooling::First, "First token"),
+        ("mean", Pooling::Mean, "Mean of all tokens"),
+    ])
+}
+
+pub(crate) fn problem() -> impl TypedValueParser<Value = Problem> {
+    choice([
+        ("single-label", Problem::SingleLabel, "Exactly one label a text"),
+        ("multi-label", Problem::MultiLabel, "Any number of labels a text"),
+        ("regression", Problem::Regression, "A number a text"),
+    ])
+}
+
+pub(crate) fn class_weights() -> impl TypedValueParser<Value = ClassWeights> {
+    choice([
+        ("none", ClassWeights::None, "All rows alike"),
+        (
+            "balanced",
+            ClassWeights::Balanced,
+            "Rare classes weigh more, as scikit-learn's `balanced`; with several labels a row, a label's \
+             positives by its negatives over its positives, as PyTorch's `pos_weight`",
+        ),
+    ])
+}
+
+pub(crate) fn store() -> impl TypedValueParser<Value = StoreType> {
+    choice([
+        ("f32", StoreType::F32, "4 bytes a number, exact"),
+        ("bf16", StoreType::Bf16, "2 bytes, 8 bits of precision"),
+        ("f16", StoreType::F16, "2 bytes, 11 bits of precision, range ±65504"),
+    ])
+}
