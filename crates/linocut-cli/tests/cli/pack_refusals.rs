@@ -1,6 +1,6 @@
 //! pack: models that are refused, each with the true reason.
 
-use super::pack::{assert_comes_back, change, file, place, tensors};
+use super::pack::{assert_comes_back, change, place};
 use super::place::Place;
 use insta::assert_snapshot;
 use serde_json::{Value, json};

@@ -17,7 +17,7 @@ use crate::{Error, ErrorKind, Result};
 /// One tensor of the encoder, as found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TensorInfo {
-    /// Canonical name; see [`canonical`].
+    /// Canonical name; see [`Spelling::canonical`].
     pub name: String,
     /// Name in the file.
     pub stored_name: String,

@@ -32,7 +32,7 @@ pub struct Attention<'a> {
 
 /// A bias of every head for every distance of two tokens, made from a table by buckets of distances:
 /// half of the buckets for tokens behind the one that asks, half for those before; of each half the
-/// first half for single distances, the others for ranges that grow to [`FARTHEST`] by the logarithm.
+/// first half for single distances, the others for ranges that grow to 128 by the logarithm.
 /// (`MPNetEncoder.relative_position_bucket` of Transformers, after T5.)
 #[derive(Debug)]
 pub struct Distances {

@@ -6,7 +6,7 @@ const ROWS_PER_TASK: usize = 64;
 /// Columns of the tables that one task of the backward owns.
 const COLUMNS_PER_TASK: usize = 64;
 
-/// out = Σ table[ids], in the order of `tables`: each `[entries, width]` with its ids, one a row of
+/// out = `Σ table[ids]`, in the order of `tables`: each `[entries, width]` with its ids, one a row of
 /// `out`, `[rows, width]`.
 pub fn sum(tables: &[(&[f32], &[u32])], width: usize, out: &mut [f32]) {
     let Some(((first, first_ids), others)) = tables.split_first() else { return };

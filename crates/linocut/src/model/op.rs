@@ -55,7 +55,7 @@ pub struct Add {
 /// One operation. Parts are those of the [layout](super::Layout::parts), shapes are `[rows, width]`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Op {
-    /// to = Σ table[ids], one row a token.
+    /// to = `Σ table[ids]`, one row a token.
     Embed {
         /// Parts of tables, and what chooses their rows, in the order of the sum.
         tables: Vec<(usize, Ids)>,
