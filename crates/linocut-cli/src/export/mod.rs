@@ -75,7 +75,7 @@ pub(crate) fn fill(model: &TaskModel, to: &Path) -> Result<()> {
         true => read_json(&base.folder, "tokenizer_config.json")?,
         false => texts::plain_tokenizer_config(),
     };
-    let settings = texts::tokenizer_config(settings, card.max_length);
+    let settings = texts::tokenizer_config(settings, &base.encoder, card.max_length);
     write_json(&to.join("tokenizer_config.json"), &settings)?;
     for name in COPIED {
         let from = base.folder.join(name);

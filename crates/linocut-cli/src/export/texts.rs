@@ -114,8 +114,12 @@ pub(super) fn plain_tokenizer_config() -> Value {
 }
 
 /// tokenizer_config.json, `truncation=True` meaning the cut's length.
-pub(super) fn tokenizer_config(mut settings: Value, max_length: usize) -> Value {
+pub(super) fn tokenizer_config(mut settings: Value, encoder: &Encoder, max_length: usize) -> Value {
     settings["model_max_length"] = json!(max_length);
+    // Not every class of Transformers hands types on by itself, and a pair needs them.
+    if encoder.config().token_types > 1 {
+        settings["model_input_names"] = json!(["input_ids", "token_type_ids", "attention_mask"]);
+    }
     settings
 }
 

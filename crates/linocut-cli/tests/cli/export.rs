@@ -82,7 +82,12 @@ fn through_the_pooler() {
     assert_snapshot!(place.text("hf/tokenizer_config.json"), @r#"
     {
       "tokenizer_class": "BertTokenizer",
-      "model_max_length": 20
+      "model_max_length": 20,
+      "model_input_names": [
+        "input_ids",
+        "token_type_ids",
+        "attention_mask"
+      ]
     }
     "#);
     let tokenizer = json(&place, "hf/tokenizer.json");

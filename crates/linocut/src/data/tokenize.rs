@@ -115,6 +115,11 @@ impl Tokenizer {
         }
     }
 
+    /// The same for a model without token types, which all its tokens' are 0 for.
+    pub(crate) fn without_types(self) -> Self {
+        Self { types: 0, ..self }
+    }
+
     /// The identity of this tokenizer: BLAKE3 of its JSON with sorted keys and no spaces, without
     /// `truncation` and `padding`, which say how it was last used and not what it is. One that cuts
     /// the left side of texts has `"truncation":{"direction":"Left"}` there.

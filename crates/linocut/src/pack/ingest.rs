@@ -71,6 +71,10 @@ impl Tuned {
         let folder_name = last.map_or_else(|| "task".into(), |n| n.to_string_lossy().into_owned());
         let exported = &config["linocut"];
         let limit = tokenizer_limit(folder);
+        let mut tokenizer = Own::open(folder)?;
+        if encoder.config().token_types == 0 {
+            tokenizer = tokenizer.map(Own::without_types);
+        }
         Ok(Self {
             name: exported["task"].as_str().map_or(folder_name, str::to_string),
             problem,
@@ -83,7 +87,7 @@ impl Tuned {
             encoder,
             tensors,
             contents,
-            tokenizer: Own::open(folder)?,
+            tokenizer,
         })
     }
 

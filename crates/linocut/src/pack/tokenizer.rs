@@ -38,6 +38,11 @@ pub(super) struct Own {
 }
 
 impl Own {
+    /// The same of a model without token types.
+    pub(super) fn without_types(self) -> Self {
+        Self { tokenizer: self.tokenizer.without_types(), ..self }
+    }
+
     /// The tokenizer of a model folder; `None` where it has no vocabulary.
     ///
     /// # Errors
