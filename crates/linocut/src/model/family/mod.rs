@@ -156,3 +156,104 @@ impl Family {
         self.spelling.modules.iter().filter_map(matrix)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn programs(family: &'static Family) -> (ModelConfig, Layout, [Program; 3]) {
+        let (model_type, _) = family.models[0];
+        family.programs(&serde_json::json!({ "model_type": model_type })).unwrap()
+    }
+
+    /// A bank walks the poolings' programs together until they part.
+    #[test]
+    fn poolings_share_tensors_and_the_way_up_to_the_last_layer() {
+        for family in FAMILIES {
+            let (sizes, _, programs) = programs(family);
+            let (end, _) = programs[0].layer_end(sizes.layers - 2);
+            for other in &programs[1..] {
+                assert_eq!(programs[0].ops()[..end], other.ops()[..end]);
+                for op in &other.ops()[..end] {
+                    assert_eq!(programs[0].buffer(op.to()), other.buffer(op.to()));
+                }
+            }
+        }
+    }
+
+    /// No value is overwritten by another while it is still read.
+    #[test]
+    fn buffers_are_shared_by_values_of_different_times_alone() {
+        for family in FAMILIES {
+            for program in programs(family).2 {
+                for (at, op) in program.ops().iter().enumerate() {
+                    let live: Vec<usize> =
+                        program.live(at + 1).map(|v| program.buffer(v)).collect();
+                    let distinct: std::collections::HashSet<_> = live.iter().collect();
+                    assert_eq!(live.len(), distinct.len(), "{} {op:?}", family.spelling.family);
+                    for read in op.reads() {
+                        assert_ne!(program.buffer(read), program.buffer(op.to()), "{op:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_tensor_has_the_name_that_it_is_found_by() {
+        for family in FAMILIES {
+            let (sizes, layout, programs) = programs(family);
+            for (i, tensor) in layout.tensors().iter().enumerate() {
+                for prefix in family.spelling.prefixes.iter().chain(&[""]) {
+                    let found = family.spelling.canonical(&format!("{prefix}{}", tensor.name));
+                    let found = found.unwrap();
+                    assert_eq!((&found.name, found.role), (&tensor.name, tensor.role));
+                    assert_eq!(found.layer, tensor.layer());
+                }
+                // Texts are read through each, under `cls`.
+                let part =
+                    layout.parts().iter().position(|part| part.tensors.contains(&i)).unwrap();
+                assert!(programs[0].first_read(part).is_some(), "{}", tensor.name);
+            }
+            assert_eq!(
+                layout.tensors().iter().filter_map(TensorSpec::layer).max(),
+                Some(sizes.layers - 1)
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_not_the_encoder_has_no_canonical_name() {
+        for stored in [
+            "",
+            "weight",
+            "classifier.weight",
+            "bert.classifier.weight",
+            "cls.predictions.transform.LayerNorm.gamma",
+            "bert.embeddings.position_ids",
+            "embeddings.word_embeddings.bias",
+            "bert.bert.pooler.dense.weight",
+            "encoder.layer.01.output.dense.weight",
+            "encoder.layer.+1.output.dense.weight",
+            "encoder.layer..output.dense.weight",
+            "encoder.layer.99999999999999999999999.output.dense.weight",
+            "encoder.layer.0.output.dense.gamma",
+            "encoder.layer.0.attention.self.distance_embedding.weight",
+        ] {
+            assert_eq!(bert::BERT.spelling.canonical(stored), None, "{stored}");
+        }
+        let gamma = "bert.encoder.layer.11.output.LayerNorm.gamma";
+        let found = bert::BERT.spelling.canonical(gamma).unwrap();
+        assert_eq!(found.name, "encoder.layer.11.output.LayerNorm.weight");
+    }
+
+    #[test]
+    fn an_architecture_that_is_not_known_gets_the_nearest() {
+        let error = |config| of(&config).unwrap_err().to_string();
+        let text = error(serde_json::json!({"model_type": "distill-bert"}));
+        assert!(text.contains("\"distill-bert\" is not known") && text.contains("is distilbert"));
+        let text = error(serde_json::json!({"architectures": ["GPT2Model"]}));
+        assert!(text.contains("architecture \"GPT2Model\" is not known"), "{text}");
+        assert!(of(&serde_json::json!({"architectures": ["RobertaForMaskedLM"]})).is_ok());
+    }
+}
