@@ -32,11 +32,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import transformers
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
-LABELS = 4
+from families import FAMILIES, LABELS
+
 STEPS, WARMUP = 10, 1
 LR, HEAD_LR, SCORE_LR = 1e-3, 1e-2, 5e-2
 BETAS, EPS, SCORE_EPS, DECAY, CLIP = (0.9, 0.999), 1e-8, 1e-16, 0.01, 1.0
@@ -44,181 +44,6 @@ INIT_SCALE, INIT_SPARSITY, SEED = 0.5, 0.1, 7
 RANK = 4
 MASK_SAMPLING, LOW_RANK = 1, 5  # the generator's purpose numbers
 U64 = (1 << 64) - 1
-
-BERT_LAYER = """attention.self.query.weight attention.self.key.weight attention.self.value.weight
-attention.self.query.bias attention.self.key.bias attention.self.value.bias
-attention.output.dense.weight attention.output.dense.bias
-attention.output.LayerNorm.weight attention.output.LayerNorm.bias
-intermediate.dense.weight intermediate.dense.bias output.dense.weight output.dense.bias
-output.LayerNorm.weight output.LayerNorm.bias""".split()
-TABLES = [f"embeddings.{e}_embeddings.weight" for e in ("word", "position", "token_type")]
-NORM = ["embeddings.LayerNorm.weight", "embeddings.LayerNorm.bias"]
-SMALL = dict(
-    hidden_size=30,
-    num_attention_heads=3,
-    intermediate_size=44,
-    num_hidden_layers=2,
-    vocab_size=61,
-    hidden_act="gelu",
-    hidden_dropout_prob=0.0,
-    attention_probs_dropout_prob=0.0,
-)
-
-
-def layers(count, prefix, names):
-    return [f"{prefix}.{i}.{n}" for i in range(count) for n in names]
-
-
-def dense(module):
-    return [f"{module}.weight", f"{module}.bias"]
-
-
-class Family:
-    """A family: its config, and its tensors in the order of linocut's layout."""
-
-    def __init__(self, name, title, config, layout, last, lengths=(17, 1, 9, 2, 13, 5)):
-        self.name, self.title, self.config, self.layout, self.last = name, title, config, layout, last
-        self.lengths = list(lengths)
-
-    def model(self):
-        config = {k: v for k, v in self.config.items() if k not in ("architectures", "model_type")}
-        config = getattr(transformers, self.title + "Config")(**config, num_labels=LABELS, attn_implementation="eager")
-        model = getattr(transformers, self.title + "ForSequenceClassification")(config)
-        return model.double().eval()
-
-    def short(self, name):
-        """A parameter's canonical name."""
-        return name.removeprefix(self.prefix() + ".")
-
-    def prefix(self):
-        return getattr(transformers, self.title + "ForSequenceClassification").base_model_prefix
-
-
-FAMILIES = [
-    Family(
-        "bert",
-        "Bert",
-        dict(
-            architectures=["BertModel"],
-            model_type="bert",
-            hidden_size=36,
-            num_attention_heads=3,
-            intermediate_size=50,
-            num_hidden_layers=3,
-            vocab_size=99,
-            max_position_embeddings=40,
-            type_vocab_size=2,
-            hidden_act="gelu",
-            layer_norm_eps=1e-12,
-            hidden_dropout_prob=0.0,
-            attention_probs_dropout_prob=0.0,
-            pad_token_id=0,
-        ),
-        TABLES + NORM + layers(3, "encoder.layer", BERT_LAYER) + dense("pooler.dense"),
-        "classifier",
-    ),
-    Family(
-        "roberta",
-        "Roberta",
-        dict(
-            architectures=["RobertaModel"],
-            model_type="roberta",
-            **SMALL,
-            max_position_embeddings=42,
-            type_vocab_size=1,
-            layer_norm_eps=1e-5,
-            pad_token_id=1,
-            bos_token_id=0,
-            eos_token_id=2,
-        ),
-        TABLES + NORM + layers(2, "encoder.layer", BERT_LAYER) + dense("classifier.dense"),
-        "classifier.out_proj",
-    ),
-    Family(
-        "distilbert",
-        "DistilBert",
-        dict(
-            architectures=["DistilBertModel"],
-            model_type="distilbert",
-            dim=30,
-            n_heads=3,
-            hidden_dim=44,
-            n_layers=2,
-            vocab_size=61,
-            max_position_embeddings=40,
-            activation="gelu",
-            dropout=0.0,
-            attention_dropout=0.0,
-            seq_classif_dropout=0.0,
-            pad_token_id=0,
-        ),
-        TABLES[:2]
-        + NORM
-        + layers(
-            2,
-            "transformer.layer",
-            """attention.q_lin.weight attention.k_lin.weight attention.v_lin.weight
-            attention.q_lin.bias attention.k_lin.bias attention.v_lin.bias
-            attention.out_lin.weight attention.out_lin.bias sa_layer_norm.weight sa_layer_norm.bias
-            ffn.lin1.weight ffn.lin1.bias ffn.lin2.weight ffn.lin2.bias
-            output_layer_norm.weight output_layer_norm.bias""".split(),
-        )
-        + dense("pre_classifier"),
-        "classifier",
-    ),
-    Family(
-        "electra",
-        "Electra",
-        dict(
-            architectures=["ElectraModel"],
-            model_type="electra",
-            **SMALL,
-            embedding_size=22,
-            max_position_embeddings=40,
-            type_vocab_size=2,
-            layer_norm_eps=1e-12,
-            pad_token_id=0,
-        ),
-        TABLES
-        + NORM
-        + dense("embeddings_project")
-        + layers(2, "encoder.layer", BERT_LAYER)
-        + dense("classifier.dense"),
-        "classifier.out_proj",
-    ),
-    Family(
-        "mpnet",
-        "MPNet",
-        dict(
-            architectures=["MPNetModel"],
-            model_type="mpnet",
-            **SMALL,
-            max_position_embeddings=162,
-            relative_attention_num_buckets=32,
-            layer_norm_eps=1e-5,
-            pad_token_id=1,
-            bos_token_id=0,
-            eos_token_id=2,
-        ),
-        TABLES[:2]
-        + NORM
-        + ["encoder.relative_attention_bias.weight"]
-        + layers(
-            2,
-            "encoder.layer",
-            """attention.attn.q.weight attention.attn.k.weight attention.attn.v.weight
-            attention.attn.q.bias attention.attn.k.bias attention.attn.v.bias
-            attention.attn.o.weight attention.attn.o.bias
-            attention.LayerNorm.weight attention.LayerNorm.bias
-            intermediate.dense.weight intermediate.dense.bias output.dense.weight output.dense.bias
-            output.LayerNorm.weight output.LayerNorm.bias""".split(),
-        )
-        + dense("classifier.dense"),
-        "classifier.out_proj",
-        lengths=(17, 1, 9, 2, 150, 5),
-    ),
-]
-
 
 def is_norm(name):
     return "LayerNorm" in name or "layer_norm" in name or name.endswith("norm.weight")
@@ -230,7 +55,7 @@ def is_table(name):
 
 def is_above(family, name):
     """Read under `cls` alone."""
-    return name.split(".")[0] in ("pooler", "classifier", "pre_classifier")
+    return name.split(".")[0] in ("pooler", "classifier", "pre_classifier", "head")
 
 
 def is_matrix(name):
@@ -367,20 +192,19 @@ def trained_names(family, method, pooling):
     names = [n for n in family.layout if pooling == "cls" or not is_above(family, n)]
     if method == "full":
         return names
-    of_layer = lambda n, number: f"layer.{number}." in n
-    last = max(int(n.split("layer.")[1].split(".")[0]) for n in names if "layer." in n)
+    last = max(family.layer(n) or 0 for n in names)
     if method == "layers":
-        some = ("query.", "value.", "q_lin.", "v_lin.", "attn.q.", "attn.v.")
-        return [n for n in names if of_layer(n, last) or of_layer(n, last - 1) and any(k in n for k in some)]
+        some = "query. value. q_lin. v_lin. attn.q. attn.v. Wqkv. q_proj. v_proj. query_proj. value_proj.".split()
+        chosen = lambda n: family.layer(n) == last or family.layer(n) == last - 1 and any(k in n for k in some)
+        return [n for n in names if chosen(n)]
     if method == "lora":
         some = ("query.weight", "value.weight", "q_lin.weight", "v_lin.weight", "attn.q.weight", "attn.v.weight")
         return [n for n in names if n.endswith(some)]
-    return [n for n in names if is_matrix(n) and not is_table(n) and n != "embeddings_project.weight"]
+    return [n for n in names if is_matrix(n) and (family.layer(n) is not None or is_above(family, n))]
 
 
 def run(family, pooling, problem, method, weighted=False, keep_step10=True):
     model = draw_model(family)
-    encoder = getattr(model, family.prefix())
     full = {family.short(n): n for n, _ in model.named_parameters()}
     ids, types = draw_batch(family, padding=method == "mask-threshold" and family.name != "bert")
     (head_w, head_b), targets = draw_task(family, problem)
@@ -395,6 +219,8 @@ def run(family, pooling, problem, method, weighted=False, keep_step10=True):
     read = {}
     last = model.get_submodule(family.last)
     last.register_forward_pre_hook(lambda _, inputs: read.update(row=inputs[0]))
+    encoder = getattr(model, family.prefix())
+    encoder.register_forward_hook(lambda _, inputs, outputs: read.update(hidden=outputs[0][0]))
     if masked:
         params = {n: initial_scores(base[n]).requires_grad_() for n in trained}
     elif method == "lora":
@@ -426,11 +252,10 @@ def run(family, pooling, problem, method, weighted=False, keep_step10=True):
         pooled = []
         for i, t in zip(ids, types):
             inputs = dict(input_ids=torch.from_numpy(i)[None], attention_mask=torch.ones(1, len(i)))
-            if "type_vocab_size" in family.config:
+            if family.config.get("type_vocab_size", 0) > 0:
                 inputs["token_type_ids"] = torch.from_numpy(t)[None]
-            inputs["output_hidden_states"] = True
-            out = torch.func.functional_call(model, weights, (), inputs)
-            hidden = out.hidden_states[-1][0]
+            torch.func.functional_call(model, weights, (), inputs)
+            hidden = read["hidden"]
             pooled.append({"cls": read["row"][0], "first": hidden[0], "mean": hidden.mean(0)}[pooling])
         pooled = torch.stack(pooled)
         assert pooled.dtype == torch.float64

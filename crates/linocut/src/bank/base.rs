@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use crate::kernels::gemm::{Mat, matmul};
 use crate::kernels::packed::Packed;
-use crate::model::{Base, Part, Place, Role};
+use crate::model::{Base, Part, Role};
 
 /// A part of the base's layout.
 pub(super) fn part(base: &Base, number: usize) -> &Part {
@@ -16,15 +16,6 @@ pub(super) fn part(base: &Base, number: usize) -> &Part {
 /// What a part is for.
 pub(super) fn role(base: &Base, number: usize) -> Role {
     base.encoder.layout().tensors()[part(base, number).tensors.start].role
-}
-
-/// How many of the base's layers lie below a part.
-pub(super) fn layers_below(base: &Base, number: usize) -> usize {
-    match base.encoder.layout().tensors()[part(base, number).tensors.start].place {
-        Place::Below => 0,
-        Place::Layer(layer) => layer,
-        Place::Above => base.config().layers,
-    }
 }
 
 /// The base's own entries of a part.

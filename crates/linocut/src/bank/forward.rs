@@ -7,16 +7,20 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::base::{self, Matrices};
-use super::batch::{Fork, Stream, Streams};
+use super::batch::{Stream, Streams};
+use super::flow::{Flow, Forked};
 use super::plan::Planner;
 use super::task::{Change, Task};
 use crate::data::Encoding;
-use crate::kernels::attention::{Attention, Distances};
+use crate::kernels::attention::{
+    self, Attention, Disentangled, Distances, Operands, Reached, Rotaries,
+};
 use crate::kernels::layernorm::LayerNorm;
-use crate::kernels::{activation, gather, sums};
-use crate::model::op::{Add, Ids, Norm, Op, Value};
+use crate::kernels::{activation, gather, layernorm, sums};
+use crate::model::op::{Add, Ids, Norm, Op, Positions, Rows, Value};
 use crate::model::program::Shape;
 use crate::model::{Base, Pooling, Program};
+use std::borrow::Cow;
 
 /// One batch on its way through the base.
 pub(super) struct Pass<'a> {
@@ -25,6 +29,9 @@ pub(super) struct Pass<'a> {
     pub(super) planner: &'a Planner,
     pub(super) texts: &'a [&'a Encoding],
     pub(super) tasks: &'a [Arc<Task>],
+    /// The distances of the texts' tokens, where the base makes anything of them.
+    reached: Option<Reached>,
+    rotaries: Rotaries,
 }
 
 /// Logits of one task on one text.
@@ -60,14 +67,32 @@ pub(super) fn fit(x: &mut Vec<f32>, len: usize) -> &mut [f32] {
     x
 }
 
-impl Pass<'_> {
+impl<'a> Pass<'a> {
+    pub(super) fn new(
+        base: &'a Base,
+        matrices: &'a Matrices,
+        planner: &'a Planner,
+        texts: &'a [&'a Encoding],
+        tasks: &'a [Arc<Task>],
+    ) -> Self {
+        let program = base.encoder.program();
+        let longest = texts.iter().map(|text| text.ids.len()).max().unwrap_or(1);
+        let reached = program.buckets().map(|buckets| buckets.reached(longest));
+        let mut rotaries = Rotaries::default();
+        program.prepare(longest, &mut rotaries);
+        Self { base, matrices, planner, texts, tasks, reached, rotaries }
+    }
+
     /// Logits of every task on every text that `streams` asks of it; `streams` has one stream a
     /// text.
     pub(super) fn run(&self, streams: Vec<Stream>, scratch: &mut Scratch) -> Vec<Row> {
-        let streams = Streams::new(streams, |stream| self.texts[stream.text].ids.len());
+        let tokens = Streams::new(streams, |stream| self.texts[stream.text].ids.len());
+        let all = Stream { text: 0, tasks: (0..self.tasks.len()).collect() };
+        let rows = self.reached.as_ref().map_or(0, |reached| reached.rows);
+        let distances = Streams::new(vec![all], |_| rows);
         let asked = |pooling: &Pooling| self.tasks.iter().any(|t| t.card().pooling == *pooling);
         let poolings: Vec<Pooling> = Pooling::ALL.into_iter().filter(asked).collect();
-        self.walk(0, &poolings, streams, scratch)
+        self.walk(0, &poolings, Flow { tokens, distances }, scratch)
     }
 
     /// The rest, from operation `from` on, of the programs of these poolings, which are one up to
@@ -76,54 +101,49 @@ impl Pass<'_> {
         &self,
         from: usize,
         poolings: &[Pooling],
-        mut streams: Streams,
+        mut flow: Flow,
         scratch: &mut Scratch,
     ) -> Vec<Row> {
         let program = |pooling: &Pooling| self.base.encoder.program_of(*pooling);
-        let first = program(&poolings[0]);
-        let next = |pooling: &Pooling, at: usize| {
+        let stage_at = |pooling: &Pooling, at: usize| {
             let program = program(pooling);
-            let stage = program.stages().find(|stage| stage.start == at);
-            stage.map(|stage| &program.ops()[stage])
+            program.stage_at(at).map(|stage| &program.ops()[stage])
         };
+        let first = program(&poolings[0]);
         let mut at = from;
-        while let Some(stage) = first.stages().find(|stage| stage.start == at) {
-            if !poolings
-                .iter()
-                .all(|pooling| next(pooling, at) == Some(&first.ops()[stage.clone()]))
-            {
+        while let Some(stage) = first.stage_at(at) {
+            let ops = Some(&first.ops()[stage.clone()]);
+            if poolings[1..].iter().any(|pooling| stage_at(pooling, at) != ops) {
                 break;
             }
             at = stage.end;
-            streams = self.stage(first, stage, streams, scratch);
+            flow = self.stage(first, stage, flow, scratch);
         }
         if let [_] = poolings {
             let pooled = &scratch.values[first.buffer(first.pooled())];
-            return self.heads(&streams, pooled);
+            return self.heads(&flow.tokens, pooled);
         }
         // Tasks of different poolings part here; those of one go on together.
         let mut groups: Vec<Vec<Pooling>> = vec![];
         for pooling in poolings {
-            match groups.iter_mut().find(|group| next(&group[0], at) == next(pooling, at)) {
+            match groups.iter_mut().find(|group| stage_at(&group[0], at) == stage_at(pooling, at)) {
                 Some(group) => group.push(*pooling),
                 None => groups.push(vec![*pooling]),
             }
         }
         let mut rows = Vec::new();
         for group in groups {
-            let fork = streams.only(|task| group.contains(&self.tasks[task].card().pooling));
-            if fork.streams.list.is_empty() {
+            let forked = flow.only(|task| group.contains(&self.tasks[task].card().pooling));
+            if forked.after.tokens.list.is_empty() {
                 continue;
             }
-            let forked = Forked { after: fork.streams, before: Some((streams.clone(), fork.from)) };
             let program = program(&group[0]);
             let mut own = Scratch::default();
-            own.values.resize_with(scratch.values.len(), Vec::new);
+            own.values.resize_with(program.buffer_count(), Vec::new);
             for value in program.live(at) {
                 let buffer = program.buffer(value);
-                let shape = program.shape(value);
-                own.values[buffer].clone_from(&scratch.values[buffer]);
-                forked.expand(shape.single, shape.width, &mut own.values[buffer], &mut own.spare);
+                let place = &mut own.values[buffer];
+                forked.copy(program.shape(value), &scratch.values[buffer], place);
             }
             rows.extend(self.walk(at, &group, forked.after, &mut own));
         }
@@ -132,24 +152,20 @@ impl Pass<'_> {
 
     /// The operations of one stage, at whose beginning streams part whose tasks change its tensors
     /// differently; gives the streams after.
-    fn stage(
-        &self,
-        program: &Program,
-        ops: Range<usize>,
-        streams: Streams,
-        s: &mut Scratch,
-    ) -> Streams {
-        s.values.resize_with(program.values(), Vec::new);
-        let parts: Vec<usize> = program.ops()[ops.clone()].iter().flat_map(Op::parts).collect();
-        let fork = self.fork(streams, &parts);
+    fn stage(&self, program: &Program, ops: Range<usize>, flow: Flow, s: &mut Scratch) -> Flow {
+        s.values.resize_with(program.buffer_count(), Vec::new);
+        let (range, ops) = (ops.clone(), &program.ops()[ops]);
+        let of_distances = |op: &&Op| matches!(program.shape(op.to()).rows, Rows::Distances(_));
+        let parts: Vec<usize> = ops.iter().flat_map(Op::parts).collect();
+        let theirs: Vec<usize> = ops.iter().filter(of_distances).flat_map(Op::parts).collect();
+        let fork = flow.fork(&parts, &theirs, self.tasks);
         // Values that still have the rows before the fork: products read these, so that what all tasks
         // share is computed once.
-        let mut waiting = match fork.before {
-            Some(_) => program.live(ops.start).collect(),
-            None => vec![],
-        };
-        for op in &program.ops()[ops.clone()] {
-            let takes_earlier = matches!(op, Op::Linear { .. } | Op::First { .. });
+        let forked = |value: &Value| fork.before(program.shape(*value).rows).is_some();
+        let mut waiting: Vec<Value> = program.live(range.start).filter(forked).collect();
+        for op in ops {
+            let passes = matches!(op, Op::First { .. } | Op::Drop { .. });
+            let takes_earlier = passes || matches!(op, Op::Linear { .. });
             if !takes_earlier {
                 for value in op.reads() {
                     self.expand(program, value, &fork, &mut waiting, s);
@@ -160,11 +176,11 @@ impl Pass<'_> {
             let is_late = op.reads().first().is_some_and(|from| waiting.contains(from));
             self.operation(program, op, (&fork, is_late), &mut out, s);
             s.values[to] = out;
-            if matches!(op, Op::First { .. }) && is_late {
+            if passes && is_late {
                 waiting.push(op.to());
             }
         }
-        for value in program.live(ops.end) {
+        for value in program.live(range.end) {
             self.expand(program, value, &fork, &mut waiting, s);
         }
         fork.after
@@ -181,9 +197,9 @@ impl Pass<'_> {
     ) {
         if let Some(at) = waiting.iter().position(|other| *other == value) {
             waiting.swap_remove(at);
-            let shape = program.shape(value);
             let rows = &mut s.values[program.buffer(value)];
-            fork.expand(shape.single, shape.width, rows, &mut s.spare);
+            fork.copy(program.shape(value), rows, &mut s.spare);
+            std::mem::swap(rows, &mut s.spare);
         }
     }
 
@@ -197,13 +213,14 @@ impl Pass<'_> {
         s: &mut Scratch,
     ) {
         let shape = program.shape(op.to());
-        let streams = fork.after.of(shape.single);
+        let streams = fork.after.of(shape.rows);
+        let (rows, width) = (streams.rows(), shape.width);
         let place = |value: &Value| program.buffer(*value);
         match op {
-            Op::Embed { tables, .. } => self.embed(tables, shape.width, &streams, out),
+            Op::Embed { tables, .. } => self.embed(tables, width, &streams, out),
+            Op::Distances { table, .. } => self.distances(*table, width, &streams, out),
             Op::Linear { weight, bias, from, .. } => {
-                let before = fork.before.as_ref().filter(|_| late);
-                let before = before.map(|(before, from)| (before.of(shape.single), &from[..]));
+                let before = if late { fork.before(shape.rows) } else { None };
                 let before = before.as_ref().map(|(before, from)| (&**before, *from));
                 let x = &s.values[place(from)];
                 self.product(*weight, x, (&streams, before), out, &mut s.shared);
@@ -212,76 +229,143 @@ impl Pass<'_> {
                 }
             }
             Op::First { from, .. } => {
-                let streams = if late { fork.before() } else { &fork.after };
-                let out = fit(out, streams.list.len() * shape.width);
-                gather::first(&s.values[place(from)], shape.width, &streams.offsets, out);
+                let streams = if late { fork.tokens_before() } else { &fork.after.tokens };
+                let out = fit(out, streams.list.len() * width);
+                gather::first(&s.values[place(from)], width, &streams.offsets, out);
             }
             Op::Mean { from, .. } => {
-                let out = fit(out, fork.after.list.len() * shape.width);
-                gather::mean(&s.values[place(from)], shape.width, &fork.after.offsets, out);
+                let tokens = &fork.after.tokens;
+                let out = fit(out, tokens.list.len() * width);
+                gather::mean(&s.values[place(from)], width, &tokens.offsets, out);
             }
-            Op::Attend { heads, distances, q, kv, .. } => {
-                let rows = streams.rows();
+            Op::Around { size, from, .. } => {
+                let narrow = program.shape(*from).width;
+                let x = &s.values[place(from)];
+                gather::around(x, narrow, *size, &streams.offsets, fit(out, rows * width));
+            }
+            Op::Drop { from, .. } => out.clone_from(&s.values[place(from)]),
+            Op::Attend { heads, .. } => {
                 let log_sums = fit(&mut s.log_sums, rows * heads);
-                let (q, kv) = (&s.values[place(q)], &s.values[place(kv)]);
-                let places = (fit(out, rows * shape.width), log_sums);
-                self.attend(*heads, *distances, (shape, &fork.after), (q, kv), places);
+                let values = |value| &s.values[program.buffer(value)][..];
+                let places = (fit(out, rows * width), log_sums);
+                self.attend(op, shape, &fork.after, values, places);
             }
-            Op::Activate { activation, bias, from, .. } => {
+            Op::Activate { activation, gated, bias, from, .. } => {
+                let wide = program.shape(*from).width;
                 let pre = &mut s.values[place(from)];
-                let out = fit(out, pre.len());
-                for (rows, task) in streams.runs(&[*bias], self.tasks) {
-                    let wide = rows.start * shape.width..rows.end * shape.width;
-                    let (pre, out) = (&mut pre[wide.clone()], &mut out[wide]);
-                    activation::forward(*activation, pre, self.vector(task, *bias), out);
+                let out = fit(out, rows * width);
+                for (rows, task) in streams.runs(bias.as_slice(), self.tasks) {
+                    let pre = &mut pre[rows.start * wide..rows.end * wide];
+                    let out = &mut out[rows.start * width..rows.end * width];
+                    let bias = self.vector_or_zeros(task, *bias, wide);
+                    match gated {
+                        true => activation::gated_forward(*activation, pre, &bias, out),
+                        false => activation::forward(*activation, pre, &bias, out),
+                    }
+                }
+            }
+            Op::Add { add, from, .. } => {
+                let (x, residual) = (&s.values[place(from)], &s.values[place(&add.residual)]);
+                let out = fit(out, rows * width);
+                for (rows, task) in streams.runs(add.bias.as_slice(), self.tasks) {
+                    let wide = rows.start * width..rows.end * width;
+                    let bias = self.vector_or_zeros(task, add.bias, width);
+                    let (x, residual) = (&x[wide.clone()], &residual[wide.clone()]);
+                    layernorm::add_residual(x, &bias, None, residual, &mut out[wide]);
                 }
             }
             Op::Norm { norm, add, from, .. } => {
                 let mut x = std::mem::take(&mut s.values[place(from)]);
                 let residual = add.map(|add| (add, &s.values[place(&add.residual)][..]));
-                let (rows, stats) = (streams.rows(), &mut s.stats);
-                let places = (&mut x[..], fit(out, rows * shape.width));
+                let stats = &mut s.stats;
+                let places = (&mut x[..], fit(out, rows * width));
                 self.norm(*norm, residual, &streams, places, fit(stats, rows * 2));
                 s.values[place(from)] = x;
             }
         }
     }
 
-    /// Attention, with the tables of biases that the tasks have.
-    fn attend(
+    /// Attention, with what the tasks have in the place of tables and distances.
+    fn attend<'s>(
         &self,
-        heads: usize,
-        table: Option<usize>,
-        (shape, streams): (Shape, &Streams),
-        (q, kv): (&[f32], &[f32]),
+        op: &Op,
+        shape: Shape,
+        flow: &Flow,
+        values: impl Fn(Value) -> &'s [f32],
         (out, log_sums): (&mut [f32], &mut [f32]),
     ) {
-        let (hidden, single) = (shape.width, shape.single);
-        let runs = match table {
-            Some(table) => streams.of(true).runs(&[table], self.tasks),
-            None => vec![(0..streams.list.len(), 0)],
+        let Op::Attend { heads, positions, window, q, k, v, .. } = *op else {
+            unreachable!("the operation attends")
+        };
+        let (hidden, streams, single) = (shape.width, &flow.tokens, shape.single());
+        let whole = streams.of(true);
+        // Sequences whose tasks agree on what positions bring, each with one of the tasks.
+        let runs = match positions {
+            Positions::Distances(table) => whole.runs(&[table], self.tasks),
+            Positions::Disentangled { .. } => flow.runs_of_distances(),
+            Positions::Embedded | Positions::Rotary(_) => vec![(0..streams.list.len(), 0)],
         };
         for (mine, task) in runs {
             let tokens = streams.offsets[mine.start]..streams.offsets[mine.end];
             let rows = if single { mine.clone() } else { tokens.clone() };
             let offsets = &streams.offsets[mine.start..=mine.end];
             let offsets: Vec<usize> = offsets.iter().map(|at| at - tokens.start).collect();
-            let distances =
-                table.map(|table| Distances::new(&self.table(task, table), heads, &offsets));
+            let distances;
+            let positions = match positions {
+                Positions::Embedded => attention::Positions::Embedded,
+                Positions::Rotary(theta) => {
+                    attention::Positions::Rotary(self.rotaries.get(theta, hidden / heads))
+                }
+                Positions::Distances(table) => {
+                    distances = Distances::new(&self.table(task, table), heads, &offsets);
+                    attention::Positions::Distances(&distances)
+                }
+                Positions::Disentangled { keys, queries } => {
+                    let reached = self.reached.as_ref().expect("the base makes use of distances");
+                    let of_task = |value: Value| {
+                        let rows = flow.distances_of(task);
+                        &values(value)[rows.start * hidden..rows.end * hidden]
+                    };
+                    let (keys, queries) = (keys.map(of_task), queries.map(of_task));
+                    attention::Positions::Disentangled(Disentangled { keys, queries, reached })
+                }
+            };
             let attention = Attention {
                 offsets: &offsets,
                 heads,
                 hidden,
                 first_only: single,
-                distances: distances.as_ref(),
+                positions,
+                window,
                 dropout: None,
             };
+            let part = |value: Value, rows: &Range<usize>, width: usize| {
+                &values(value)[rows.start * width..rows.end * width]
+            };
+            let operands = if q == k {
+                Operands::Together(part(q, &tokens, 3 * hidden))
+            } else if k == v {
+                Operands::Apart(part(q, &rows, hidden), part(k, &tokens, 2 * hidden))
+            } else {
+                let [k, v] = [k, v].map(|value| part(value, &tokens, hidden));
+                Operands::Each([part(q, &rows, hidden), k, v])
+            };
             attention.forward(
-                &q[rows.start * hidden..rows.end * hidden],
-                &kv[tokens.start * 2 * hidden..tokens.end * 2 * hidden],
+                operands,
                 &mut out[rows.start * hidden..rows.end * hidden],
                 &mut log_sums[rows.start * heads..rows.end * heads],
             );
+        }
+    }
+
+    /// The rows of a table that stand for distances, as each stream's tasks have them.
+    fn distances(&self, table: usize, width: usize, streams: &Streams, out: &mut Vec<f32>) {
+        let first = self.reached.as_ref().map_or(0, |reached| reached.first);
+        let rows = fit(out, streams.rows() * width).chunks_exact_mut(width);
+        let places = (0..streams.list.len())
+            .flat_map(|i| streams.range(i).enumerate().map(move |(entry, _)| (i, first + entry)));
+        for (row, (i, entry)) in rows.zip(places) {
+            self.table_row(streams.list[i].tasks[0], table, entry, row);
         }
     }
 
@@ -303,12 +387,9 @@ impl Pass<'_> {
         }
     }
 
-    /// The fork at `parts`, as streams and what [`Streams::pieces`] needs of those before.
-    fn fork(&self, streams: Streams, parts: &[usize]) -> Forked {
-        match streams.fork(parts, self.tasks) {
-            Some(Fork { streams: after, from }) => Forked { after, before: Some((streams, from)) },
-            None => Forked { after: streams, before: None },
-        }
+    /// The same, or as many zeros.
+    fn vector_or_zeros(&self, task: usize, part: Option<usize>, width: usize) -> Cow<'_, [f32]> {
+        part.map_or_else(|| vec![0.0; width].into(), |part| self.vector(task, part).into())
     }
 
     /// Sums of rows of the tables, `[rows, width]`.
@@ -387,46 +468,22 @@ impl Pass<'_> {
         (x, out): (&mut [f32], &mut [f32]),
         stats: &mut [f32],
     ) {
-        let bias = add.iter().map(|(add, _)| add.bias);
-        let parts: Vec<usize> = bias.chain([norm.scale, norm.shift]).collect();
+        let bias = add.and_then(|(add, _)| add.bias);
+        let parts: Vec<usize> = bias.into_iter().chain([norm.scale]).chain(norm.shift).collect();
         let width = base::part(self.base, norm.scale).rows;
         for (rows, task) in streams.runs(&parts, self.tasks) {
             let wide = rows.start * width..rows.end * width;
-            let (scale, shift) = (self.vector(task, norm.scale), self.vector(task, norm.shift));
-            let norm = LayerNorm { scale, shift, eps: norm.eps };
+            let shift = &self.vector_or_zeros(task, norm.shift, width);
+            let norm = LayerNorm { scale: self.vector(task, norm.scale), shift, eps: norm.eps };
             let (x, out) = (&mut x[wide.clone()], &mut out[wide.clone()]);
             let stats = &mut stats[rows.start * 2..rows.end * 2];
             match add {
                 Some((add, residual)) => {
-                    let bias = self.vector(task, add.bias);
+                    let bias = &self.vector_or_zeros(task, add.bias, width);
                     norm.forward_residual(x, bias, None, &residual[wide], out, stats);
                 }
                 None => norm.forward(x, out, stats),
             }
         }
-    }
-}
-
-/// Streams after a place where they may have forked.
-pub(super) struct Forked {
-    pub(super) after: Streams,
-    /// Those before and which one each came from; `None` where nothing forked.
-    pub(super) before: Option<(Streams, Vec<usize>)>,
-}
-
-impl Forked {
-    fn before(&self) -> &Streams {
-        self.before.as_ref().map_or(&self.after, |(before, _)| before)
-    }
-
-    /// Gives `x`, `[rows before, width]` or with `single` `[streams before, width]`, the rows after.
-    fn expand(&self, single: bool, width: usize, x: &mut Vec<f32>, spare: &mut Vec<f32>) {
-        let Some((before, from)) = &self.before else { return };
-        spare.clear();
-        for &i in from {
-            let rows = if single { i..i + 1 } else { before.range(i) };
-            spare.extend_from_slice(&x[rows.start * width..rows.end * width]);
-        }
-        std::mem::swap(x, spare);
     }
 }

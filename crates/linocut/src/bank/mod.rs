@@ -3,6 +3,7 @@
 
 mod base;
 mod batch;
+mod flow;
 mod forward;
 mod plan;
 mod product;
@@ -343,7 +344,7 @@ impl Bank {
         let pool = || self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
         let mut scratch = pool().pop().unwrap_or_default();
         let (base, matrices, planner) = (&self.base, &self.matrices, &self.planner);
-        let pass = Pass { base, matrices, planner, texts, tasks };
+        let pass = Pass::new(base, matrices, planner, texts, tasks);
         let rows = awake(|| pass.run(streams, &mut scratch));
         if scratch.bytes() <= SCRATCH_KEPT {
             pool().push(scratch);

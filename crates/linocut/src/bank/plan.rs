@@ -276,7 +276,7 @@ impl Planner {
         }
         let mut more = 0.0;
         for (number, change) in plan.task.changes() {
-            plan.shared_layers = plan.shared_layers.min(base::layers_below(base, number));
+            plan.shared_layers = plan.shared_layers.min(base.encoder.layers_below(number));
             let (part, is_matrix) =
                 (base::part(base, number), base::role(base, number).is_matrix());
             let size = Size::of(part, tokens, change.zeros());

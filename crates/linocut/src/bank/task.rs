@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Pending;
-use super::base::{entries, layers_below, part};
+use super::base::{entries, part};
 use crate::Result;
 use crate::cut::{Card, Cut, Edit, TensorEdit};
 use crate::kernels::sparse::ZeroPattern;
@@ -65,7 +65,7 @@ impl Task {
         let head = Head { weight: cut.head().weight.clone(), bias: cut.head().bias.clone() };
         let layers = base.config().layers;
         let changed = (0..changes.len()).filter(|&number| changes[number].is_some());
-        let below = changed.map(|number| layers_below(base, number)).min().unwrap_or(layers);
+        let below = changed.map(|part| base.encoder.layers_below(part)).min().unwrap_or(layers);
         let shared_layers = below as f64 / layers.max(1) as f64;
         Ok(Self {
             name: name.into(),

@@ -48,7 +48,8 @@ impl FromStr for Fingerprint {
 pub(super) fn of(checkpoint: &Checkpoint) -> Result<Fingerprint> {
     let mut hasher = blake3::Hasher::new();
     field(&mut hasher, b"linocut base 1");
-    for (name, value) in config_fields(checkpoint.config(), checkpoint.spelling().identity)? {
+    let spelling = checkpoint.spelling();
+    for (name, value) in config_fields(&(spelling.fields)(checkpoint.config()), spelling.identity)? {
         field(&mut hasher, name.as_bytes());
         field(&mut hasher, &value);
     }
@@ -102,6 +103,10 @@ fn config_fields(
             }
             .as_bytes()
             .to_vec(),
+            Field::Flag(default) => vec![u8::from(match found {
+                Value::Null => default,
+                found => found.as_bool().ok_or_else(|| wrong("true or false"))?,
+            })],
             Field::Real(default) => match found {
                 Value::Null => default,
                 found => found.as_f64().ok_or_else(|| wrong("a number"))?,

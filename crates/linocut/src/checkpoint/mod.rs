@@ -10,7 +10,7 @@ mod stored;
 mod write;
 
 pub use fingerprint::Fingerprint;
-pub use names::{Canonical, Field, Module, Spelling};
+pub use names::{Canonical, Field, LayerNames, Module, Spelling};
 pub use pooling::Pooling;
 pub use read::{Checkpoint, TensorInfo};
 pub use role::{Kind, Role};

@@ -13,9 +13,49 @@ pub struct Spelling {
     pub prefixes: &'static [&'static str],
     /// The encoder's modules and what their `weight` is; `#` stands for the number of a layer.
     pub modules: &'static [(&'static str, Module)],
+    /// Those of its layers, where they are BERT's under names of their own.
+    pub layer: Option<&'static LayerNames>,
+    /// `config.json` with its fields under the names below, whatever they were called before.
+    pub fields: fn(&Value) -> Value,
     /// The fields of `config.json` that change what is computed, with the value of those that are
     /// absent. They are part of every fingerprint, in this order, which never changes.
     pub identity: &'static [(&'static str, Field)],
+}
+
+/// What the modules of a layer are called that has BERT's; `#` stands for its number.
+#[derive(Debug)]
+pub struct LayerNames {
+    /// Query projection.
+    pub query: &'static str,
+    /// Key projection.
+    pub key: &'static str,
+    /// Value projection.
+    pub value: &'static str,
+    /// Projection of the attention's output.
+    pub attention_output: &'static str,
+    /// LayerNorm after the attention.
+    pub attention_norm: &'static str,
+    /// First matrix of the feed-forward block.
+    pub intermediate: &'static str,
+    /// Second matrix of the feed-forward block.
+    pub output: &'static str,
+    /// LayerNorm after the feed-forward block.
+    pub output_norm: &'static str,
+}
+
+impl LayerNames {
+    fn modules(&self) -> [(&'static str, Module); 8] {
+        [
+            (self.query, Module::Matrix(Kind::Query)),
+            (self.key, Module::Matrix(Kind::Key)),
+            (self.value, Module::Matrix(Kind::Value)),
+            (self.attention_output, Module::Matrix(Kind::AttentionOutput)),
+            (self.attention_norm, Module::Norm),
+            (self.intermediate, Module::Matrix(Kind::Intermediate)),
+            (self.output, Module::Matrix(Kind::Output)),
+            (self.output_norm, Module::Norm),
+        ]
+    }
 }
 
 /// What a module is.
@@ -38,6 +78,8 @@ pub enum Field {
     Real(f64),
     /// A word.
     Word(&'static str),
+    /// Yes or no.
+    Flag(bool),
 }
 
 /// A tensor's canonical name and what it says about the tensor.
@@ -60,13 +102,13 @@ impl Spelling {
     pub fn canonical(&self, stored: &str) -> Option<Canonical> {
         let name = self.prefixes.iter().find_map(|prefix| stored.strip_prefix(prefix));
         let (path, parameter) = name.unwrap_or(stored).rsplit_once('.')?;
-        let (module, layer) = self
-            .modules
-            .iter()
-            .find_map(|(pattern, module)| Some((module, layer(pattern, path)?)))?;
+        let of_layer = self.layer.iter().flat_map(|layer| layer.modules());
+        let mut modules = self.modules.iter().copied().chain(of_layer);
+        let (module, layer) =
+            modules.find_map(|(pattern, module)| Some((module, layer(pattern, path)?)))?;
         let (role, parameter) = match (module, parameter) {
             (Module::Table, "weight") => (Role::Table, "weight"),
-            (Module::Matrix(kind), "weight") => (Role::Matrix(*kind), "weight"),
+            (Module::Matrix(kind), "weight") => (Role::Matrix(kind), "weight"),
             (Module::Matrix(_), "bias") => (Role::Bias, "bias"),
             (Module::Norm, "weight" | "gamma") => (Role::Scale, "weight"),
             (Module::Norm, "bias" | "beta") => (Role::Shift, "bias"),
@@ -78,11 +120,13 @@ impl Spelling {
     /// The fields that change what is computed and differ between two `config.json`: their names, and
     /// the values in `a` and in `b`.
     pub fn differences(&self, a: &Value, b: &Value) -> Vec<(&'static str, String, String)> {
+        let (a, b) = &((self.fields)(a), (self.fields)(b));
         let shown =
             |config: &Value, (name, default): &(&str, Field)| match (&config[*name], default) {
                 (Value::Null, Field::Count(count)) => count.to_string(),
                 (Value::Null, Field::Real(value)) => value.to_string(),
                 (Value::Null, Field::Word(word)) => (*word).to_string(),
+                (Value::Null, Field::Flag(flag)) => flag.to_string(),
                 (Value::String(word), _) => word.clone(),
                 (Value::Number(value), Field::Real(_)) => {
                     value.as_f64().unwrap_or(f64::NAN).to_string()
@@ -95,8 +139,10 @@ impl Spelling {
 
     /// A module of the encoder, for messages: the first that a layer has.
     pub(super) fn example(&self) -> String {
-        let of_layer = self.modules.iter().find(|(pattern, _)| pattern.contains('#'));
-        of_layer.map_or(String::new(), |(pattern, _)| pattern.replacen('#', "0", 1))
+        let mut modules = self.modules.iter().map(|(pattern, _)| *pattern);
+        let of_layer =
+            self.layer.map(|layer| layer.query).or(modules.find(|pattern| pattern.contains('#')));
+        of_layer.map_or(String::new(), |pattern| pattern.replacen('#', "0", 1))
     }
 }
 

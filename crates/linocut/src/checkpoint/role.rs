@@ -14,9 +14,12 @@ pub enum Kind {
     Key,
     /// Value projection, `[hidden, hidden]`.
     Value,
+    /// Query, key and value projections in one, `[3·hidden, hidden]`.
+    QueryKeyValue,
     /// Projection of the attention's output, `[hidden, hidden]`.
     AttentionOutput,
-    /// First matrix of the feed-forward block, `[intermediate, hidden]`.
+    /// First matrix of the feed-forward block, `[intermediate, hidden]`, or two of them where one gates
+    /// the other.
     Intermediate,
     /// Second matrix of the feed-forward block, `[hidden, intermediate]`.
     Output,
@@ -30,12 +33,13 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order in which tables list them.
-    pub const ALL: [Kind; 11] = [
+    pub const ALL: [Kind; 12] = [
         Kind::Embeddings,
         Kind::Projection,
         Kind::Query,
         Kind::Key,
         Kind::Value,
+        Kind::QueryKeyValue,
         Kind::AttentionOutput,
         Kind::Intermediate,
         Kind::Output,
@@ -44,11 +48,11 @@ impl Kind {
         Kind::Pooler,
     ];
 
-    /// Those that encoder layers have.
+    /// Those that BERT's layers have.
     pub fn of_layers() -> impl Iterator<Item = Kind> {
-        Self::ALL
-            .into_iter()
-            .filter(|kind| !matches!(kind, Kind::Embeddings | Kind::Projection | Kind::Pooler))
+        use Kind::{Embeddings, Pooler, Projection, QueryKeyValue};
+        let others = [Embeddings, Projection, QueryKeyValue, Pooler];
+        Self::ALL.into_iter().filter(move |kind| !others.contains(kind))
     }
 
     /// The name used on the command line and in reports.
@@ -59,6 +63,7 @@ impl Kind {
             Kind::Query => "query",
             Kind::Key => "key",
             Kind::Value => "value",
+            Kind::QueryKeyValue => "query-key-value",
             Kind::AttentionOutput => "attention-output",
             Kind::Intermediate => "intermediate",
             Kind::Output => "output",

@@ -90,6 +90,7 @@ fn kind(name: &str) -> Option<Kind> {
         "query" | "query_proj" | "q_proj" | "q_lin" | "q" => Some(Kind::Query),
         "key" | "key_proj" | "k_proj" | "k_lin" | "k" => Some(Kind::Key),
         "value" | "value_proj" | "v_proj" | "v_lin" | "v" => Some(Kind::Value),
+        "Wqkv" | "qkv" | "qkv_proj" => Some(Kind::QueryKeyValue),
         "o_proj" | "out_proj" | "out_lin" | "o" => Some(Kind::AttentionOutput),
         "c_proj" | "Wo" | "dense" if attention => Some(Kind::AttentionOutput),
         "lin1" | "fc1" | "c_fc" | "up_proj" | "gate_proj" | "Wi" | "wi" | "wi_0" | "wi_1" => {
@@ -118,9 +119,9 @@ mod tests {
             ("h.10.mlp.c_proj.weight", "h.10", Some(Kind::Output)),
             ("h.10.ln_1.weight", "h.10", Some(Kind::LayerNorm)),
             ("wte.weight", "embeddings", Some(Kind::Embeddings)),
-            ("layers.2.self_attn.v_proj.weight", "layers.2", Some(Kind::Value)),
-            ("layers.2.mlp.down_proj.weight", "layers.2", Some(Kind::Output)),
-            ("layers.0.attn.Wo.weight", "layers.0", Some(Kind::AttentionOutput)),
+            ("model.layers.2.self_attn.v_proj.weight", "model.layers.2", Some(Kind::Value)),
+            ("model.layers.2.mlp.up.weight", "model.layers.2", None),
+            ("layers.0.attn.Wo.weight", "0", Some(Kind::AttentionOutput)),
             (
                 "decoder.block.4.layer.0.SelfAttention.o.weight",
                 "decoder.block.4",

@@ -38,3 +38,43 @@ pub fn mean_backward(grad: &[f32], width: usize, offsets: &[usize], x_grad: &mut
         }
     }
 }
+
+/// out = the rows of the `size` tokens around each, 0 beyond its sequence: entry c of the k-th of them at
+/// c·size + k. `x` `[tokens, width]`, `out` `[tokens, width·size]`.
+pub fn around(x: &[f32], width: usize, size: usize, offsets: &[usize], out: &mut [f32]) {
+    out.fill(0.0);
+    each_around(size, offsets, |token, k, other| {
+        let out = &mut out[token * width * size..][..width * size];
+        let row = &x[other * width..][..width];
+        out.iter_mut().skip(k).step_by(size).zip(row).for_each(|(out, v)| *out = *v);
+    });
+}
+
+/// x_grad += the gradient of `x`, given that of [`around`]'s `out`.
+pub fn around_backward(
+    grad: &[f32],
+    width: usize,
+    size: usize,
+    offsets: &[usize],
+    x_grad: &mut [f32],
+) {
+    each_around(size, offsets, |token, k, other| {
+        let grad = &grad[token * width * size..][..width * size];
+        let row = &mut x_grad[other * width..][..width];
+        row.iter_mut().zip(grad.iter().skip(k).step_by(size)).for_each(|(x, g)| *x += g);
+    });
+}
+
+/// Every token with the `size` around it in its sequence, by number.
+fn each_around(size: usize, offsets: &[usize], mut with: impl FnMut(usize, usize, usize)) {
+    for span in offsets.windows(2) {
+        for token in span[0]..span[1] {
+            for k in 0..size {
+                let other = (token + k).checked_sub(size / 2);
+                if let Some(other) = other.filter(|other| (span[0]..span[1]).contains(other)) {
+                    with(token, k, other);
+                }
+            }
+        }
+    }
+}

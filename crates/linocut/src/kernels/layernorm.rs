@@ -186,6 +186,48 @@ pub fn add_parameter_grads(
         });
 }
 
+/// out = residual + dropout(x + bias); `bias` `[width]`, all else `[rows, width]`.
+pub fn add_residual(
+    x: &[f32],
+    bias: &[f32],
+    dropout: Option<Dropout>,
+    residual: &[f32],
+    out: &mut [f32],
+) {
+    let width = bias.len();
+    let chunk = width * ROWS_PER_TASK;
+    x.par_chunks(chunk)
+        .zip(residual.par_chunks(chunk))
+        .zip(out.par_chunks_mut(chunk))
+        .enumerate()
+        .for_each(|(task, ((x, residual), out))| {
+            dispatch(
+                #[inline(always)]
+                || {
+                    for i in 0..x.len() / width {
+                        let row = i * width..(i + 1) * width;
+                        let (x, out) = (&x[row.clone()][..width], &mut out[row.clone()][..width]);
+                        let (residual, bias) = (&residual[row][..width], &bias[..width]);
+                        let first = (task * chunk + i * width) as u32;
+                        match dropout {
+                            Some(d) => {
+                                for j in 0..width {
+                                    let kept = d.factor(first + j as u32);
+                                    out[j] = (x[j] + bias[j]).mul_add(kept, residual[j]);
+                                }
+                            }
+                            None => {
+                                for j in 0..width {
+                                    out[j] = x[j] + (bias[j] + residual[j]);
+                                }
+                            }
+                        }
+                    }
+                },
+            );
+        });
+}
+
 /// out = x ∘ dropout factors: the backward of dropout, and its forward on embeddings and pooled
 /// vectors. `[rows, width]`.
 pub fn dropout(x: &[f32], width: usize, dropout: Dropout, out: &mut [f32]) {

@@ -2,13 +2,13 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
-/// C = A·B. `c` is `[m, n]`, `b` `[k, n]`, both contiguous, n a multiple of `LANES`; entry (i, p)
-/// of A is `a[i·row_stride + p·col_stride]`. For the small matrices of one sequence and head,
-/// where a general GEMM spends its time on packing.
+/// C = A·B. `c` is `[m, n]`, contiguous, n a multiple of `LANES`; entry (i, p) of A is
+/// `a[i·row_stride + p·col_stride]`, row p of B begins at `b[p·stride]`. For the small matrices of one
+/// sequence and head, where a general GEMM spends its time on packing.
 pub(super) fn product(
     c: &mut [f32],
     (a, row_stride, col_stride): (&[f32], usize, usize),
-    b: &[f32],
+    (b, stride): (&[f32], usize),
     (m, n, k): (usize, usize, usize),
 ) {
     struct Product<'a> {
@@ -17,6 +17,7 @@ pub(super) fn product(
         row_stride: usize,
         col_stride: usize,
         b: &'a [f32],
+        stride: usize,
         m: usize,
         n: usize,
         k: usize,
@@ -35,7 +36,7 @@ pub(super) fn product(
             let rows: [&[f32]; ROWS] =
                 std::array::from_fn(|r| &self.a[(i + r) * self.row_stride..]);
             for p in 0..self.k {
-                let b = S::as_simd_f32s(&self.b[p * self.n + j..(p + 1) * self.n]).0;
+                let b = S::as_simd_f32s(&self.b[p * self.stride + j..p * self.stride + self.n]).0;
                 let b = &b[..VECTORS];
                 for r in 0..ROWS {
                     let a = simd.splat_f32s(rows[r][p * self.col_stride]);
@@ -85,7 +86,7 @@ pub(super) fn product(
         }
     }
 
-    Arch::new().dispatch(Product { c, a, row_stride, col_stride, b, m, n, k });
+    Arch::new().dispatch(Product { c, a, row_stride, col_stride, b, stride, m, n, k });
 }
 
 #[cfg(test)]
@@ -102,7 +103,7 @@ mod tests {
             let transposed: Vec<f32> = (0..m * k).map(|i| a[i % m * k + i / m]).collect();
             for (a_view, row_stride, col_stride) in [(&a, k, 1), (&transposed, 1, m)] {
                 let mut c = vec![9.0; m * n];
-                product(&mut c, (a_view, row_stride, col_stride), &b, (m, n, k));
+                product(&mut c, (a_view, row_stride, col_stride), (&b, n), (m, n, k));
                 for (at, got) in c.iter().enumerate() {
                     let term = |p| f64::from(a[at / n * k + p]) * f64::from(b[p * n + at % n]);
                     let want: f64 = (0..k).map(term).sum();

@@ -3,9 +3,9 @@
 
 use super::encoder::{Encoder, Input};
 use super::forward::{Pass, Tape, fit};
-use super::op::{Add, Ids, Op, Value};
+use super::op::{Add, Ids, Norm, Op, Positions, Value};
 use super::{DropoutStep, Grads, Weights};
-use crate::kernels::attention::Distances;
+use crate::kernels::attention::{self, OperandGrads};
 use crate::kernels::gemm::{Mat, matmul};
 use crate::kernels::{activation, gather, layernorm, sums, table};
 
@@ -29,8 +29,9 @@ impl Encoder {
             _ => lowest,
         };
         let (start, _) = self.start(input);
+        let reached = self.reached(input);
         let mut walk = Backward {
-            pass: self.pass(weights, input, dropout),
+            pass: self.pass(weights, input, dropout, reached.as_ref()),
             lowest: lowest.max(start),
             given: vec![false; program.values()],
             begun: vec![false; self.layout().tensors().len()],
@@ -124,26 +125,69 @@ impl Backward<'_> {
                     self.give(from, |place| *place = into);
                 }
             }
-            Op::Attend { heads, distances: table, q, kv, drop, .. } => {
-                let (mut q_grad, _) = self.take(q);
-                let (mut kv_grad, _) = self.take(kv);
-                let (q_rows, kv_rows) = (self.tape.get(program, q), self.tape.get(program, kv));
-                let log_sums = &self.tape.notes[at];
-                let distances = pass.distances(table, heads);
-                let attention = pass.attention(heads, distances.as_ref(), q, drop);
-                let places = (&mut q_grad[..], &mut kv_grad[..]);
-                let by_distance = attention.backward((q_rows, kv_rows), log_sums, grad, places);
-                if let (Some(table), Some(distances)) = (table, &distances) {
-                    self.distances_grad(table, distances, &by_distance);
+            Op::Attend { positions, q, k, v, .. } => {
+                let [mut q_grad, mut k_grad, mut v_grad] = [q, k, v].map(|value| self.take(value).0);
+                let (by, table) = pass.attend(at, self.tape, |attention, operands| {
+                    let grads = if q == k {
+                        OperandGrads::Together(&mut q_grad)
+                    } else if k == v {
+                        OperandGrads::Apart(&mut q_grad, &mut k_grad)
+                    } else {
+                        OperandGrads::Each([&mut q_grad, &mut k_grad, &mut v_grad])
+                    };
+                    let by = attention.backward(operands, &self.tape.notes[at], grad, grads);
+                    let mut table = vec![];
+                    if let attention::Positions::Distances(distances) = attention.positions {
+                        table = distances.table_grad(&by.by_distance);
+                    }
+                    (by, table)
+                });
+                match positions {
+                    Positions::Embedded | Positions::Rotary(_) => {}
+                    Positions::Distances(part) => {
+                        let tensor = self.tensor(part);
+                        if self.grads.wants(tensor) {
+                            let into = self.begin(tensor);
+                            into.iter_mut().zip(&table).for_each(|(sum, g)| *sum += g);
+                        }
+                    }
+                    Positions::Disentangled { keys, queries } => {
+                        for (value, mut grad) in [(keys, by.keys), (queries, by.queries)] {
+                            if let Some(value) = value.filter(|value| self.needs(*value)) {
+                                self.add(value, &mut grad);
+                            }
+                        }
+                    }
                 }
                 self.give(q, |place| *place = q_grad);
-                self.give(kv, |place| *place = kv_grad);
+                if k != q {
+                    self.give(k, |place| *place = k_grad);
+                }
+                if v != k {
+                    self.give(v, |place| *place = v_grad);
+                }
             }
-            Op::Activate { activation, bias, from, to } => {
+            Op::Distances { table, to } => {
+                let tensor = self.tensor(table);
+                if self.grads.wants(tensor) {
+                    let first = pass.reached.map_or(0, |reached| reached.first) * pass.width(to);
+                    let into = &mut self.begin(tensor)[first..first + grad.len()];
+                    into.iter_mut().zip(&*grad).for_each(|(sum, g)| *sum += g);
+                }
+            }
+            Op::Activate { activation, gated, bias, from, to } => {
                 let pre = self.tape.take(program, from);
                 let mut out = self.tape.take(program, to);
-                // In place: the gradient of the sum with the bias.
-                activation::backward(activation, &pre, grad, fit(&mut out, pre.len()));
+                fit(&mut out, grad.len());
+                // The gradient of the sum with the bias.
+                if gated {
+                    let wide = fit(&mut self.tape.spare, pre.len());
+                    let width = pass.width(to);
+                    activation::gated_backward(activation, width, &pre, grad, wide, &mut out);
+                    std::mem::swap(grad, &mut self.tape.spare);
+                } else {
+                    activation::backward(activation, &pre, grad, &mut out);
+                }
                 if let Some(Op::Linear { weight, to: product, .. }) = program.ops().get(at + 1)
                     && program.is_remade(to)
                 {
@@ -153,10 +197,28 @@ impl Backward<'_> {
                 }
                 self.tape.put(program, from, pre);
                 self.tape.put(program, to, out);
-                self.bias_grad(bias, grad);
+                if let Some(bias) = bias {
+                    self.bias_grad(bias, grad);
+                }
                 if self.needs(from) {
                     self.add(from, grad);
                 }
+            }
+            Op::Add { add, from, .. } => self.through_sum(Some(add), from, grad),
+            Op::Drop { drop, from, .. } => {
+                if let Some(dropout) = pass.dropout.and_then(|d| d.at(drop)) {
+                    let dropped = fit(&mut self.tape.spare, grad.len());
+                    layernorm::dropout(grad, pass.width(from), dropout, dropped);
+                    std::mem::swap(grad, &mut self.tape.spare);
+                }
+                if self.needs(from) {
+                    self.add(from, grad);
+                }
+            }
+            Op::Around { size, from, .. } if self.needs(from) => {
+                self.spread(from, |width, offsets, into| {
+                    gather::around_backward(grad, width, size, offsets, into);
+                });
             }
             Op::Norm { norm, add, drop, from, .. } => {
                 let width = pass.width(from);
@@ -167,10 +229,11 @@ impl Backward<'_> {
                 }
                 let x = self.tape.take(program, from);
                 let stats = std::mem::take(&mut self.tape.notes[at]);
-                self.norm_grads((norm.scale, norm.shift), &x, &stats, grad);
-                let bias = add.map(|add| add.bias);
+                self.norm_grads(norm, &x, &stats, grad);
+                let bias = add.and_then(|add| add.bias);
                 if self.needs(from) || bias.is_some_and(|bias| self.wants(bias)) {
-                    pass.norm(norm).backward(&x, &stats, grad);
+                    let shift = pass.vector(norm.shift, width);
+                    pass.norm(norm, &shift).backward(&x, &stats, grad);
                     self.through_sum(add, from, grad);
                 }
                 self.tape.put(program, from, x);
@@ -186,7 +249,7 @@ impl Backward<'_> {
                     gather::mean_backward(grad, width, offsets, into);
                 });
             }
-            Op::First { .. } | Op::Mean { .. } => {}
+            Op::Around { .. } | Op::First { .. } | Op::Mean { .. } => {}
             Op::Embed { ref tables, to } => {
                 for &(table, ids) in tables {
                     let tensor = self.tensor(table);
@@ -215,29 +278,32 @@ impl Backward<'_> {
         let Some(Add { bias, drop, residual }) = add else {
             return self.add(from, grad);
         };
-        let (mut branch, _) = self.take(from);
+        let (mut branch, given) = self.take(from);
+        if given {
+            // The sum itself was read further up, as what goes around a block is.
+            grad.iter_mut().zip(&branch).for_each(|(sum, g)| *sum += g);
+        }
         match drop.and_then(|drop| pass.dropout?.at(drop)) {
             Some(dropout) => layernorm::dropout(grad, pass.width(from), dropout, &mut branch),
             None => branch.copy_from_slice(grad),
         }
-        self.bias_grad(bias, &branch);
+        if let Some(bias) = bias {
+            self.bias_grad(bias, &branch);
+        }
         self.give(from, |place| *place = branch);
         if self.needs(residual) {
             self.add(residual, grad);
         }
     }
 
-    /// Adds the gradient of a table of biases by distance, which other layers may have added to.
-    fn distances_grad(&mut self, table: usize, distances: &Distances, by_distance: &[f32]) {
-        let tensor = self.tensor(table);
-        if !self.grads.wants(tensor) {
-            return;
-        }
+    /// The gradient of a tensor that several operations may read, 0 before its first part.
+    fn begin(&mut self, tensor: usize) -> &mut [f32] {
+        let begun = std::mem::replace(&mut self.begun[tensor], true);
         let into = self.grads.tensor_mut(tensor);
-        if !std::mem::replace(&mut self.begun[tensor], true) {
+        if !begun {
             into.fill(0.0);
         }
-        distances.add_grads(by_distance, into);
+        into
     }
 
     /// Adds to the gradient of `from`, which is 0 before its first part.
@@ -271,8 +337,7 @@ impl Backward<'_> {
                 continue;
             }
             let start = layout.tensors()[tensor].range.start - part.range.start;
-            let into = self.grads.tensor_mut(tensor);
-            into.fill(0.0);
+            let into = self.begin(tensor);
             match into.len() == part.rows {
                 true => sums::add_column_sums(into, grad),
                 false => sums::add_column_sums_of(into, grad, part.rows, start),
@@ -293,28 +358,23 @@ impl Backward<'_> {
             let spec = &layout.tensors()[tensor];
             let start = (spec.range.start - part.range.start) / part.cols;
             let mine = Mat::new(grad, rows, part.rows).columns(start, spec.range.len() / part.cols);
-            matmul(self.grads.tensor_mut(tensor), mine.t(), Mat::new(x, rows, part.cols), false);
+            let more = std::mem::replace(&mut self.begun[tensor], true);
+            matmul(self.grads.tensor_mut(tensor), mine.t(), Mat::new(x, rows, part.cols), more);
         }
     }
 
     /// Gradients of scale and shift of a LayerNorm, those asked for.
-    fn norm_grads(
-        &mut self,
-        (scale, shift): (usize, usize),
-        x: &[f32],
-        stats: &[f32],
-        grad: &[f32],
-    ) {
-        let tensors = [self.tensor(scale), self.tensor(shift)];
-        if !tensors.iter().any(|&tensor| self.grads.wants(tensor)) {
+    fn norm_grads(&mut self, norm: Norm, x: &[f32], stats: &[f32], grad: &[f32]) {
+        let tensors = [Some(norm.scale), norm.shift].map(|part| Some(self.tensor(part?)));
+        if !tensors.iter().flatten().any(|&tensor| self.grads.wants(tensor)) {
             return;
         }
-        let width = self.pass.weights.part(scale).len();
+        let width = self.pass.weights.part(norm.scale).len();
         let (mut scale, mut shift) = (vec![0.0; width], vec![0.0; width]);
         layernorm::add_parameter_grads(x, stats, grad, &mut scale, &mut shift);
         for (tensor, values) in tensors.into_iter().zip([scale, shift]) {
-            if self.grads.wants(tensor) {
-                self.grads.tensor_mut(tensor).copy_from_slice(&values);
+            if let Some(tensor) = tensor.filter(|&tensor| self.grads.wants(tensor)) {
+                self.begin(tensor).iter_mut().zip(values).for_each(|(sum, g)| *sum += g);
             }
         }
     }

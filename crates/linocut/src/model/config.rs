@@ -11,6 +11,8 @@ pub struct ModelConfig {
     pub hidden: usize,
     /// Encoder layers.
     pub layers: usize,
+    /// Layers that have tensors of their own; fewer where layers share theirs.
+    pub own_layers: usize,
     /// Attention heads; divides `hidden`.
     pub heads: usize,
     /// Width of the feed-forward block.
@@ -21,8 +23,12 @@ pub struct ModelConfig {
     pub positions: usize,
     /// Rows of the token-type embeddings; 0 where there are none.
     pub token_types: usize,
+    /// Whether the family's own classifier reads the mean of the tokens, not the first.
+    pub reads_mean: bool,
     /// Dropout of hidden states in training.
     pub hidden_dropout: f32,
+    /// Dropout between the matrices of a feed-forward block in training.
+    pub inner_dropout: f32,
     /// Dropout of attention probabilities in training.
     pub attention_dropout: f32,
     /// Dropout of the pooled vector before the head in training.
@@ -61,6 +67,19 @@ impl<'a> Fields<'a> {
         count.map(|n| n as usize).ok_or_else(wrong)
     }
 
+    /// Yes or no.
+    pub(super) fn flag(self, field: &str, default: bool) -> Result<bool> {
+        let Some(found) = self.get(field) else { return Ok(default) };
+        found.as_bool().ok_or_else(|| self.wrong(field, "true or false"))
+    }
+
+    /// A number above 0.
+    pub(super) fn positive(self, field: &str, default: f32) -> Result<f32> {
+        let Some(found) = self.get(field) else { return Ok(default) };
+        let number = found.as_f64().map(|v| v as f32).filter(|v| *v > 0.0 && v.is_finite());
+        number.ok_or_else(|| self.wrong(field, "a number above 0"))
+    }
+
     /// A number in [0, 1).
     pub(super) fn share(self, field: &str, default: f32) -> Result<f32> {
         let Some(found) = self.get(field) else { return Ok(default) };
@@ -85,7 +104,9 @@ impl<'a> Fields<'a> {
             "gelu" => Ok(Activation::Gelu),
             "gelu_new" | "gelu_pytorch_tanh" => Ok(Activation::GeluTanh),
             "relu" => Ok(Activation::Relu),
-            _ => Err(self.wrong(field, "gelu, gelu_new, gelu_pytorch_tanh or relu")),
+            "silu" | "swish" => Ok(Activation::Silu),
+            "tanh" => Ok(Activation::Tanh),
+            _ => Err(self.wrong(field, "gelu, gelu_new, gelu_pytorch_tanh, relu, silu or tanh")),
         }
     }
 

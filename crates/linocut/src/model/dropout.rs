@@ -7,6 +7,7 @@ use crate::kernels::random::{Dropout, Purpose, key};
 #[derive(Debug, Clone, Copy)]
 pub struct DropoutStep {
     hidden: f32,
+    inner: f32,
     attention: f32,
     head: f32,
     seed: u64,
@@ -27,6 +28,8 @@ pub struct DropoutPlace {
 pub enum Dropped {
     /// Entries of hidden states.
     Hidden,
+    /// Entries between the matrices of a feed-forward block.
+    Inner,
     /// Attention probabilities.
     Attention,
 }
@@ -36,6 +39,7 @@ impl DropoutStep {
     pub fn new(config: &ModelConfig, seed: u64, step: u64) -> Self {
         Self {
             hidden: config.hidden_dropout,
+            inner: config.inner_dropout,
             attention: config.attention_dropout,
             head: config.head_dropout,
             seed,
@@ -54,6 +58,7 @@ impl DropoutStep {
     pub(super) fn at(self, drop: DropoutPlace) -> Option<Dropout> {
         let probability = match drop.of {
             Dropped::Hidden => self.hidden,
+            Dropped::Inner => self.inner,
             Dropped::Attention => self.attention,
         };
         self.place(probability, drop.number)

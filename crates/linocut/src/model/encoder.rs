@@ -226,6 +226,15 @@ impl Encoder {
         holding.find_map(|(part, _)| self.program().first_read(part))
     }
 
+    /// How many layers end before a part is read first; all where only poolings read it that this
+    /// encoder has not.
+    pub(crate) fn layers_below(&self, part: usize) -> usize {
+        let read = self.programs.iter().find_map(|program| program.first_read(part));
+        let program = self.program();
+        let read = read.unwrap_or(usize::MAX);
+        (0..self.config.layers).take_while(|&layer| program.layer_end(layer).0 <= read).count()
+    }
+
     /// Whether texts are read through a tensor.
     pub fn reads(&self, tensor: usize) -> bool {
         self.first_read(tensor).is_some()
@@ -248,8 +257,13 @@ impl Encoder {
     /// The same encoder with other probabilities of dropout, each made from its own.
     #[must_use]
     pub fn with_dropout(mut self, from: impl Fn(f32) -> f32) -> Self {
-        let ModelConfig { hidden_dropout, attention_dropout, head_dropout, .. } = &mut self.config;
-        for probability in [hidden_dropout, attention_dropout, head_dropout] {
+        let config = &mut self.config;
+        for probability in [
+            &mut config.hidden_dropout,
+            &mut config.inner_dropout,
+            &mut config.attention_dropout,
+            &mut config.head_dropout,
+        ] {
             *probability = from(*probability);
         }
         self

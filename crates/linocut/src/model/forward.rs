@@ -1,15 +1,17 @@
 //! The encoder forward: every operation in order, over the kernels.
 
-use super::dropout::DropoutPlace;
 use super::encoder::{Encoder, Input};
-use super::op::{Add, Ids, Norm, Op, Value};
+use super::op::{Add, Ids, Norm, Op, Positions, Rows, Value};
 use super::program::Program;
 use super::{DropoutStep, Weights};
 use crate::data::Batch;
-use crate::kernels::attention::{Attention, Distances};
+use crate::kernels::attention::{
+    self, Attention, Disentangled, Distances, Operands, Reached, Rotaries,
+};
 use crate::kernels::gemm::{Mat, matmul};
 use crate::kernels::layernorm::LayerNorm;
 use crate::kernels::{activation, gather, layernorm, sums, table};
+use std::borrow::Cow;
 
 /// Everything a forward pass leaves for its backward, and the buffers both use; kept from step to
 /// step so that nothing is allocated anew.
@@ -23,6 +25,7 @@ pub struct Tape {
     /// attention.
     pub(super) notes: Vec<Vec<f32>>,
     keeps: bool,
+    pub(super) rotaries: Rotaries,
     /// Gradients of values, in the buffers that the values share.
     pub(super) grads: Vec<Vec<f32>>,
     pub(super) spare: Vec<f32>,
@@ -69,6 +72,8 @@ pub(super) struct Pass<'a> {
     /// The tokens, where the pass begins with them.
     pub(super) batch: Option<&'a Batch>,
     pub(super) dropout: Option<DropoutStep>,
+    /// The distances of its tokens, where anything is made of them.
+    pub(super) reached: Option<&'a Reached>,
 }
 
 impl Encoder {
@@ -107,17 +112,25 @@ impl Encoder {
         tape.get(self.program(), self.program().layer_end(self.config().layers - 1).1)
     }
 
+    /// The distances of the input's tokens, where the program makes anything of them.
+    pub(super) fn reached(&self, input: Input<'_>) -> Option<Reached> {
+        let buckets = self.program().buckets()?;
+        Some(buckets.reached(attention::longest(input.offsets())))
+    }
+
     pub(super) fn pass<'a>(
         &'a self,
         weights: &'a Weights,
         input: Input<'a>,
         dropout: Option<DropoutStep>,
+        reached: Option<&'a Reached>,
     ) -> Pass<'a> {
         let batch = match input {
             Input::Tokens(batch) => Some(batch),
             Input::States { .. } => None,
         };
-        Pass { program: self.program(), weights, offsets: input.offsets(), batch, dropout }
+        let (program, offsets) = (self.program(), input.offsets());
+        Pass { program, weights, offsets, batch, dropout, reached }
     }
 
     /// Runs the operations up to `end`.
@@ -133,8 +146,8 @@ impl Encoder {
         let program = self.program();
         tape.keeps = keep;
         tape.kept.resize_with(program.values(), Vec::new);
-        tape.shared.resize_with(program.values(), Vec::new);
-        tape.grads.resize_with(program.values(), Vec::new);
+        tape.shared.resize_with(program.buffer_count(), Vec::new);
+        tape.grads.resize_with(program.buffer_count(), Vec::new);
         tape.notes.resize_with(program.ops().len(), Vec::new);
         let (start, given) = self.start(input);
         if let (Input::States { states, .. }, Some(value)) = (input, given) {
@@ -142,8 +155,10 @@ impl Encoder {
             place.clear();
             place.extend_from_slice(states);
         }
-        let pass = self.pass(weights, input, dropout);
-        for at in start..end {
+        program.prepare(attention::longest(input.offsets()), &mut tape.rotaries);
+        let reached = self.reached(input);
+        let pass = self.pass(weights, input, dropout, reached.as_ref());
+        for at in program.of_distances(start).chain(start..end) {
             pass.forward(at, tape);
         }
     }
@@ -153,38 +168,66 @@ impl Pass<'_> {
     /// Rows of a value.
     pub(super) fn rows(&self, value: Value) -> usize {
         let sequences = self.offsets.len() - 1;
-        if self.program.shape(value).single { sequences } else { self.offsets[sequences] }
+        match self.program.shape(value).rows {
+            Rows::Tokens => self.offsets[sequences],
+            Rows::Sequences => sequences,
+            Rows::Distances(_) => self.reached.map_or(0, |reached| reached.rows),
+        }
     }
 
     pub(super) fn width(&self, value: Value) -> usize {
         self.program.shape(value).width
     }
 
-    pub(super) fn attention<'a>(
-        &'a self,
-        heads: usize,
-        distances: Option<&'a Distances>,
-        q: Value,
-        drop: DropoutPlace,
-    ) -> Attention<'a> {
-        Attention {
+    /// Runs `with` the attention of operation `at` and its operands.
+    pub(super) fn attend<R>(
+        &self,
+        at: usize,
+        tape: &Tape,
+        with: impl FnOnce(&Attention<'_>, Operands<'_>) -> R,
+    ) -> R {
+        let program = self.program;
+        let Op::Attend { heads, positions, window, q, k, v, drop, to } = program.ops()[at] else {
+            unreachable!("operation {at} attends")
+        };
+        let get = |value: Value| tape.get(program, value);
+        let hidden = self.width(to);
+        let distances;
+        let positions = match positions {
+            Positions::Embedded => attention::Positions::Embedded,
+            Positions::Distances(table) => {
+                distances = Distances::new(self.weights.part(table), heads, self.offsets);
+                attention::Positions::Distances(&distances)
+            }
+            Positions::Rotary(theta) => {
+                attention::Positions::Rotary(tape.rotaries.get(theta, hidden / heads))
+            }
+            Positions::Disentangled { keys, queries } => {
+                let reached = self.reached.expect("a program of distances has them");
+                let (keys, queries) = (keys.map(get), queries.map(get));
+                attention::Positions::Disentangled(Disentangled { keys, queries, reached })
+            }
+        };
+        let attention = Attention {
             offsets: self.offsets,
             heads,
-            hidden: self.width(q),
-            first_only: self.program.shape(q).single,
-            distances,
+            hidden,
+            first_only: program.shape(to).single(),
+            positions,
+            window,
             dropout: self.dropout.and_then(|d| d.at(drop)),
-        }
+        };
+        with(&attention, operands([q, k, v], get))
     }
 
-    /// The biases by distance of attention, if it has them.
-    pub(super) fn distances(&self, table: Option<usize>, heads: usize) -> Option<Distances> {
-        table.map(|table| Distances::new(self.weights.part(table), heads, self.offsets))
+    /// A vector, or as many zeros.
+    pub(super) fn vector(&self, part: Option<usize>, width: usize) -> Cow<'_, [f32]> {
+        part.map_or_else(|| vec![0.0; width].into(), |part| self.weights.part(part).into())
     }
 
-    pub(super) fn norm(&self, norm: Norm) -> LayerNorm<'_> {
-        let (scale, shift) = (self.weights.part(norm.scale), self.weights.part(norm.shift));
-        LayerNorm { scale, shift, eps: norm.eps }
+    /// A norm, given its shift.
+    pub(super) fn norm<'s>(&'s self, norm: Norm, shift: &'s [f32]) -> LayerNorm<'s> {
+        LayerNorm { scale: self.weights.part(norm.scale), shift, eps: norm.eps }
     }
 
     /// A part as a matrix, `[out, in]`.
@@ -222,28 +265,54 @@ impl Pass<'_> {
                     sums::add_bias(&mut to, self.weights.part(bias));
                 }
             }
-            Op::Attend { heads, distances, q, kv, drop, .. } => {
+            Op::Distances { table, .. } => {
+                let first = self.reached.map_or(0, |reached| reached.first) * width;
+                to.copy_from_slice(&self.weights.part(table)[first..first + rows * width]);
+            }
+            Op::Attend { heads, .. } => {
                 let mut log_sums = std::mem::take(&mut tape.notes[at]);
-                let (q_rows, kv) = (tape.get(program, q), tape.get(program, kv));
-                let distances = self.distances(distances, heads);
-                let attention = self.attention(heads, distances.as_ref(), q, drop);
-                attention.forward(q_rows, kv, &mut to, fit(&mut log_sums, rows * heads));
+                let sums = fit(&mut log_sums, rows * heads);
+                self.attend(at, tape, |attention, operands| {
+                    attention.forward(operands, &mut to, sums);
+                });
                 tape.notes[at] = log_sums;
             }
-            Op::Activate { activation, bias, from, .. } => {
+            Op::Activate { activation, gated, bias, from, .. } => {
                 let mut pre = tape.take(program, from);
-                activation::forward(activation, &mut pre, self.weights.part(bias), &mut to);
+                let bias = self.vector(bias, self.width(from));
+                match gated {
+                    true => activation::gated_forward(activation, &mut pre, &bias, &mut to),
+                    false => activation::forward(activation, &mut pre, &bias, &mut to),
+                }
                 tape.put(program, from, pre);
+            }
+            Op::Add { add: Add { bias, drop, residual }, from, .. } => {
+                let bias = self.vector(bias, width);
+                let dropout = drop.and_then(|drop| self.dropout?.at(drop));
+                let (x, residual) = (tape.get(program, from), tape.get(program, residual));
+                layernorm::add_residual(x, &bias, dropout, residual, &mut to);
+            }
+            Op::Drop { drop, from, .. } => {
+                let x = tape.get(program, from);
+                match self.dropout.and_then(|d| d.at(drop)) {
+                    Some(dropout) => layernorm::dropout(x, width, dropout, &mut to),
+                    None => to.copy_from_slice(x),
+                }
+            }
+            Op::Around { size, from, .. } => {
+                let x = tape.get(program, from);
+                gather::around(x, self.width(from), size, self.offsets, &mut to);
             }
             Op::Norm { norm, add, drop, from, .. } => {
                 let mut x = tape.take(program, from);
                 let mut stats = std::mem::take(&mut tape.notes[at]);
                 fit(&mut stats, rows * 2);
-                let norm = self.norm(norm);
+                let shift = self.vector(norm.shift, width);
+                let norm = self.norm(norm, &shift);
                 match add {
                     Some(Add { bias, drop, residual }) => norm.forward_residual(
                         &mut x,
-                        self.weights.part(bias),
+                        &self.vector(bias, width),
                         drop.and_then(|drop| self.dropout?.at(drop)),
                         tape.get(program, residual),
                         &mut to,
@@ -267,5 +336,19 @@ impl Pass<'_> {
             }
         }
         tape.put(program, op.to(), to);
+    }
+}
+
+/// Queries, keys and values as they stand beside each other.
+pub(crate) fn operands<'a>(
+    [q, k, v]: [Value; 3],
+    get: impl Fn(Value) -> &'a [f32],
+) -> Operands<'a> {
+    if q == k {
+        Operands::Together(get(q))
+    } else if k == v {
+        Operands::Apart(get(q), get(k))
+    } else {
+        Operands::Each([get(q), get(k), get(v)])
     }
 }

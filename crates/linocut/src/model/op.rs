@@ -2,18 +2,21 @@
 
 use super::dropout::DropoutPlace;
 use crate::kernels::activation::Activation;
+use crate::kernels::attention::Buckets;
 
 /// A buffer of rows that one operation fills and others read, by number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Value(pub(crate) usize);
 
 /// What stands in the rows of a value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Rows {
     /// One row a token.
     Tokens,
     /// One row a sequence.
     Sequences,
+    /// One row for each group of distances that two tokens of one sequence have.
+    Distances(Buckets),
 }
 
 /// What chooses the rows of a table.
@@ -36,20 +39,40 @@ pub struct Norm {
     /// Part of γ.
     pub scale: usize,
     /// Part of β.
-    pub shift: usize,
+    pub shift: Option<usize>,
     /// Added to the variance.
     pub eps: f32,
 }
 
-/// What is added to a value before its LayerNorm: value ← residual + dropout(value + bias).
+/// What is added to a value: value ← residual + dropout(value + bias).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Add {
     /// Part of the bias.
-    pub bias: usize,
+    pub bias: Option<usize>,
     /// Dropout in training.
     pub drop: Option<DropoutPlace>,
     /// The value that went around.
     pub residual: Value,
+}
+
+/// How attention knows where tokens are.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Positions {
+    /// Embeddings say it.
+    Embedded,
+    /// By the part of a table of biases by distance, `[buckets, heads]`; see
+    /// [`Distances`](crate::kernels::attention::Distances).
+    Distances(usize),
+    /// By turning queries and keys, with this θ; see [`Rotary`](crate::kernels::attention::Rotary).
+    Rotary(f32),
+    /// By keys and queries of distances, `[distances, hidden]` each; see
+    /// [`Disentangled`](crate::kernels::attention::Disentangled).
+    Disentangled {
+        /// What queries of tokens are multiplied with.
+        keys: Option<Value>,
+        /// What keys of tokens are multiplied with.
+        queries: Option<Value>,
+    },
 }
 
 /// One operation. Parts are those of the [layout](super::Layout::parts), shapes are `[rows, width]`.
@@ -73,32 +96,74 @@ pub enum Op {
         /// `[rows, out]`
         to: Value,
     },
-    /// Softmax(q·kᵀ/√d + bias of the distance)·v of every head and sequence.
+    /// Rows of a table that stand for the distances between the tokens of the texts.
+    Distances {
+        /// Part of the table, `[2·span, width]`.
+        table: usize,
+        /// `[distances, width]`
+        to: Value,
+    },
+    /// Softmax(q·kᵀ/√d + what positions bring)·v of every head and sequence.
     Attend {
         /// Number of heads.
         heads: usize,
-        /// Part of the table of biases by distance, `[buckets, heads]`; see
-        /// [`Distances`](crate::kernels::attention::Distances).
-        distances: Option<usize>,
+        /// How it knows where tokens are.
+        positions: Positions,
+        /// How far a token attends, either way; without, to its whole sequence.
+        window: Option<usize>,
         /// Queries, `[rows, hidden]`: of every token, or of the first of every sequence.
         q: Value,
-        /// Keys beside values, `[tokens, 2·hidden]`.
-        kv: Value,
+        /// Keys, `[tokens, hidden]`.
+        k: Value,
+        /// Values, `[tokens, hidden]`. What is one value with others stands beside them in its rows, in
+        /// this order: keys and values, or all three.
+        v: Value,
         /// Dropout of the probabilities in training.
         drop: DropoutPlace,
         /// `[rows, hidden]`
         to: Value,
     },
-    /// from ← from + bias, to = activation(from). What reads `to` is the next operation; training makes
-    /// it again for its gradient.
+    /// from ← from + bias, to = activation(from), or where it is gated the activation of the first half
+    /// of each row times the second. What reads `to` is the next operation; training makes it again for
+    /// its gradient.
     Activate {
         /// The function.
         activation: Activation,
+        /// Whether the second half of a row gates the first.
+        gated: bool,
         /// Part of the bias.
-        bias: usize,
+        bias: Option<usize>,
+        /// `[rows, width]`, or `[rows, 2·width]`
+        from: Value,
+        /// `[rows, width]`
+        to: Value,
+    },
+    /// to = from with what is added.
+    Add {
+        /// What comes to it.
+        add: Add,
         /// `[rows, width]`
         from: Value,
         /// `[rows, width]`
+        to: Value,
+    },
+    /// to = dropout(from) in training, else from.
+    Drop {
+        /// The dropout.
+        drop: DropoutPlace,
+        /// `[rows, width]`
+        from: Value,
+        /// `[rows, width]`
+        to: Value,
+    },
+    /// to = the rows of the `size` tokens around each, side by side: entry c of the k-th stands at
+    /// c·size + k, and is 0 beyond the sequence.
+    Around {
+        /// How many, an odd number.
+        size: usize,
+        /// `[tokens, width]`
+        from: Value,
+        /// `[tokens, width·size]`
         to: Value,
     },
     /// to = LayerNorm(from), after from ← residual + dropout(from + bias) where there is one.
@@ -162,25 +227,43 @@ impl Op {
                 parts
             }
             Op::Linear { weight, bias, .. } => [*weight].into_iter().chain(*bias).collect(),
-            Op::Activate { bias, .. } => vec![*bias],
+            Op::Distances { table, .. } => vec![*table],
+            Op::Activate { bias, .. } => bias.iter().copied().collect(),
+            Op::Add { add, .. } => add.bias.iter().copied().collect(),
             Op::Norm { norm, add, .. } => {
-                let bias = add.iter().map(|add| add.bias);
-                bias.chain([norm.scale, norm.shift]).collect()
+                let bias = add.and_then(|add| add.bias);
+                bias.into_iter().chain([norm.scale]).chain(norm.shift).collect()
             }
-            Op::Attend { distances, .. } => distances.iter().copied().collect(),
-            Op::First { .. } | Op::Mean { .. } => vec![],
+            Op::Attend { positions: Positions::Distances(table), .. } => vec![*table],
+            Op::Attend { .. }
+            | Op::Drop { .. }
+            | Op::Around { .. }
+            | Op::First { .. }
+            | Op::Mean { .. } => vec![],
         }
     }
 
     /// Values that it reads.
     pub fn reads(&self) -> Vec<Value> {
         match self {
-            Op::Embed { .. } => vec![],
+            Op::Embed { .. } | Op::Distances { .. } => vec![],
             Op::Linear { from, .. }
             | Op::Activate { from, .. }
+            | Op::Drop { from, .. }
+            | Op::Around { from, .. }
             | Op::First { from, .. }
             | Op::Mean { from, .. } => vec![*from],
-            Op::Attend { q, kv, .. } => vec![*q, *kv],
+            Op::Attend { q, k, v, positions, .. } => {
+                let of_distances = match *positions {
+                    Positions::Disentangled { keys, queries } => [keys, queries],
+                    _ => [None, None],
+                };
+                let mut values = vec![*q, *k, *v];
+                values.dedup();
+                values.extend(of_distances.into_iter().flatten());
+                values
+            }
+            Op::Add { add, from, .. } => vec![*from, add.residual],
             Op::Norm { add, from, .. } => {
                 [*from].into_iter().chain(add.as_ref().map(|add| add.residual)).collect()
             }
@@ -191,6 +274,10 @@ impl Op {
     pub fn to(&self) -> Value {
         match self {
             Op::Embed { to, .. }
+            | Op::Distances { to, .. }
+            | Op::Add { to, .. }
+            | Op::Drop { to, .. }
+            | Op::Around { to, .. }
             | Op::Linear { to, .. }
             | Op::Attend { to, .. }
             | Op::Activate { to, .. }

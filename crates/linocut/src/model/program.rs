@@ -1,10 +1,11 @@
 //! An encoder as a program: operations in order, over numbered values.
 
 use super::dropout::{DropoutPlace, Dropped};
-use super::op::{Add, Ids, Norm, Op, Rows, Value};
+use super::op::{Add, Ids, Norm, Op, Positions, Rows, Value};
 use super::tensors::{Layout, Place};
 use crate::checkpoint::{Canonical, Pooling, Role, Spelling};
 use crate::kernels::activation::Activation;
+use crate::kernels::attention::{Buckets, Rotaries};
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -12,8 +13,14 @@ use std::ops::Range;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Shape {
     pub(crate) width: usize,
-    /// Whether there is one row a sequence, not one a token.
-    pub(crate) single: bool,
+    pub(crate) rows: Rows,
+}
+
+impl Shape {
+    /// Whether there is one row a sequence.
+    pub(crate) fn single(self) -> bool {
+        self.rows == Rows::Sequences
+    }
 }
 
 /// From tokens to the vector that the head reads.
@@ -34,6 +41,10 @@ pub struct Program {
     spans: Vec<(usize, usize)>,
     /// Buffers that are enough where no value is needed after its last reader, one for each value.
     buffers: Vec<usize>,
+    /// How many there are.
+    buffer_count: usize,
+    /// For each value, whether training makes it again.
+    remade: Vec<bool>,
 }
 
 impl Program {
@@ -50,10 +61,10 @@ impl Program {
         self.shapes.len()
     }
 
-    /// The operations of every stage.
-    pub(crate) fn stages(&self) -> impl Iterator<Item = Range<usize>> {
-        let ends = self.stages.iter().skip(1).copied().chain([self.ops.len()]);
-        self.stages.iter().zip(ends).map(|(start, end)| *start..end)
+    /// The operations of the stage that begins at `at`.
+    pub(crate) fn stage_at(&self, at: usize) -> Option<Range<usize>> {
+        let stage = self.stages.binary_search(&at).ok()?;
+        Some(at..self.stages.get(stage + 1).copied().unwrap_or(self.ops.len()))
     }
 
     /// Where layer `number`'s hidden states are ready: the operation after its last, and their value.
@@ -93,13 +104,41 @@ impl Program {
         self.buffers[value.0]
     }
 
+    /// Number of buffers.
+    pub(crate) fn buffer_count(&self) -> usize {
+        self.buffer_count
+    }
+
     /// Whether training makes a value again for its gradient, instead of keeping it: what an activation
     /// gives to a matrix.
     pub(crate) fn is_remade(&self, value: Value) -> bool {
-        let producer = self.producer(value);
-        let into_matrix =
-            matches!(self.ops.get(producer + 1), Some(Op::Linear { from, .. }) if *from == value);
-        into_matrix && matches!(self.ops[producer], Op::Activate { .. })
+        self.remade[value.0]
+    }
+
+    /// How distances choose rows, where the program makes anything of them.
+    pub(crate) fn buckets(&self) -> Option<Buckets> {
+        self.shapes.iter().find_map(|shape| match shape.rows {
+            Rows::Distances(buckets) => Some(buckets),
+            Rows::Tokens | Rows::Sequences => None,
+        })
+    }
+
+    /// Makes the angles that attention turns by, for texts of up to `longest` tokens.
+    pub(crate) fn prepare(&self, longest: usize, rotaries: &mut Rotaries) {
+        for op in &self.ops {
+            if let Op::Attend { positions: Positions::Rotary(theta), heads, to, .. } = *op {
+                rotaries.prepare(theta, self.shape(to).width / heads, longest);
+            }
+        }
+    }
+
+    /// Operations before `at` that fill what is read from there on for distances, whatever the tokens are.
+    pub(crate) fn of_distances(&self, at: usize) -> impl Iterator<Item = usize> {
+        let needed = |value: &Value| matches!(self.shape(*value).rows, Rows::Distances(_));
+        // Each reads what those before it fill.
+        let first = self.live(at).filter(needed).map(|value| self.producer(value)).max();
+        let ops = (0..first.map_or(0, |last| last + 1)).filter(move |&op| needed(&self.ops[op].to()));
+        ops
     }
 }
 
@@ -107,6 +146,7 @@ impl Program {
 pub(super) struct Builder {
     spelling: &'static Spelling,
     pooling: Pooling,
+    reads_mean: bool,
     layout: Layout,
     place: Place,
     ops: Vec<Op>,
@@ -115,13 +155,17 @@ pub(super) struct Builder {
     layer_ends: Vec<(usize, Value)>,
     /// Places of dropout so far; the head's is the first.
     drops: usize,
+    /// The part that begins with a tensor.
+    named: HashMap<String, usize>,
 }
 
 impl Builder {
-    pub(super) fn new(spelling: &'static Spelling, pooling: Pooling) -> Self {
+    /// `reads_mean` says whether the family's own classifier reads the mean of the tokens.
+    pub(super) fn new(spelling: &'static Spelling, pooling: Pooling, reads_mean: bool) -> Self {
         Self {
             spelling,
             pooling,
+            reads_mean: pooling == Pooling::Mean || pooling == Pooling::Cls && reads_mean,
             layout: Layout::default(),
             place: Place::Below,
             ops: vec![],
@@ -129,12 +173,13 @@ impl Builder {
             stages: vec![],
             layer_ends: vec![],
             drops: 1,
+            named: HashMap::new(),
         }
     }
 
-    /// Begins layer `number`: its tensors come now.
-    pub(super) fn begin_layer(&mut self, number: usize) {
-        self.place = Place::Layer(number);
+    /// Tensors of this place come now.
+    pub(super) fn at(&mut self, place: Place) {
+        self.place = place;
     }
 
     /// Ends a layer, whose hidden states are `states`.
@@ -142,16 +187,11 @@ impl Builder {
         self.layer_ends.push((self.ops.len(), states));
     }
 
-    /// The layers are done: what comes is above them.
-    pub(super) fn end_layers(&mut self) {
-        self.place = Place::Above;
-    }
-
     /// One part of tensors called `modules`, with the layer's number at `#`, and `parameter`.
     fn part(&mut self, modules: &[&str], parameter: &str, shape: &[usize]) -> usize {
         let number = match self.place {
             Place::Layer(number) => number.to_string(),
-            Place::Below | Place::Above => String::new(),
+            _ => String::new(),
         };
         let spelling = self.spelling;
         let name = |module: &&str| {
@@ -161,7 +201,13 @@ impl Builder {
             let known: Option<Canonical> = spelling.canonical(name);
             known.unwrap_or_else(|| panic!("{name} stands in no table of {}", spelling.family)).role
         };
-        self.layout.add(modules.iter().map(name), role, self.place)
+        let (first, _) = name(&modules[0]);
+        if let Some(&part) = self.named.get(&first) {
+            return part; // of a layer that shares another's tensors
+        }
+        let part = self.layout.add(modules.iter().map(name), role, self.place);
+        self.named.insert(first, part);
+        part
     }
 
     /// Tables, matrices `[out, in]` and biases `[out]` of these modules, side by side as one part.
@@ -169,13 +215,23 @@ impl Builder {
         self.part(modules, "weight", &shape)
     }
 
+    /// The matrix of a convolution over tokens, `[out, in, size]`.
+    pub(super) fn convolution(&mut self, module: &str, shape: [usize; 3]) -> usize {
+        self.part(&[module], "weight", &shape)
+    }
+
     pub(super) fn biases(&mut self, modules: &[&str], width: usize) -> usize {
         self.part(modules, "bias", &[width])
     }
 
     pub(super) fn norm(&mut self, module: &str, width: usize, eps: f32) -> Norm {
+        self.norm_with(module, width, eps, true)
+    }
+
+    /// A norm that may have no shift.
+    pub(super) fn norm_with(&mut self, module: &str, width: usize, eps: f32, shift: bool) -> Norm {
         let scale = self.part(&[module], "weight", &[width]);
-        let shift = self.part(&[module], "bias", &[width]);
+        let shift = shift.then(|| self.part(&[module], "bias", &[width]));
         Norm { scale, shift, eps }
     }
 
@@ -187,7 +243,7 @@ impl Builder {
 
     /// Whether the last layer is read at the first token of every sequence alone.
     pub(super) fn reads_first(&self) -> bool {
-        self.pooling != Pooling::Mean
+        !self.reads_mean
     }
 
     /// Whether texts are read through the tensors above the layers.
@@ -196,7 +252,7 @@ impl Builder {
     }
 
     fn value(&mut self, width: usize, rows: Rows) -> Value {
-        self.shapes.push(Shape { width, single: rows == Rows::Sequences });
+        self.shapes.push(Shape { width, rows });
         Value(self.shapes.len() - 1)
     }
 
@@ -223,21 +279,70 @@ impl Builder {
         to
     }
 
-    pub(super) fn attend(
-        &mut self,
-        heads: usize,
-        distances: Option<usize>,
-        (q, kv): (Value, Value),
-        drop: DropoutPlace,
-    ) -> Value {
-        let to = self.like(q, self.shapes[q.0].width);
-        self.ops.push(Op::Attend { heads, distances, q, kv, drop, to });
+    /// The rows of a table that stand for the distances between tokens.
+    pub(super) fn distances(&mut self, table: usize, buckets: Buckets) -> Value {
+        let width = self.layout.parts()[table].cols;
+        let to = self.value(width, Rows::Distances(buckets));
+        self.ops.push(Op::Distances { table, to });
         to
     }
 
-    pub(super) fn activate(&mut self, activation: Activation, bias: usize, from: Value) -> Value {
+    /// Attention of queries, keys and values, which may stand side by side in one value; of first tokens
+    /// alone where `single` is set.
+    pub(super) fn attend(
+        &mut self,
+        heads: usize,
+        (positions, window): (Positions, Option<usize>),
+        [q, k, v]: [Value; 3],
+        single: bool,
+        drop: DropoutPlace,
+    ) -> Value {
+        let beside = [q, k, v].iter().filter(|value| **value == q).count();
+        let rows = if single { Rows::Sequences } else { Rows::Tokens };
+        let to = self.value(self.shapes[q.0].width / beside, rows);
+        self.ops.push(Op::Attend { heads, positions, window, q, k, v, drop, to });
+        to
+    }
+
+    pub(super) fn activate(
+        &mut self,
+        activation: Activation,
+        bias: Option<usize>,
+        from: Value,
+    ) -> Value {
         let to = self.like(from, self.shapes[from.0].width);
-        self.ops.push(Op::Activate { activation, bias, from, to });
+        self.ops.push(Op::Activate { activation, gated: false, bias, from, to });
+        to
+    }
+
+    /// activation(first half of `from`) ∘ second half.
+    pub(super) fn gate(
+        &mut self,
+        activation: Activation,
+        bias: Option<usize>,
+        from: Value,
+    ) -> Value {
+        let to = self.like(from, self.shapes[from.0].width / 2);
+        self.ops.push(Op::Activate { activation, gated: true, bias, from, to });
+        to
+    }
+
+    pub(super) fn add(&mut self, add: Add, from: Value) -> Value {
+        let to = self.like(from, self.shapes[from.0].width);
+        self.ops.push(Op::Add { add, from, to });
+        to
+    }
+
+    pub(super) fn dropout(&mut self, of: Dropped, from: Value) -> Value {
+        let drop = self.drop(of);
+        let to = self.like(from, self.shapes[from.0].width);
+        self.ops.push(Op::Drop { drop, from, to });
+        to
+    }
+
+    pub(super) fn around(&mut self, size: usize, from: Value) -> Value {
+        let to = self.like(from, self.shapes[from.0].width * size);
+        self.ops.push(Op::Around { size, from, to });
         to
     }
 
@@ -261,7 +366,7 @@ impl Builder {
 
     /// What pooling starts from, given the states of the last layer.
     pub(super) fn gather(&mut self, states: Value) -> Value {
-        if self.shapes[states.0].single {
+        if self.shapes[states.0].single() {
             return states;
         }
         self.stage();
@@ -287,9 +392,21 @@ impl Builder {
         }
         let pooled = ops.last().expect("a program has operations").to();
         spans[pooled.0].1 = ops.len();
-        let buffers = buffers(&shapes, &spans);
-        let program =
-            Program { ops, shapes, stages, layer_ends, gathered, first_reads, spans, buffers };
+        let (buffers, buffer_count) = buffers(&shapes, &spans);
+        let remade = (0..shapes.len()).map(|value| is_remade(&ops, Value(value), spans[value].0));
+        let remade = remade.collect();
+        let program = Program {
+            ops,
+            shapes,
+            stages,
+            layer_ends,
+            gathered,
+            first_reads,
+            spans,
+            buffers,
+            buffer_count,
+            remade,
+        };
         (program, layout)
     }
 
@@ -303,8 +420,15 @@ impl Builder {
     }
 }
 
-/// A buffer for every value: one that a value of the same shape has left.
-fn buffers(shapes: &[Shape], spans: &[(usize, usize)]) -> Vec<usize> {
+/// Whether what operation `producer` fills is an activation that the next one multiplies with a matrix.
+fn is_remade(ops: &[Op], value: Value, producer: usize) -> bool {
+    let into_matrix =
+        matches!(ops.get(producer + 1), Some(Op::Linear { from, .. }) if *from == value);
+    into_matrix && matches!(ops[producer], Op::Activate { .. })
+}
+
+/// A buffer for every value, one that a value of the same shape has left, and their number.
+fn buffers(shapes: &[Shape], spans: &[(usize, usize)]) -> (Vec<usize>, usize) {
     // For each buffer its shape and the last operation that needs what it holds.
     let mut held: Vec<(Shape, usize)> = vec![];
     let mut buffers = Vec::with_capacity(shapes.len());
@@ -317,5 +441,5 @@ fn buffers(shapes: &[Shape], spans: &[(usize, usize)]) -> Vec<usize> {
         held[buffer].1 = to;
         buffers.push(buffer);
     }
-    buffers
+    (buffers, held.len())
 }

@@ -22,11 +22,13 @@ pub struct TensorSpec {
 /// Where in the encoder a tensor acts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
-    /// Before the first layer: embeddings.
+    /// Before the first layer, or beside them: embeddings.
     Below,
     /// In this layer, 0-based.
     Layer(usize),
-    /// After the last layer: a pooler.
+    /// After the last layer, as a part of the encoder: a last norm.
+    Last,
+    /// After the encoder: a pooler.
     Above,
 }
 
@@ -40,7 +42,7 @@ impl TensorSpec {
     pub fn layer(&self) -> Option<usize> {
         match self.place {
             Place::Layer(number) => Some(number),
-            Place::Below | Place::Above => None,
+            Place::Below | Place::Last | Place::Above => None,
         }
     }
 }
@@ -54,7 +56,7 @@ pub struct Part {
     pub range: Range<usize>,
     /// Rows of the matrix; a vector's length.
     pub rows: usize,
-    /// Columns of the matrix; 1 of a vector.
+    /// Columns of the matrix, all dimensions but the first; 1 of a vector.
     pub cols: usize,
 }
 
@@ -103,7 +105,7 @@ impl Layout {
             let role = role(&name);
             self.tensors.push(TensorSpec { name, shape, role, place, range: from..end });
         }
-        let cols = self.tensors[first].shape.get(1).copied().unwrap_or(1);
+        let cols = self.tensors[first].shape.iter().skip(1).product::<usize>();
         let rows = (end - start) / cols.max(1);
         self.parts.push(Part { tensors: first..self.tensors.len(), range: start..end, rows, cols });
         self.parts.len() - 1

@@ -84,7 +84,7 @@ impl Selection {
     pub fn contains(&self, tensor: &TensorSpec) -> bool {
         let by_layer = match (&self.layers, tensor.place) {
             (Some(layers), Place::Layer(layer)) => layers.contains(&layer),
-            (Some(_), place) => place == Place::Above,
+            (Some(_), place) => place >= Place::Last,
             (None, _) => true,
         };
         let (kind, name) = (tensor.kind().name(), &tensor.name[..]);

@@ -68,7 +68,18 @@ fn check(bank: &Bank, tasks: &[Arc<Task>], asked: &[(usize, Vec<usize>)]) {
 /// Every edit that there is, on every family.
 #[test]
 fn every_family_answers_as_the_trainer_does() {
-    for family in ["roberta", "distilbert", "electra", "mpnet"] {
+    for family in [
+        "roberta",
+        "distilbert",
+        "electra",
+        "mpnet",
+        "albert",
+        "modernbert",
+        "modernbert-biased",
+        "deberta-v2",
+        "deberta-v3",
+        "nomic",
+    ] {
         let base = base_of(family);
         let cuts = cuts(&base);
         let texts: Vec<_> = [1, 3, 33, 150].map(|n| Arc::new(text(&base, n))).into();

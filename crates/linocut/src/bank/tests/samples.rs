@@ -18,15 +18,37 @@ pub(super) fn base() -> Base {
     base_of("bert")
 }
 
-/// The same of another `model_type`.
+/// The same of another family.
 pub(super) fn base_of(family: &str) -> Base {
-    let config = serde_json::json!({
-        "model_type": family,
+    let biased = family == "modernbert-biased";
+    let model_type = match family {
+        "modernbert-biased" => "modernbert",
+        "deberta-v3" => "deberta-v2",
+        "nomic" => "nomic_bert",
+        family => family,
+    };
+    let mut config = serde_json::json!({
+        "model_type": model_type,
         "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4,
         "intermediate_size": 80, "vocab_size": 99,
         // DistilBERT's names for the same, and ELECTRA's for one more.
         "dim": 32, "n_layers": 3, "n_heads": 4, "hidden_dim": 80, "embedding_size": 24,
+        // ALBERT's layers share their tensors by groups, ModernBERT's see near tokens alone but for some.
+        "num_hidden_groups": 2, "global_attn_every_n_layers": 2, "local_attention": 16,
+        "norm_bias": biased, "attention_bias": biased, "mlp_bias": biased,
+        "classifier_bias": biased, "classifier_pooling": if biased { "mean" } else { "cls" },
+        // DeBERTa's distances.
+        "relative_attention": true, "pos_att_type": "c2p|p2c",
     });
+    let more = match family {
+        "deberta-v2" => serde_json::json!({"conv_kernel_size": 3, "type_vocab_size": 2}),
+        "deberta-v3" => serde_json::json!({
+            "share_att_key": true, "norm_rel_ebd": "layer_norm", "position_buckets": 16,
+            "position_biased_input": false,
+        }),
+        _ => serde_json::json!({}),
+    };
+    config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let encoder = Encoder::new(&config, true, Pooling::First).unwrap();
     let layout = encoder.layout().clone();
     let mut data = vec![0.0; layout.len()];

@@ -3,18 +3,16 @@
 //! Reference: `BertModel` of Transformers.
 
 use super::Family;
-use super::layer::{self, BASE, Layers, Names, dense_pooler, embeddings};
+use super::layer::{self, BASE, Layers, dense_pooler, embeddings};
 use crate::Result;
 use crate::checkpoint::Field::{Count, Real, Word};
-use crate::checkpoint::Kind::{
-    AttentionOutput, Intermediate, Key, Output, Pooler, Query, Value as Values,
-};
+use crate::checkpoint::Kind::Pooler;
 use crate::checkpoint::Module::{Matrix, Norm, Table};
-use crate::checkpoint::Spelling;
+use crate::checkpoint::{LayerNames, Spelling};
 use crate::kernels::activation::Activation;
 use crate::model::ModelConfig;
 use crate::model::config::Fields;
-use crate::model::op::{Ids, Value};
+use crate::model::op::{Ids, Positions, Value};
 use crate::model::program::Builder;
 
 pub(super) static BERT: Family = Family {
@@ -30,16 +28,10 @@ pub(super) static BERT: Family = Family {
             ("embeddings.position_embeddings", Table),
             ("embeddings.token_type_embeddings", Table),
             ("embeddings.LayerNorm", Norm),
-            ("encoder.layer.#.attention.self.query", Matrix(Query)),
-            ("encoder.layer.#.attention.self.key", Matrix(Key)),
-            ("encoder.layer.#.attention.self.value", Matrix(Values)),
-            ("encoder.layer.#.attention.output.dense", Matrix(AttentionOutput)),
-            ("encoder.layer.#.attention.output.LayerNorm", Norm),
-            ("encoder.layer.#.intermediate.dense", Matrix(Intermediate)),
-            ("encoder.layer.#.output.dense", Matrix(Output)),
-            ("encoder.layer.#.output.LayerNorm", Norm),
             ("pooler.dense", Matrix(Pooler)),
         ],
+        layer: Some(&NAMES),
+        fields: Clone::clone,
         identity: &[
             ("hidden_size", Count(768)),
             ("intermediate_size", Count(3072)),
@@ -59,7 +51,7 @@ pub(super) static BERT: Family = Family {
 };
 
 /// As BERT, RoBERTa and ELECTRA call them.
-pub(super) const NAMES: Names = Names {
+pub(super) static NAMES: LayerNames = LayerNames {
     query: "encoder.layer.#.attention.self.query",
     key: "encoder.layer.#.attention.self.key",
     value: "encoder.layer.#.attention.self.value",
@@ -93,6 +85,9 @@ pub(super) fn tables(
     b.stage();
     let words = b.weights(&["embeddings.word_embeddings"], [sizes.vocab, width]);
     let positions = b.weights(&["embeddings.position_embeddings"], [rows, width]);
+    if sizes.token_types == 0 {
+        return Err(config.wrong("type_vocab_size", "at least 1"));
+    }
     let types = b.weights(&["embeddings.token_type_embeddings"], [sizes.token_types, width]);
     let norm = b.norm("embeddings.LayerNorm", width, config.eps("layer_norm_eps", 1e-12)?);
     Ok(embeddings(b, vec![(words, Ids::Words), (types, Ids::Types), (positions, ids)], norm))
@@ -105,8 +100,8 @@ pub(super) fn bert_layers<'a>(config: Fields<'_>, sizes: &'a ModelConfig) -> Res
         sizes,
         activation: config.activation("hidden_act", "gelu")?,
         eps: config.eps("layer_norm_eps", 1e-12)?,
-        drops_attention_output: true,
-        distances: None,
+        drops: [true, true],
+        positions: Positions::Embedded,
     })
 }
 

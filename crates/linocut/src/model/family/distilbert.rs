@@ -3,18 +3,16 @@
 //! Reference: `DistilBertModel` and `DistilBertForSequenceClassification` of Transformers.
 
 use super::Family;
-use super::layer::{Layers, Names, dense_pooler, divides, embeddings};
+use super::layer::{Layers, dense_pooler, divides, embeddings};
 use crate::Result;
 use crate::checkpoint::Field::{Count, Word};
-use crate::checkpoint::Kind::{
-    AttentionOutput, Intermediate, Key, Output, Pooler, Query, Value as Values,
-};
+use crate::checkpoint::Kind::Pooler;
 use crate::checkpoint::Module::{Matrix, Norm, Table};
-use crate::checkpoint::Spelling;
+use crate::checkpoint::{LayerNames, Spelling};
 use crate::kernels::activation::Activation;
 use crate::model::ModelConfig;
 use crate::model::config::Fields;
-use crate::model::op::{Ids, Value};
+use crate::model::op::{Ids, Positions, Value};
 use crate::model::program::Builder;
 
 pub(super) static DISTILBERT: Family = Family {
@@ -29,16 +27,10 @@ pub(super) static DISTILBERT: Family = Family {
             ("embeddings.word_embeddings", Table),
             ("embeddings.position_embeddings", Table),
             ("embeddings.LayerNorm", Norm),
-            (NAMES.query, Matrix(Query)),
-            (NAMES.key, Matrix(Key)),
-            (NAMES.value, Matrix(Values)),
-            (NAMES.attention_output, Matrix(AttentionOutput)),
-            (NAMES.attention_norm, Norm),
-            (NAMES.intermediate, Matrix(Intermediate)),
-            (NAMES.output, Matrix(Output)),
-            (NAMES.output_norm, Norm),
             ("pre_classifier", Matrix(Pooler)),
         ],
+        layer: Some(&NAMES),
+        fields: Clone::clone,
         identity: &[
             ("dim", Count(768)),
             ("hidden_dim", Count(3072)),
@@ -54,7 +46,7 @@ pub(super) static DISTILBERT: Family = Family {
     pooler,
 };
 
-const NAMES: Names = Names {
+static NAMES: LayerNames = LayerNames {
     query: "transformer.layer.#.attention.q_lin",
     key: "transformer.layer.#.attention.k_lin",
     value: "transformer.layer.#.attention.v_lin",
@@ -69,14 +61,18 @@ const NAMES: Names = Names {
 const EPS: f32 = 1e-12;
 
 fn sizes(config: Fields<'_>) -> Result<ModelConfig> {
+    let layers = config.size("n_layers", 6)?;
     let sizes = ModelConfig {
         hidden: config.size("dim", 768)?,
-        layers: config.size("n_layers", 6)?,
+        layers,
+        own_layers: layers,
         heads: config.size("n_heads", 12)?,
         intermediate: config.size("hidden_dim", 3072)?,
         vocab: config.size("vocab_size", 30522)?,
         positions: config.size("max_position_embeddings", 512)?,
         token_types: 0,
+        reads_mean: false,
+        inner_dropout: 0.0,
         hidden_dropout: config.share("dropout", 0.1)?,
         attention_dropout: config.share("attention_dropout", 0.1)?,
         head_dropout: config.share("seq_classif_dropout", 0.2)?,
@@ -97,8 +93,8 @@ fn layers(config: Fields<'_>, sizes: &ModelConfig, b: &mut Builder) -> Result<Va
         sizes,
         activation: config.activation("activation", "gelu")?,
         eps: EPS,
-        drops_attention_output: false,
-        distances: None,
+        drops: [false, true],
+        positions: Positions::Embedded,
     };
     Ok(layers.write(b, x))
 }

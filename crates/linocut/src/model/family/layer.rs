@@ -2,44 +2,36 @@
 //! feed-forward block, each added to what it read and normed after.
 
 use crate::Result;
+use crate::checkpoint::LayerNames;
 use crate::kernels::activation::Activation;
-use crate::model::ModelConfig;
+use crate::model::{ModelConfig, Place};
 use crate::model::config::Fields;
 use crate::model::dropout::{DropoutPlace, Dropped};
-use crate::model::op::{Add, Ids, Norm, Value};
+use crate::model::op::{Add, Ids, Norm, Positions, Value};
 use crate::model::program::Builder;
-
-/// What the modules of a layer are called; `#` stands for its number.
-pub(super) struct Names {
-    pub(super) query: &'static str,
-    pub(super) key: &'static str,
-    pub(super) value: &'static str,
-    pub(super) attention_output: &'static str,
-    pub(super) attention_norm: &'static str,
-    pub(super) intermediate: &'static str,
-    pub(super) output: &'static str,
-    pub(super) output_norm: &'static str,
-}
+use serde_json::Value as Json;
 
 /// All layers, alike but for their tensors.
 pub(super) struct Layers<'a> {
-    pub(super) names: &'a Names,
+    pub(super) names: &'a LayerNames,
     pub(super) sizes: &'a ModelConfig,
     pub(super) activation: Activation,
     /// ε of the norms.
     pub(super) eps: f32,
-    /// Whether training drops what attention gives.
-    pub(super) drops_attention_output: bool,
-    /// Part of a table of biases by distance, `[buckets, heads]`, which all layers share.
-    pub(super) distances: Option<usize>,
+    /// Whether training drops what attention gives, and what the feed-forward block gives.
+    pub(super) drops: [bool; 2],
+    /// How attention knows where tokens are.
+    pub(super) positions: Positions,
 }
 
 impl Layers<'_> {
     /// The layers over `x`; gives the states of the last.
     pub(super) fn write(&self, b: &mut Builder, mut x: Value) -> Value {
-        for number in 0..self.sizes.layers {
-            b.begin_layer(number);
-            x = self.layer(b, x, number + 1 == self.sizes.layers);
+        let (layers, own) = (self.sizes.layers, self.sizes.own_layers);
+        for number in 0..layers {
+            // As the reference groups layers that share tensors.
+            b.at(Place::Layer((number as f64 / (layers as f64 / own as f64)) as usize));
+            x = self.layer(b, x, number + 1 == layers);
             b.end_layer(x);
         }
         x
@@ -48,7 +40,7 @@ impl Layers<'_> {
     /// One layer; where the `last` one is read at first tokens alone, all but keys and values is
     /// computed for them alone.
     fn layer(&self, b: &mut Builder, x: Value, last: bool) -> Value {
-        let (names, h, f) = (self.names, self.sizes.hidden, self.sizes.intermediate);
+        let (names, h) = (self.names, self.sizes.hidden);
         let q_weight = b.weights(&[names.query], [h, h]);
         let kv_weight = b.weights(&[names.key, names.value], [h, h]);
         let q_bias = b.biases(&[names.query], h);
@@ -64,20 +56,28 @@ impl Layers<'_> {
             (x, b.linear(q_weight, Some(q_bias), x), kv)
         };
         let drop = b.drop(Dropped::Attention);
-        let context = b.attend(self.sizes.heads, self.distances, (q, kv), drop);
+        let single = last && b.reads_first();
+        let positions = (self.positions, None);
+        let context = b.attend(self.sizes.heads, positions, [q, kv, kv], single, drop);
+        self.after_attention(b, context, asking)
+    }
+
+    /// The rest of a layer, from what attention gave and what went around it.
+    pub(super) fn after_attention(&self, b: &mut Builder, context: Value, asking: Value) -> Value {
+        let (names, h, f) = (self.names, self.sizes.hidden, self.sizes.intermediate);
         let attention = (names.attention_output, names.attention_norm);
         // The place is counted whether it drops or not.
-        let drop = Some(b.drop(Dropped::Hidden)).filter(|_| self.drops_attention_output);
+        let drop = Some(b.drop(Dropped::Hidden)).filter(|_| self.drops[0]);
         let middle = self.matrix_and_norm(b, attention, h, (context, asking), drop);
 
         let weight = b.weights(&[names.intermediate], [f, h]);
         let bias = b.biases(&[names.intermediate], f);
         b.stage();
         let wide = b.linear(weight, None, middle);
-        let wide = b.activate(self.activation, bias, wide);
-        let drop = b.drop(Dropped::Hidden);
+        let wide = b.activate(self.activation, Some(bias), wide);
+        let drop = Some(b.drop(Dropped::Hidden)).filter(|_| self.drops[1]);
         let output = (names.output, names.output_norm);
-        self.matrix_and_norm(b, output, f, (wide, middle), Some(drop))
+        self.matrix_and_norm(b, output, f, (wide, middle), drop)
     }
 
     /// LayerNorm(residual + dropout(from·Wᵀ + bias)), `from` of this width.
@@ -95,7 +95,8 @@ impl Layers<'_> {
         let norm = b.norm(norm, h, self.eps);
         b.stage();
         let sum = b.linear(weight, None, from);
-        b.add_and_norm(Some(Add { bias, drop, residual }), norm, sum, None)
+        let add = Add { bias: Some(bias), drop, residual };
+        b.add_and_norm(Some(add), norm, sum, None)
     }
 }
 
@@ -119,7 +120,7 @@ pub(super) fn dense_pooler(
     if b.reads_pooler() {
         b.stage();
         let pooled = b.linear(weight, None, row);
-        b.activate(activation, bias, pooled);
+        b.activate(activation, Some(bias), pooled);
     }
 }
 
@@ -128,17 +129,22 @@ pub(super) fn sizes(config: Fields<'_>, default: &ModelConfig) -> Result<ModelCo
     config.only("position_embedding_type", "absolute")?;
     config.unset("is_decoder")?;
     config.unset("add_cross_attention")?;
-    let hidden_dropout = config.share("hidden_dropout_prob", 0.1)?;
+    let hidden_dropout = config.share("hidden_dropout_prob", default.hidden_dropout)?;
+    let layers = config.size("num_hidden_layers", default.layers)?;
     let sizes = ModelConfig {
         hidden: config.size("hidden_size", default.hidden)?,
-        layers: config.size("num_hidden_layers", default.layers)?,
+        layers,
+        own_layers: layers,
         heads: config.size("num_attention_heads", default.heads)?,
         intermediate: config.size("intermediate_size", default.intermediate)?,
         vocab: config.size("vocab_size", default.vocab)?,
         positions: config.size("max_position_embeddings", default.positions)?,
-        token_types: config.size("type_vocab_size", default.token_types)?,
+        token_types: config.count("type_vocab_size", default.token_types)?,
+        reads_mean: false,
         hidden_dropout,
-        attention_dropout: config.share("attention_probs_dropout_prob", 0.1)?,
+        inner_dropout: 0.0,
+        attention_dropout: config
+            .share("attention_probs_dropout_prob", default.attention_dropout)?,
         head_dropout: config.share("classifier_dropout", hidden_dropout)?,
     };
     divides(config, "num_attention_heads", ("hidden_size", sizes.hidden), sizes.heads)?;
@@ -162,12 +168,45 @@ pub(super) fn divides(
 pub(super) const BASE: ModelConfig = ModelConfig {
     hidden: 768,
     layers: 12,
+    own_layers: 12,
     heads: 12,
     intermediate: 3072,
     vocab: 30522,
     positions: 512,
     token_types: 2,
+    reads_mean: false,
     hidden_dropout: 0.1,
+    inner_dropout: 0.0,
     attention_dropout: 0.1,
     head_dropout: 0.1,
 };
+
+/// Checks that heads have a whole number of pairs to turn.
+pub(super) fn even_heads(config: Fields<'_>, sizes: &ModelConfig) -> Result<()> {
+    let d = sizes.hidden / sizes.heads;
+    if !d.is_multiple_of(2) {
+        return Err(config.wrong("num_attention_heads", "heads of an even width"));
+    }
+    match config.size("head_dim", d)? == d {
+        true => Ok(()),
+        false => Err(config.wrong("head_dim", &format!("{d}, hidden_size by num_attention_heads"))),
+    }
+}
+
+/// Puts θ of rotary positions, from the parameters that name it where they do, under `field`; another type
+/// of them under `rope_type`.
+pub(super) fn rotary(fields: &mut Json, parameters: &Json, field: &str) {
+    if !parameters["rope_theta"].is_null() {
+        fields[field] = parameters["rope_theta"].clone();
+    }
+    let kind = &parameters["rope_type"];
+    if !kind.is_null() && kind != "default" {
+        fields["rope_type"] = kind.clone();
+    }
+}
+
+/// Checks that positions turn by plain angles.
+pub(super) fn plain_angles(config: Fields<'_>) -> Result<()> {
+    config.only("rope_type", "default")?;
+    config.unset("rope_scaling")
+}

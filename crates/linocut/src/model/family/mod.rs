@@ -1,11 +1,15 @@
 //! The families of encoders that are known: each a file that says how its tensors are called and
 //! writes its program.
 
+mod albert;
 mod bert;
+mod deberta;
 mod distilbert;
 mod electra;
 mod layer;
+mod modernbert;
 mod mpnet;
+mod nomic;
 mod roberta;
 
 use super::config::Fields;
@@ -42,8 +46,17 @@ pub struct Family {
 }
 
 /// All of them.
-const FAMILIES: [&Family; 5] =
-    [&bert::BERT, &roberta::ROBERTA, &distilbert::DISTILBERT, &electra::ELECTRA, &mpnet::MPNET];
+const FAMILIES: [&Family; 9] = [
+    &bert::BERT,
+    &roberta::ROBERTA,
+    &distilbert::DISTILBERT,
+    &electra::ELECTRA,
+    &mpnet::MPNET,
+    &albert::ALBERT,
+    &modernbert::MODERNBERT,
+    &deberta::DEBERTA,
+    &nomic::NOMIC,
+];
 
 /// The family of a model by its `config.json`.
 ///
@@ -122,13 +135,14 @@ impl Family {
         &'static self,
         config: &Json,
     ) -> Result<(ModelConfig, Layout, [Program; 3])> {
-        let fields = Fields(config);
+        let config = (self.spelling.fields)(config);
+        let fields = Fields(&config);
         let sizes = (self.sizes)(fields)?;
         let mut layouts = Vec::new();
         let mut program = |pooling| -> Result<Program> {
-            let mut builder = Builder::new(&self.spelling, pooling);
+            let mut builder = Builder::new(&self.spelling, pooling, sizes.reads_mean);
             let states = (self.layers)(fields, &sizes, &mut builder)?;
-            builder.end_layers();
+            builder.at(Place::Above);
             let row = builder.gather(states);
             let gathered = (builder.len(), row);
             (self.pooler)(fields, &sizes, &mut builder, row)?;
@@ -140,12 +154,14 @@ impl Family {
         Ok((sizes, layouts.swap_remove(0), programs))
     }
 
-    /// Number of layers, and of the tensors of the first.
+    /// Number of layers that have tensors, and of the tensors of the first.
     pub(super) fn sizes(&'static self, config: &Json) -> Result<(usize, usize)> {
-        let sizes = (self.sizes)(Fields(config))?;
-        let mut builder = Builder::new(&self.spelling, Pooling::Mean);
-        (self.layers)(Fields(config), &ModelConfig { layers: 1, ..sizes }, &mut builder)?;
-        Ok((sizes.layers, builder.tensors_of_layer()))
+        let config = (self.spelling.fields)(config);
+        let sizes = (self.sizes)(Fields(&config))?;
+        let mut builder = Builder::new(&self.spelling, Pooling::Mean, true);
+        let one = ModelConfig { layers: 1, own_layers: 1, ..sizes };
+        (self.layers)(Fields(&config), &one, &mut builder)?;
+        Ok((sizes.own_layers, builder.tensors_of_layer()))
     }
 
     /// Names of the matrices above the layers.
@@ -217,7 +233,7 @@ mod tests {
             }
             assert_eq!(
                 layout.tensors().iter().filter_map(TensorSpec::layer).max(),
-                Some(sizes.layers - 1)
+                Some(sizes.own_layers - 1)
             );
         }
     }

@@ -3,19 +3,17 @@
 //! Reference: `MPNetModel` and `MPNetClassificationHead` of Transformers.
 
 use super::Family;
-use super::layer::{self, BASE, Layers, Names, dense_pooler, embeddings};
+use super::layer::{self, BASE, Layers, dense_pooler, embeddings};
 use super::roberta::positions_after_padding;
 use crate::Result;
 use crate::checkpoint::Field::{Count, Real, Word};
-use crate::checkpoint::Kind::{
-    AttentionOutput, Intermediate, Key, Output, Pooler, Query, Value as Values,
-};
+use crate::checkpoint::Kind::Pooler;
 use crate::checkpoint::Module::{Matrix, Norm, Table};
-use crate::checkpoint::Spelling;
+use crate::checkpoint::{LayerNames, Spelling};
 use crate::kernels::activation::Activation;
 use crate::model::ModelConfig;
 use crate::model::config::Fields;
-use crate::model::op::{Ids, Value};
+use crate::model::op::{Ids, Positions, Value};
 use crate::model::program::Builder;
 
 pub(super) static MPNET: Family = Family {
@@ -31,16 +29,10 @@ pub(super) static MPNET: Family = Family {
             ("embeddings.position_embeddings", Table),
             ("embeddings.LayerNorm", Norm),
             ("encoder.relative_attention_bias", Table),
-            (NAMES.query, Matrix(Query)),
-            (NAMES.key, Matrix(Key)),
-            (NAMES.value, Matrix(Values)),
-            (NAMES.attention_output, Matrix(AttentionOutput)),
-            (NAMES.attention_norm, Norm),
-            (NAMES.intermediate, Matrix(Intermediate)),
-            (NAMES.output, Matrix(Output)),
-            (NAMES.output_norm, Norm),
             ("classifier.dense", Matrix(Pooler)),
         ],
+        layer: Some(&NAMES),
+        fields: Clone::clone,
         identity: &[
             ("hidden_size", Count(768)),
             ("intermediate_size", Count(3072)),
@@ -59,7 +51,7 @@ pub(super) static MPNET: Family = Family {
     pooler,
 };
 
-const NAMES: Names = Names {
+static NAMES: LayerNames = LayerNames {
     query: "encoder.layer.#.attention.attn.q",
     key: "encoder.layer.#.attention.attn.k",
     value: "encoder.layer.#.attention.attn.v",
@@ -100,8 +92,8 @@ fn layers(config: Fields<'_>, sizes: &ModelConfig, b: &mut Builder) -> Result<Va
         sizes,
         activation: config.activation("hidden_act", "gelu")?,
         eps,
-        drops_attention_output: true,
-        distances: Some(distances),
+        drops: [true, true],
+        positions: Positions::Distances(distances),
     };
     Ok(layers.write(b, x))
 }

@@ -3,13 +3,11 @@
 //! Reference: `RobertaModel` and `RobertaClassificationHead` of Transformers.
 
 use super::Family;
-use super::bert::{bert_layers, tables};
+use super::bert::{NAMES, bert_layers, tables};
 use super::layer::{self, BASE, dense_pooler};
 use crate::Result;
 use crate::checkpoint::Field::{Count, Real, Word};
-use crate::checkpoint::Kind::{
-    AttentionOutput, Intermediate, Key, Output, Pooler, Query, Value as Values,
-};
+use crate::checkpoint::Kind::Pooler;
 use crate::checkpoint::Module::{Matrix, Norm, Table};
 use crate::checkpoint::Spelling;
 use crate::kernels::activation::Activation;
@@ -31,16 +29,10 @@ pub(super) static ROBERTA: Family = Family {
             ("embeddings.position_embeddings", Table),
             ("embeddings.token_type_embeddings", Table),
             ("embeddings.LayerNorm", Norm),
-            ("encoder.layer.#.attention.self.query", Matrix(Query)),
-            ("encoder.layer.#.attention.self.key", Matrix(Key)),
-            ("encoder.layer.#.attention.self.value", Matrix(Values)),
-            ("encoder.layer.#.attention.output.dense", Matrix(AttentionOutput)),
-            ("encoder.layer.#.attention.output.LayerNorm", Norm),
-            ("encoder.layer.#.intermediate.dense", Matrix(Intermediate)),
-            ("encoder.layer.#.output.dense", Matrix(Output)),
-            ("encoder.layer.#.output.LayerNorm", Norm),
             ("classifier.dense", Matrix(Pooler)),
         ],
+        layer: Some(&NAMES),
+        fields: Clone::clone,
         identity: &[
             ("hidden_size", Count(768)),
             ("intermediate_size", Count(3072)),
