@@ -37,6 +37,7 @@ def main():
     p = argparse.ArgumentParser()
     p.add_argument("--linocut", default="target/release/linocut")
     p.add_argument("--base", default="models/all-minilm-l6-v2")
+    p.add_argument("--large", default="models/all-mpnet-base-v2")
     p.add_argument("--torch", default=".venv/bin/python", help="Python with torch and transformers")
     p.add_argument("--runs", type=int, default=5)
     p.add_argument("--only", default="", help="rows whose name contains this")
@@ -47,9 +48,9 @@ def main():
         key=lambda f: f.stat().st_mtime,
     )
 
-    def own(task, method, rows, epochs, *options):
+    def own(task, method, rows, epochs, *options, base=args.base):
         with tempfile.TemporaryDirectory() as scratch:
-            argv = [args.linocut, "train", "--base", args.base, "--task", str(tasks / task)]
+            argv = [args.linocut, "train", "--base", base, "--task", str(tasks / task)]
             argv += ["--out", f"{scratch}/x.cut", "--json", "--quiet", "--threads", "2", "--limit", str(rows)]
             argv += ["--method", *method.split(), "--epochs", str(epochs), *options]
             result, memory = command(argv)
@@ -69,18 +70,18 @@ def main():
     def best_attention(options):
         if options not in attention:
             rate = {}
-            for attn in ["eager", "sdpa"]:
+            for attn in ["eager"] if "deberta-v3-base" in options else ["eager", "sdpa"]:
                 argv = [args.torch, "bench/torch_train.py", "--threads", "2", "--attn", attn, *options]
                 rate[attn] = command(argv)[0]["tokens_per_s"]
             attention[options] = max(rate, key=rate.get)
         return attention[options]
 
-    def torch_rows(task, method, rows, epochs, *options):
+    def torch_rows(task, method, rows, epochs, *options, base=args.base):
         method = method.split(" --")
         options = list(options) + [o for m in method[1:] for o in ("--" + m).split()]
         # One epoch: as many steps, spread over the epoch's lengths, after a few untimed ones.
         passes = ["--steps", str(rows // 32)] if epochs == 1 else ["--epochs", str(epochs)]
-        return peer("--model", args.base, "--task", str(tasks / task), "--method", method[0],
+        return peer("--model", base, "--task", str(tasks / task), "--method", method[0],
                     "--limit", str(rows), *passes, *options)
 
     layers = "layers --layers 4-5"
@@ -91,6 +92,14 @@ def main():
          lambda: peer("--random", "minilm", "--fixed", "64", "--steps", "9")),
         ("full, 4 BERT-base layers 16 × 128, random weights", 1.0, lambda: own_fixed("bert-base-4-layers", 16, 128),
          lambda: peer("--random", "bert-base-4-layers", "--fixed", "128", "--batch", "16", "--steps", "5")),
+        ("full, MPNet-base, trec6 rows", 1.0, lambda: own("trec6", "full", 320, 1, base=args.large),
+         lambda: torch_rows("trec6", "full", 320, 1, base=args.large)),
+        ("full, RoBERTa-base 16 × 128, random weights", 1.0, lambda: own_fixed("roberta-base", 16, 128),
+         lambda: peer("--random", "roberta-base", "--fixed", "128", "--batch", "16", "--steps", "4", "--warm", "1")),
+        ("full, ModernBERT-base 16 × 128, random weights", 1.0, lambda: own_fixed("modernbert-base", 16, 128),
+         lambda: peer("--random", "modernbert-base", "--fixed", "128", "--batch", "16", "--steps", "4", "--warm", "1")),
+        ("full, DeBERTa-v3-base 16 × 128, random weights", 1.0, lambda: own_fixed("deberta-v3-base", 16, 128),
+         lambda: peer("--random", "deberta-v3-base", "--fixed", "128", "--batch", "16", "--steps", "4", "--warm", "1")),
         ("mask over own full, sst2 rows (time, ≤ 1.2)", None, lambda: own("sst2", "full", 1024, 1), lambda: own("sst2", "mask", 1024, 1)),
         ("mask over own full, mrpc rows (time, ≤ 1.2)", None, lambda: own("mrpc", "full", 256, 1), lambda: own("mrpc", "mask", 256, 1)),
         ("mask, sst2 rows", 2.5, lambda: own("sst2", "mask", 1024, 1), lambda: torch_rows("sst2", "mask", 1024, 1)),

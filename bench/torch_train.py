@@ -33,11 +33,22 @@ from tokenizers import Tokenizer
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
-from transformers import BertConfig, BertModel
+from transformers import AutoConfig, AutoModel
 
+# model_type and what its config says otherwise.
 RANDOM = {
-    "bert-base-4-layers": (768, 4, 12, 3072),
-    "minilm": (384, 6, 12, 1536),
+    "bert-base-4-layers": ("bert", dict(num_hidden_layers=4)),
+    "minilm": ("bert", dict(hidden_size=384, num_hidden_layers=6, intermediate_size=1536)),
+    "roberta-base": ("roberta", dict(vocab_size=50265, max_position_embeddings=514, type_vocab_size=1, pad_token_id=1)),
+    "modernbert-base": ("modernbert", {}),
+    "deberta-v3-base": (
+        "deberta-v2",
+        dict(
+            hidden_size=768, num_hidden_layers=12, num_attention_heads=12, intermediate_size=3072,
+            relative_attention=True, position_buckets=256, position_biased_input=False, share_att_key=True,
+            norm_rel_ebd="layer_norm", pos_att_type="p2c|c2p",
+        ),
+    ),
 }
 MEGA_BATCH = 50  # batches sorted by length together, as Transformers' LengthGroupedSampler
 
@@ -76,13 +87,15 @@ class Classifier(nn.Module):
     def __init__(self, bert, pooling, outputs):
         super().__init__()
         self.bert, self.pooling = bert, pooling
-        self.dropout = nn.Dropout(bert.config.hidden_dropout_prob)
+        self.dropout = nn.Dropout(getattr(bert.config, "hidden_dropout_prob", 0.0))
+        self.typed = getattr(bert.config, "type_vocab_size", 0) > 1
         self.head = nn.Linear(bert.config.hidden_size, outputs)
         nn.init.normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
 
     def forward(self, ids, types, mask):
-        out = self.bert(input_ids=ids, token_type_ids=types, attention_mask=mask)
+        typed = dict(token_type_ids=types) if self.typed else {}
+        out = self.bert(input_ids=ids, attention_mask=mask, **typed)
         if self.pooling == "cls":
             pooled = out.pooler_output
         elif self.pooling == "first":
@@ -178,16 +191,21 @@ def collate(batch):
 
 
 def build(args, outputs):
-    extra = dict(attn_implementation=args.attn, add_pooling_layer=args.pooling == "cls")
+    config = AutoConfig.from_pretrained(args.model) if not args.random else None
     if args.random:
-        hidden, layers, heads, intermediate = RANDOM[args.random]
-        config = BertConfig(
-            hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads,
-            intermediate_size=intermediate, attn_implementation=args.attn,
-        )
-        bert = BertModel(config, add_pooling_layer=extra["add_pooling_layer"])
+        model_type, fields = RANDOM[args.random]
+        config = AutoConfig.for_model(model_type, **fields)
+    # DeBERTa has one way of attending, and not every model a pooler that it can do without.
+    extra = {} if config.model_type == "deberta-v2" else dict(attn_implementation=args.attn)
+    if config.model_type in ("bert", "roberta", "xlm-roberta", "mpnet", "albert"):
+        extra["add_pooling_layer"] = args.pooling == "cls"
+    if args.random:
+        attn = extra.pop("attn_implementation", None)
+        if attn:
+            config._attn_implementation = attn
+        bert = transformers.MODEL_MAPPING[type(config)](config, **extra)
     else:
-        bert = BertModel.from_pretrained(args.model, **extra).float()
+        bert = AutoModel.from_pretrained(args.model, **extra).float()
     return Classifier(bert, args.pooling, outputs)
 
 

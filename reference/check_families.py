@@ -1,7 +1,7 @@
 """Do the commands work on every family, and do Transformers and linocut give the same logits?
 
     pip install -r reference/requirements.txt
-    python reference/check_families.py target/release/linocut > reference/results/families.md
+    python reference/check_families.py target/release/linocut [model_type ...] > reference/results/families.md
 
 For each `model_type` a tiny random base and a fine-tuned ...ForSequenceClassification are made with
 Transformers, with a tokenizer of the family's kind learned on the bundled data. Then, on 200 texts
@@ -47,6 +47,29 @@ MODELS = [
     ),
     ("electra", "Electra", "wordpiece", dict(**SMALL, embedding_size=32, max_position_embeddings=64)),
     ("mpnet", "MPNet", "bytes", dict(**SMALL, max_position_embeddings=66)),
+    (
+        "albert",
+        "Albert",
+        "unigram",
+        dict(**SMALL, embedding_size=32, num_hidden_groups=2, max_position_embeddings=64),
+    ),
+    (
+        "modernbert",
+        "ModernBert",
+        "bytes",
+        # A window that texts of 24 tokens reach beyond.
+        dict(**SMALL, max_position_embeddings=64, local_attention=8, global_attn_every_n_layers=2),
+    ),
+    (
+        "deberta-v2",
+        "DebertaV2",
+        "unigram",
+        dict(
+            **SMALL, max_position_embeddings=64, relative_attention=True, position_buckets=8,
+            position_biased_input=False, share_att_key=True, norm_rel_ebd="layer_norm", pos_att_type="p2c|c2p",
+        ),
+    ),
+    ("nomic_bert", "NomicBert", "wordpiece", dict(**SMALL, max_position_embeddings=64)),
 ]
 
 
@@ -115,7 +138,8 @@ def main():
     print("Largest difference of a logit, relative to max(1, |logit|).\n")
     print("| model_type | tokenizer | cut | trained, mean | packed, its own head | pairs, cut | trained | packed |")
     print("|---|---|--:|--:|--:|--:|--:|--:|")
-    for model_type, begins, kind, config in MODELS:
+    wanted = [m for m in MODELS if m[0] in (sys.argv[2:] or [m[0] for m in MODELS])]
+    for model_type, begins, kind, config in wanted:
         with tempfile.TemporaryDirectory() as place:
             place = Path(place)
 
@@ -148,7 +172,7 @@ def main():
             tuned.save_pretrained(place / "tuned")
             for folder in ("base", "tuned"):
                 tok.save_pretrained(place / folder)
-            cells, typed = [model_type, kind], model_type in ("bert", "electra") or None
+            cells, typed = [model_type, kind], model_type in ("bert", "electra", "albert", "nomic_bert") or None
             for pairs in (False, True):
                 with (place / "rows.tsv").open("w") as file:
                     file.write("sentence1\tsentence2\tlabel\n" if pairs else "sentence1\tlabel\n")

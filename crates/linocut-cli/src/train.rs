@@ -163,7 +163,7 @@ fn fitting(
 }
 
 fn method(args: &TrainArgs, base: &ModelConfig) -> Result<Method> {
-    let parse = |text: &String| Selection::parse_layers(text, base.layers);
+    let parse = |text: &String| Selection::parse_layers(text, base.own_layers);
     let selection =
         Selection { layers: args.layers.as_ref().map(parse).transpose()?, only: args.only.clone() };
     let masks = [

@@ -1,10 +1,10 @@
-//! Training steps at one fixed length with random weights, as one line of JSON:
-//! `cargo bench -p linocut --bench step -- minilm 32 64 full`, `-- bert-base-4-layers 16 128 full`.
-//! Arguments: shape, texts a batch, tokens a text, `full` or `mask`, then optionally threads.
+//! Training steps, or passes without, at one fixed length with random weights, as one line of JSON:
+//! `cargo bench -p linocut --bench step -- minilm 32 64 full`, `-- modernbert-base 1 8192 forward`.
+//! Arguments: shape, texts a batch, tokens a text, `full`, `mask` or `forward`, then optionally threads.
 
 use linocut::data::Batch;
 use linocut::kernels::random::{bits, normal};
-use linocut::model::{Encoder, Head, Input, Layout, LossTargets, Pooling, Weights};
+use linocut::model::{Encoder, Head, Input, Layout, LossTargets, Pooling, Tape, Weights};
 use linocut::tune::{Method, Rates, Trainer};
 use std::time::Instant;
 
@@ -25,7 +25,21 @@ fn main() {
         "minilm" => serde_json::json!({
             "hidden_size": 384, "num_hidden_layers": 6, "intermediate_size": 1536,
         }),
-        _ => serde_json::json!({ "num_hidden_layers": 4 }),
+        "bert-base-4-layers" => serde_json::json!({ "num_hidden_layers": 4 }),
+        "roberta-base" => serde_json::json!({
+            "model_type": "roberta", "max_position_embeddings": 514, "type_vocab_size": 1,
+        }),
+        "modernbert-base" => serde_json::json!({ "model_type": "modernbert" }),
+        "deberta-v3-base" => serde_json::json!({
+            "model_type": "deberta-v2", "hidden_size": 768, "num_hidden_layers": 12,
+            "num_attention_heads": 12, "intermediate_size": 3072, "relative_attention": true,
+            "position_buckets": 256, "position_biased_input": false, "share_att_key": true,
+            "norm_rel_ebd": "layer_norm", "pos_att_type": "p2c|c2p",
+        }),
+        _ => {
+            eprintln!("{shape}: no such shape");
+            return;
+        }
     };
     let encoder = Encoder::new(&config, true, Pooling::Mean).expect("a valid shape");
     let layout: &Layout = encoder.layout();
@@ -53,7 +67,8 @@ fn main() {
     };
     let (vocab, hidden) = (encoder.config().vocab as u32, encoder.config().hidden);
     let head = Head::new(2, hidden, 0);
-    let mut trainer = Trainer::new(encoder, weights, head, marks, &how, rates);
+    let mut tape = Tape::default();
+    let mut trainer = Trainer::new(encoder.clone(), weights, head, marks, &how, rates);
     let mut times = Vec::new();
     for step in 0..WARM + STEPS {
         let tokens = (texts * length) as u32;
@@ -64,6 +79,11 @@ fn main() {
         };
         let classes: Vec<u32> = (0..texts as u32).map(|i| i % 2).collect();
         let start = Instant::now();
+        if method == "forward" {
+            encoder.forward(trainer.weights(), Input::Tokens(&batch), None, false, &mut tape);
+            times.push(start.elapsed().as_secs_f64());
+            continue;
+        }
         trainer
             .step(Input::Tokens(&batch), LossTargets::Classes(&classes, None))
             .expect("a finite loss");

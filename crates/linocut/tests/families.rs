@@ -7,7 +7,9 @@
 use linocut::bank::{Bank, Options};
 use linocut::cut::{self, BaseId, Card, Cut, Probe, StoreType};
 use linocut::data::{Batch, Metric, Problem, Tokenizer};
-use linocut::model::{Base, Encoder, Head, Input, LossTargets, Pooling, Tape, family};
+use linocut::model::{
+    Base, Encoder, Grads, Head, Input, LossTargets, Place, Pooling, Tape, TensorSpec, family,
+};
 use linocut::tune::{Method, Rates, Sampling, Selection, Trainer};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
@@ -322,6 +324,51 @@ fn the_bank_gives_the_same_logits() {
             // Its probes are computed when it is prepared, and held within 1e-5 of what they expect.
             let name = file.display().to_string();
             bank.prepare("same", &cut).unwrap_or_else(|e| panic!("{name}: {e}"));
+        }
+    }
+}
+
+/// What lies below trained layers is computed once: from there on all is as from the tokens.
+#[test]
+fn a_frozen_trunk_changes_no_bit() {
+    for family in FAMILIES {
+        let base = base(family);
+        let bytes = std::fs::read(&cases(family)[0]).unwrap();
+        let case = Case::of(&bytes);
+        let batch = Batch {
+            ids: case.ints("input_ids"),
+            type_ids: case.ints("type_ids"),
+            offsets: case.ints("offsets").iter().map(|&o| o as usize).collect(),
+        };
+        for pooling in Pooling::ALL {
+            let encoder = base.encoder.with_pooling(pooling);
+            let layers = encoder.config().layers;
+            for depth in 1..=layers {
+                // Of layers that share tensors the trunk ends before the first that is trained.
+                let above = |t: &TensorSpec| t.layer().is_none_or(|layer| layer >= depth);
+                let tensors = encoder.layout().tensors().iter().enumerate();
+                let marks: Vec<bool> = tensors
+                    .map(|(i, t)| t.place != Place::Below && above(t) && encoder.reads(i))
+                    .collect();
+                if encoder.trunk_depth(&marks) < depth {
+                    continue;
+                }
+                let mut tape = Tape::default();
+                let states = encoder.trunk(&base.weights, &batch, depth, &mut tape).to_vec();
+                let single: Vec<usize> = (0..batch.offsets.len()).collect();
+                let offsets = if depth == layers { &single[..] } else { &batch.offsets[..] };
+                let inputs = [Input::Tokens(&batch), Input::States { depth, states: &states, offsets }];
+                let [whole, above] = inputs.map(|input| {
+                    let mut tape = Tape::default();
+                    let pooled =
+                        encoder.forward(&base.weights, input, None, true, &mut tape).to_vec();
+                    let mut grads = Grads::new(&encoder, &marks);
+                    let grad: Vec<f32> = pooled.iter().map(|v| v.sin()).collect();
+                    encoder.backward(&base.weights, input, None, &grad, &mut tape, &mut grads);
+                    (pooled, grads.dense().to_vec())
+                });
+                assert_eq!(whole, above, "{family} {pooling:?} {depth}");
+            }
         }
     }
 }

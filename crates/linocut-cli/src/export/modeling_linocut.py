@@ -27,7 +27,9 @@ class LinocutForSequenceClassification(BertPreTrainedModel):
             raise ValueError(f"linocut_pooling is {config.linocut_pooling!r}, expected mean or first")
         self.num_labels = config.num_labels
         self.bert = BertModel(config, add_pooling_layer=False)
-        names = ("classifier_dropout", "seq_classif_dropout", "hidden_dropout_prob")
+        names = (
+            "classifier_dropout", "classifier_dropout_prob", "cls_dropout", "seq_classif_dropout", "hidden_dropout_prob",
+        )
         given = [getattr(config, name) for name in names if getattr(config, name, None) is not None]
         self.dropout = nn.Dropout(given[0])
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)

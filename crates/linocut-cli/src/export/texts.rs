@@ -20,7 +20,7 @@ pub(super) fn module(encoder: &Encoder) -> String {
     let (family, config) = (encoder.family(), encoder.json());
     let attribute = family.spelling.prefixes[0].trim_end_matches('.');
     // Not every class has a pooler that it can do without.
-    let takes = ["Bert", "Roberta", "XLMRoberta", "Camembert", "MPNet"];
+    let takes = ["Bert", "Roberta", "XLMRoberta", "Camembert", "MPNet", "Albert", "NomicBert"];
     let bare = if takes.contains(&family.class(config)) { ", add_pooling_layer=False" } else { "" };
     include_str!("modeling_linocut.py")
         .replace("Bert", family.class(config))

@@ -118,7 +118,7 @@ pub(crate) fn run(args: StudyArgs) -> Result<()> {
     interrupt::listen_no_more();
 
     let names: Vec<String> = tasks.iter().map(|task| task.train.name.clone()).collect();
-    let (layers, place) = (base.config().layers, &base.folder);
+    let (layers, place) = (base.config().own_layers, &base.folder);
     // Also of arms that ran before and are not asked for now.
     let arms = Arm::all(base.config());
     let summary = summarise(&folder, &names, &arms, place, layers)?;

@@ -90,6 +90,14 @@ impl Contents {
             .with_hint("Transformers would draw one at random; save the whole model"));
         }
         let fitting = Encoder::fitting(config, shape, encoder.len(), shown)?;
+        // What other configs of the family compute with, and this one leaves out.
+        encoder.retain(|name, i| {
+            let left = fitting.layout().index(name).is_none() && is_by_product(family, name);
+            if left {
+                others.push(*i);
+            }
+            !left
+        });
         let more = encoder.iter().filter(|(name, _)| fitting.layout().index(name).is_none());
         let more: Vec<&str> = more.map(|(_, &i)| &all[i].name[..]).collect();
         if !more.is_empty() {
@@ -126,8 +134,13 @@ pub(super) fn is_understood(family: &Family, name: &str) -> bool {
     let plain = prefixes.filter_map(|prefix| name.strip_prefix(prefix)).next().unwrap_or(name);
     family.spelling.canonical(name).is_some()
         || head_names(family).iter().any(|head| head == name)
-        || family.by_products.iter().any(|begin| plain.starts_with(begin))
+        || is_by_product(family, plain)
         || plain == POSITION_IDS
+}
+
+/// Whether what is called so, without prefix, is nothing that a text classifier computes with.
+fn is_by_product(family: &Family, name: &str) -> bool {
+    family.by_products.iter().any(|begin| name.starts_with(begin))
 }
 
 /// The head's matrix and bias.

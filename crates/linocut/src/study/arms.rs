@@ -41,7 +41,7 @@ pub enum Borrowed {
 impl Arm {
     /// Every arm for a base, those that tell most first; the first [`Arm::core`] are the default.
     pub fn all(config: &ModelConfig) -> Vec<Arm> {
-        let layers = config.layers;
+        let layers = config.own_layers;
         let mut arms = Vec::new();
         let mut add = |name: String, about: String, trains: Trains| {
             if !arms.iter().any(|arm: &Arm| arm.name == name) {

@@ -22,7 +22,7 @@ const PER_MATRIX: f64 = 320.0;
 /// # Errors
 /// A budget that not even the head fits.
 pub fn method_within(budget: u64, encoder: &Encoder, task: &Dataset) -> Result<Method> {
-    let (hidden, layers) = (encoder.config().hidden, encoder.config().layers);
+    let (hidden, layers) = (encoder.config().hidden, encoder.config().own_layers);
     let outputs = task.labels.len().max(1);
     // Labels stand in the card, whose quotes and signs may be escaped twice.
     let labels: usize = task.labels.iter().map(|label| 2 * label.len() + 8).sum();

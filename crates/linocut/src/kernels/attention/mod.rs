@@ -97,6 +97,8 @@ impl PositionGrads {
 
 /// From this length on, heads of one sequence are computed side by side.
 const LONG: usize = 1024;
+/// The same where there are fewer sequences than threads.
+const WORTH: usize = 64;
 
 /// The longest sequence, at least 1.
 pub fn longest(offsets: &[usize]) -> usize {
@@ -122,8 +124,8 @@ impl Attention<'_> {
             }
         };
         // The same bits either way: every head of every sequence is computed by itself.
-        let by_heads =
-            self.offsets.len() - 1 < rayon::current_num_threads() || longest(self.offsets) >= LONG;
+        let few = self.offsets.len() - 1 < rayon::current_num_threads();
+        let by_heads = longest(self.offsets) >= if few { WORTH } else { LONG };
         if by_heads {
             for (sequence, (out, into)) in outs.enumerate() {
                 let one = |scratch: &mut Scratch, head| {
