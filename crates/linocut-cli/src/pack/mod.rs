@@ -22,7 +22,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Store an existing fine-tuned model, or a LoRA adapter, as a cut of its base. Needs no training.
+/// Store a fine-tuned model or a LoRA adapter as a cut of its base. Needs no training.
 ///
 /// Of a model (--tuned) nothing is lost without --budget: `linocut export` gives back every tensor bit for
 /// bit. With it, the file has at most that many bytes, and what matters least is left out. The model is a
@@ -35,7 +35,7 @@ Examples:
   export LINOCUT_BASE=models/all-minilm-l6-v2
   linocut pack --tuned trec6-full --out trec6.cut --verify
   linocut pack --tuned trec6-full --out trec6.cut --budget 500KB --data dev.tsv
-  linocut pack --adapter trec6-lora --labels ABBR,DESC,ENTY,HUM,LOC,NUM --out trec6.cut")]
+  linocut pack --adapter irony-lora --labels no,yes --out irony.cut --verify")]
 pub(crate) struct PackArgs {
     #[command(flatten)]
     pub base: BaseArgs,

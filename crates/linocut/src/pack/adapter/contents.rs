@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::config::{AdapterConfig, MERGE};
+use super::config::{AdapterConfig, CONFIG, MERGE};
 use crate::checkpoint::{StoredTensor, StoredTensors};
 use crate::cut::StoreType;
 use crate::model::{Base, Head, Role, TensorSpec};
@@ -11,6 +11,8 @@ use crate::{Error, Result};
 
 /// What PEFT puts before the names of a model's modules.
 const PREFIX: &str = "base_model.model.";
+
+const NOT_THIS: &str = "is adapter_config.json that of this adapter_model.safetensors?";
 
 /// What an adapter does, by canonical name of the base's tensors.
 pub(super) struct Contents {
@@ -191,7 +193,7 @@ impl Reader<'_> {
         }
         Err(self
             .wrong(format!("it holds {stored}, and modules_to_save does not name it"))
-            .with_hint("is adapter_config.json that of this adapter_model.safetensors?"))
+            .with_hint(NOT_THIS))
     }
 
     /// Whether it is the bias of a module with factors, and these are trained.
@@ -210,13 +212,13 @@ impl Reader<'_> {
             let named =
                 !self.config.saves(&module) && self.config.targets.names(&module, spec.layer())?;
             let what = match (named, sorted.factors.contains_key(&at)) {
-                (true, false) => "names it among target_modules, and it has no factors",
-                (false, true) => "has factors for it, and target_modules does not name it",
+                (true, false) => format!("target_modules names {module}, and it has no factors"),
+                (false, true) => {
+                    format!("it has factors of {module}, which target_modules does not name")
+                }
                 _ => continue,
             };
-            return Err(self
-                .wrong(format!("of {module} the adapter {what}"))
-                .with_hint("is adapter_config.json that of this adapter_model.safetensors?"));
+            return Err(self.wrong(what).with_hint(NOT_THIS));
         }
         Ok(())
     }
@@ -282,26 +284,23 @@ impl Reader<'_> {
         };
         let (rank, scale) = self.config.rank_and_scale(&module)?;
         let (rows, columns) = (spec.shape[0], spec.shape[1]);
-        let most = rows.min(columns);
-        for (i, expected) in [(a, [rank, columns]), (b, [rows, rank])] {
-            let found = &self.stored(i).shape;
-            if found[..] != expected {
-                let name = &self.stored(i).name;
-                let what = format!(
-                    "{name} is {found:?}, expected {expected:?}: the config makes its rank \
-                                    {rank}, and the base's matrix is {:?}",
-                    spec.shape
-                );
-                return Err(self
-                    .wrong(what)
-                    .with_hint("give the base that the adapter was trained on: --base"));
+        // The other side of each is its rank.
+        for (i, side, expected) in [(a, 0, columns), (b, 1, rows)] {
+            let (name, found) = (&self.stored(i).name, &self.stored(i).shape);
+            if found.len() != 2 || found[1 - side] != expected {
+                let what = format!("{name} is {found:?}, and the base's matrix {:?}", spec.shape);
+                let hint = "give the base that the adapter was trained on: --base";
+                return Err(self.wrong(what).with_hint(hint));
+            }
+            if found[side] != rank {
+                let what = format!("{name} has rank {}, and {CONFIG} says {rank}", found[side]);
+                return Err(self.wrong(what).with_hint(NOT_THIS));
             }
         }
+        let most = rows.min(columns);
         if rank > most {
-            let what = format!(
-                "factors of {module} have rank {rank}, expected at most {most}, as \
-                                many as the matrix has"
-            );
+            let what =
+                format!("factors of {module} have rank {rank}, and the matrix at most {most}");
             return Err(self.wrong(what).with_hint(MERGE));
         }
         let (a, b) = (self.values(a, &[rank, columns])?, self.values(b, &[rows, rank])?);
