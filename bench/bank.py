@@ -1,13 +1,14 @@
 """The bank beside ONNX Runtime and PEFT, as ratios from one run.
 
-    make base && cargo bench -p linocut --bench bank --no-run
-    python3 -m venv .venv && .venv/bin/pip install -r reference/requirements.txt onnx onnxruntime peft
+    make base build && cargo bench -p linocut --bench bank --no-run
+    python3 -m venv .venv && .venv/bin/pip install -r reference/requirements.txt onnx onnxruntime
     LINOCUT_TASKS=<folder of tasks> .venv/bin/python bench/bank.py > bench/results/bank-<date>.md
 
 Texts are dev rows of the shared tasks, cut at 128 tokens, the same for all. Each side is a process of
 its own, run in turn, `--runs` times; ours gives the median of 15 passes, theirs of 5. ONNX Runtime
 has the better of its own graph optimisation and its transformer optimiser, and PEFT and it the better
 of batches of 32 and of 8 texts sorted by length. Tokenising is not timed. Run nothing beside it.
+The adapters are PEFT's own (rank 8, query and value, a head each), drawn once; ours are the same ones, packed.
 """
 
 import argparse
@@ -89,18 +90,35 @@ def peer_onnx(base, texts):
     return best
 
 
-def peer_peft(base, texts):
+def make_adapters(base, folder):
+    """Adapters drawn at random, a folder each."""
     import peft
     import torch
-    from transformers import AutoModel, AutoTokenizer
+    from transformers import AutoModelForSequenceClassification
+
+    torch.manual_seed(3)
+    config = peft.LoraConfig(task_type="SEQ_CLS", r=8, target_modules=["query", "value"])
+    model = peft.get_peft_model(AutoModelForSequenceClassification.from_pretrained(base, num_labels=4), config)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    for i in range(ADAPTERS):
+        with torch.no_grad():
+            for p in trained:
+                p.normal_(0, 0.02)
+        model.save_pretrained(Path(folder) / f"{i:03}")
+
+
+def peer_peft(base, texts, adapters):
+    import peft
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     torch.set_num_threads(2)
     tokenizer = AutoTokenizer.from_pretrained(base)
-    model = AutoModel.from_pretrained(base)
-    config = peft.LoraConfig(r=8, target_modules=["query", "value"], init_lora_weights=False)
-    model = peft.get_peft_model(model, config, adapter_name="0")
-    for i in range(1, ADAPTERS):
-        model.add_adapter(str(i), config)
+    model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=4)
+    folders = sorted(Path(adapters).iterdir())
+    model = peft.PeftModel.from_pretrained(model, folders[0], adapter_name="0")
+    for i, folder in enumerate(folders[1:], 1):
+        model.load_adapter(folder, str(i))
     model.eval()
     draw = random.Random(3)
     best = None
@@ -154,12 +172,18 @@ def main():
     p.add_argument("--base", default="models/all-minilm-l6-v2")
     p.add_argument("--runs", type=int, default=5)
     p.add_argument("--bert-base", action="store_true", help="the dense rows on random weights of this shape; the tokenizer is the base's")
-    p.add_argument("--peer", choices=["onnx", "peft"], help=argparse.SUPPRESS)
+    p.add_argument("--linocut", default="target/release/linocut", help="packs the adapters")
+    p.add_argument("--only", choices=["dense", "tasks", "adapters"], help="some of the rows")
+    p.add_argument("--peer", choices=["onnx", "peft", "adapters"], help=argparse.SUPPRESS)
     p.add_argument("--texts", help=argparse.SUPPRESS)
+    p.add_argument("--adapters", help=argparse.SUPPRESS)
     args = p.parse_args()
+    if args.peer == "adapters":
+        return make_adapters(args.base, args.adapters)
     if args.peer:
         texts = Path(args.texts).read_text().splitlines()
-        return print(json.dumps({"onnx": peer_onnx, "peft": peer_peft}[args.peer](args.base, texts)))
+        done = peer_onnx(args.base, texts) if args.peer == "onnx" else peer_peft(args.base, texts, args.adapters)
+        return print(json.dumps(done))
 
     tasks = Path(os.environ.get("LINOCUT_TASKS") or sys.exit("set LINOCUT_TASKS"))
     bench = max((f for f in Path("target/release/deps").glob("bank-*") if not f.suffix), key=lambda f: f.stat().st_mtime)
@@ -171,23 +195,34 @@ def main():
     if args.bert_base:
         base = bert_base(Path(folder.name) / "bert-base", base)
 
-    def output(argv):
-        done = subprocess.run(argv, capture_output=True, text=True)
+    def output(argv, **env):
+        done = subprocess.run(list(map(str, argv)), capture_output=True, text=True, env={**os.environ, **env})
         if done.returncode:
-            sys.exit(f"{' '.join(argv)}\n{done.stderr}")
+            sys.exit(f"{' '.join(map(str, argv))}\n{done.stderr}")
         return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
-    def own(what, texts):
-        return next(line for line in output([str(bench), base, what, "2", str(texts)]) if line["bench"] == what)
+    def own(what, texts, **env):
+        return next(line for line in output([bench, base, what, "2", texts], **env) if line["bench"] == what)
+
+    adapters, cuts = Path(folder.name) / "adapters", Path(folder.name) / "cuts"
+    python = [sys.executable, __file__, "--base", base, "--adapters", adapters, "--peer"]
 
     def peer(name, texts):
-        return output([sys.executable, __file__, "--base", base, "--peer", name, "--texts", str(texts)])[-1]
+        return output([*python, name, "--texts", texts])[-1]
 
+    if args.only != "dense" and not args.bert_base:
+        output([*python, "adapters"])
+        cuts.mkdir()
+        for adapter in sorted(adapters.iterdir()):
+            output([args.linocut, "pack", "--base", base, "--adapter", adapter, "--max-length", 128, "--out", cuts / f"{adapter.name}.cut", "--quiet"])
+    packed = {"LINOCUT_CUTS": str(cuts)}
     rows = [
         ("dense, one text of 32 tokens", "onnx", "≥ 1.0", lambda: own("dense", one)["ms"], lambda: peer("onnx", one)),
         ("dense, 32 mixed texts (of 64)", "onnx", "≥ 1.2", lambda: own("dense", many)["ms"], lambda: peer("onnx", many)),
-        (f"{ADAPTERS} tasks, 32 mixed texts (of 64)", "peft", "≥ 2", lambda: own("tasks", many)["ms"], lambda: peer("peft", many)),
+        (f"{ADAPTERS} tasks, masks, 32 mixed texts (of 64)", "peft", "≥ 2", lambda: own("tasks", many)["ms"], lambda: peer("peft", many)),
+        (f"{ADAPTERS} adapters, the same, 32 mixed texts (of 64)", "peft", "≥ 2.5", lambda: own("low-rank", many, **packed)["ms"], lambda: peer("peft", many)),
     ]
+    rows = {"dense": rows[:2], "tasks": rows[2:3], "adapters": rows[3:]}.get(args.only, rows)
     if args.bert_base:
         rows = [(name, peer_name, "", mine, theirs) for name, peer_name, _, mine, theirs in rows[:2]]
     shape = ", BERT-base shape with random weights" if args.bert_base else ""

@@ -106,7 +106,7 @@ fn progress(quiet: bool, cuts: usize) -> ProgressBar {
 }
 
 /// Costs with what they are of.
-fn costs(costs: &Costs) -> [(&'static str, f64); 6] {
+fn costs(costs: &Costs) -> [(&'static str, f64); 7] {
     [
         ("multiply-add of a product over many rows", costs.dense),
         ("entry of a matrix of a task's own", costs.own),
@@ -114,6 +114,7 @@ fn costs(costs: &Costs) -> [(&'static str, f64); 6] {
         ("zero, a pass over up to 64 rows", costs.zero),
         ("zero and row", costs.zero_row),
         ("entry turned on its side", costs.turn),
+        ("multiply-add with low-rank factors", costs.thin),
     ]
 }
 
@@ -177,7 +178,7 @@ fn text(args: &PlanArgs, bank: &Bank, plans: &[TaskPlan]) -> String {
 }
 
 fn as_json(args: &PlanArgs, bank: &Bank, plans: &[TaskPlan]) -> Value {
-    let Costs { dense, own, make, zero, zero_row, turn } = bank.costs();
+    let Costs { dense, own, make, zero, zero_row, turn, thin } = bank.costs();
     let break_even = shapes(bank).map(|(outputs, inputs)| {
         let zeros = bank.costs().break_even(args.tokens, outputs, inputs);
         json!({"shape": [outputs, inputs], "zeros": zeros})
@@ -203,7 +204,7 @@ fn as_json(args: &PlanArgs, bank: &Bank, plans: &[TaskPlan]) -> Value {
         "tokens": args.tokens,
         "costs_ns": {
             "dense": dense, "own": own, "make": make, "zero": zero, "zero_row": zero_row,
-            "turn": turn,
+            "turn": turn, "thin": thin,
         },
         "break_even": break_even,
         "tasks": tasks,

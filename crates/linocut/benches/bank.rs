@@ -1,12 +1,12 @@
 //! The bank beside one task alone, as lines of JSON: `cargo bench -p linocut --bench bank -- BASE`.
-//! Arguments: folder of the base, then optionally which of `dense`, `tasks`, `mixed`, `fan-out` and
-//! `memory`, threads, and a file of texts, one a line, for `dense` and `tasks` (`bench/bank.py` runs
-//! these beside others). Cuts are made here: each its own zeros at random, about 1% of every matrix,
-//! and its own head; trained ones in the folder `LINOCUT_CUTS`, where it is set, take the places of the
+//! Arguments: folder of the base, then optionally which of `dense`, `tasks`, `low-rank`, `mixed`, `fan-out`
+//! and `memory`, threads, and a file of texts, one a line, for the first three (`bench/bank.py` runs
+//! these beside others). Cuts are made here: each its own zeros at random, about 1% of every matrix, or for
+//! `low-rank` factors of rank 8 of queries and values, and its own head; trained ones in the folder `LINOCUT_CUTS`, where it is set, take the places of the
 //! first. Texts are random common words where none are given.
 
 use linocut::bank::{Bank, Costs, Options, Request};
-use linocut::cut::{self, BaseId, Card, Cut, Edit, StoreType, TensorEdit, Zeros};
+use linocut::cut::{self, BaseId, Card, Cut, Edit, LowRank, StoreType, TensorEdit, Zeros};
 use linocut::data::{Encoding, Metric, Problem};
 use linocut::kernels::random::{bits, normal, uniform};
 use linocut::model::{self, Base, Encoder, Head, Kind, Pooling};
@@ -21,7 +21,9 @@ const DENSITY: f32 = 0.01;
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
     let [folder, rest @ ..] = &args[..] else {
-        eprintln!("usage: bank -- BASE [dense|tasks|mixed|fan-out|memory|all] [THREADS] [TEXTS]");
+        eprintln!(
+            "usage: bank -- BASE [dense|tasks|low-rank|mixed|fan-out|memory|all] [THREADS] [TEXTS]"
+        );
         return;
     };
     let what = rest.first().map_or("all", String::as_str);
@@ -40,9 +42,13 @@ fn main() {
             .collect(),
         None => (0..128).map(|i| text(i, 4 + bits(1, i as u32) as usize % 60)).collect(),
     };
-    for (name, tasks, density) in [("dense", 1, 0.0), ("tasks", 100, DENSITY)] {
+    for (name, tasks, edits) in [
+        ("dense", 1, Edits::Nothing),
+        ("tasks", 100, Edits::Zeros(DENSITY)),
+        ("low-rank", 100, Edits::LowRank),
+    ] {
         if ["all", name].contains(&what) {
-            batches(name, &Bank::new(base(), options).expect("options"), &texts, tasks, density);
+            batches(name, &Bank::new(base(), options).expect("options"), &texts, tasks, edits);
         }
     }
     if ["all", "mixed"].contains(&what) {
@@ -60,20 +66,38 @@ fn main() {
     }
 }
 
-/// A cut of its own zeros in the layers from `lowest` on, and its own head.
-fn cut(base: &Base, number: u64, pooling: Pooling, lowest: usize, density: f32) -> Cut {
+/// What a cut does to matrices.
+#[derive(Clone, Copy, PartialEq)]
+enum Edits {
+    Nothing,
+    /// This share of the entries of all becomes zero.
+    Zeros(f32),
+    /// Queries and values move by factors of rank 8.
+    LowRank,
+}
+
+/// A cut with its own edits in the layers from `lowest` on, and its own head.
+fn cut(base: &Base, number: u64, pooling: Pooling, lowest: usize, wanted: Edits) -> Cut {
     let mut edits = BTreeMap::new();
     for (i, spec) in base.encoder.layout().tensors().iter().enumerate() {
         let pooler = spec.kind() == Kind::Pooler && pooling == Pooling::Cls;
-        if density == 0.0
-            || spec.shape.len() < 2
-            || !(pooler || spec.layer().is_some_and(|layer| layer >= lowest))
-        {
+        if spec.shape.len() < 2 || !(pooler || spec.layer().is_some_and(|layer| layer >= lowest)) {
             continue;
         }
         let key = number << 16 | i as u64;
-        let kept = (0..spec.range.len()).map(|j| uniform(key, j as u32) >= density);
-        let edit = Edit::Zeros(Zeros::from_keep(kept).expect("a tensor of fewer than 2^32"));
+        let edit = match wanted {
+            Edits::Zeros(density) => {
+                let kept = (0..spec.range.len()).map(|j| uniform(key, j as u32) >= density);
+                Edit::Zeros(Zeros::from_keep(kept).expect("a tensor of fewer than 2^32"))
+            }
+            Edits::LowRank if matches!(spec.kind(), Kind::Query | Kind::Value) => {
+                let (rows, columns) = (spec.shape[0], spec.shape[1]);
+                let factors = (0..8 * (rows + columns)).map(|j| 0.02 * normal(key, j as u32));
+                let factors = LowRank::new((rows, columns), StoreType::F32, factors.collect());
+                Edit::LowRank(factors.expect("factors of rank 8"))
+            }
+            Edits::LowRank | Edits::Nothing => continue,
+        };
         edits.insert(spec.name.clone(), TensorEdit { shape: spec.shape.clone(), edit });
     }
     let (outputs, hidden) = (2 + (number % 5) as usize, base.config().hidden);
@@ -149,10 +173,10 @@ fn report(name: &str, pooling: Pooling, more: Value) {
 }
 
 /// All `texts` in batches of 32, each text for one of `tasks` tasks.
-fn batches(name: &str, bank: &Bank, texts: &[String], tasks: u64, density: f32) {
+fn batches(name: &str, bank: &Bank, texts: &[String], tasks: u64, edits: Edits) {
     for number in 0..tasks {
-        let trained = if density > 0.0 { trained(number) } else { None };
-        let cut = trained.unwrap_or_else(|| cut(bank.base(), number, Pooling::Mean, 0, density));
+        let trained = if edits != Edits::Nothing { trained(number) } else { None };
+        let cut = trained.unwrap_or_else(|| cut(bank.base(), number, Pooling::Mean, 0, edits));
         bank.add(&number.to_string(), &cut).expect("a new task");
     }
     let query = |(i, text): (usize, &String)| {
@@ -171,7 +195,8 @@ fn batches(name: &str, bank: &Bank, texts: &[String], tasks: u64, density: f32) 
 fn mixed(bank: &Bank, pooling: Pooling) {
     let base = bank.base();
     for number in 0..100 {
-        let cut = trained(number).unwrap_or_else(|| cut(base, number, pooling, 0, DENSITY));
+        let cut =
+            trained(number).unwrap_or_else(|| cut(base, number, pooling, 0, Edits::Zeros(DENSITY)));
         bank.add(&number.to_string(), &cut).expect("a new task");
     }
     let encoder = encoder(base, pooling);
@@ -218,7 +243,8 @@ fn fan_out(bank: &Bank, pooling: Pooling) {
     let base = bank.base();
     let names: Vec<String> = (0..32).map(|number: u64| number.to_string()).collect();
     for (number, name) in names.iter().enumerate() {
-        let cut = cut(base, number as u64, pooling, base.config().layers - 2, DENSITY);
+        let cut =
+            cut(base, number as u64, pooling, base.config().layers - 2, Edits::Zeros(DENSITY));
         bank.add(name, &cut).expect("a new task");
     }
     let encoder = encoder(base, pooling);
@@ -255,7 +281,8 @@ fn memory(bank: &Bank) {
     let before = resident();
     let (mut adds, mut firsts) = (Vec::new(), Vec::new());
     for number in 0..1000 {
-        let cut = trained(number).unwrap_or_else(|| cut(base, number, Pooling::Mean, 0, DENSITY));
+        let cut = trained(number)
+            .unwrap_or_else(|| cut(base, number, Pooling::Mean, 0, Edits::Zeros(DENSITY)));
         let name = number.to_string();
         let start = Instant::now();
         bank.add(&name, &cut).expect("a new task");

@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test it says where it failed")]
 
+mod adapter;
+mod adapter_refusals;
 mod data;
 mod export;
 mod hub;

@@ -16,7 +16,7 @@ pub(super) fn place(pooling: &str) -> Place {
 }
 
 /// The tensors of a safetensors file: name to type, shape and bytes.
-fn tensors(file: &[u8]) -> Vec<(String, Value, Vec<u8>)> {
+pub(super) fn tensors(file: &[u8]) -> Vec<(String, Value, Vec<u8>)> {
     let size = u64::from_le_bytes(*file.first_chunk().unwrap()) as usize;
     let header: Value = serde_json::from_slice(&file[8..8 + size]).unwrap();
     let data = &file[8 + size..];
@@ -36,7 +36,7 @@ fn tensors(file: &[u8]) -> Vec<(String, Value, Vec<u8>)> {
 }
 
 /// A safetensors file of these tensors, the widest type first.
-fn file(mut tensors: Vec<(String, Value, Vec<u8>)>) -> Vec<u8> {
+pub(super) fn file(mut tensors: Vec<(String, Value, Vec<u8>)>) -> Vec<u8> {
     let width = |t: &(String, Value, Vec<u8>)| match t.1[0].as_str().unwrap() {
         "I64" => 8,
         "F32" => 4,

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::fs;
 
 /// A JSON file of the place with something in it changed.
-fn change_json(place: &Place, name: &str, change: impl FnOnce(&mut Value)) {
+pub(super) fn change_json(place: &Place, name: &str, change: impl FnOnce(&mut Value)) {
     let mut json: Value = serde_json::from_slice(&place.read(name)).unwrap();
     change(&mut json);
     place.write(name, json.to_string());

@@ -29,6 +29,7 @@ fn a_folder_of_cuts() {
     zero, a pass over up to # rows #
     zero and row #
     entry turned on its side #
+    multiply-add with low-rank factors #
 
     at # tokens a matrix of a task's own is cheaper from this share of zeros on: #% of # × #, #% of # × #, #% of # × #
 

@@ -176,7 +176,7 @@ fn help() {
       verify   Check that cuts are whole, belong to the base, and give the logits they were stored with
       export   Write base and cut together as a Hugging Face model folder
       measure  Measure how far fine-tuned models lie from their base, layer by layer
-      pack     Store an existing fine-tuned model as a cut of its base. Needs no training
+      pack     Store a fine-tuned model or a LoRA adapter as a cut of its base. Needs no training
       study    Compare many ways to train tasks: which layers, how many zeros, how many bytes
       plan     Say how a folder of cuts would be served from one base, and what each costs
       serve    Answer many tasks from one base over HTTP

@@ -109,8 +109,15 @@ impl Place {
 
     /// A bank with so many bytes for tasks.
     pub(super) fn small_bank(&self, task_memory: usize) -> Bank {
-        let costs =
-            Costs { dense: 0.03, own: 0.2, make: 0.1, zero: 2.0, zero_row: 0.03, turn: 0.2 };
+        let costs = Costs {
+            dense: 0.03,
+            own: 0.2,
+            make: 0.1,
+            zero: 2.0,
+            zero_row: 0.03,
+            turn: 0.2,
+            thin: 0.05,
+        };
         let options = Options { costs: Some(costs), task_memory, ..Options::default() };
         Bank::new(self.base(), options).unwrap()
     }

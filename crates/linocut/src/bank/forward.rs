@@ -420,7 +420,10 @@ impl<'a> Pass<'a> {
     fn table_row(&self, task: usize, part: usize, entry: usize, row: &mut [f32]) {
         let place = entry * row.len()..(entry + 1) * row.len();
         match self.tasks[task].change(part).map(|change| &**change) {
-            None => row.copy_from_slice(&base::entries(self.base, part)[place]),
+            // Factors are of matrices alone.
+            None | Some(Change::LowRank(_)) => {
+                row.copy_from_slice(&base::entries(self.base, part)[place]);
+            }
             Some(Change::Whole(whole)) => row.copy_from_slice(&whole[place]),
             Some(Change::Few(few)) => {
                 row.copy_from_slice(&base::entries(self.base, part)[place]);

@@ -9,6 +9,7 @@ use super::base;
 use super::task::{Change, Task, Zeros};
 use crate::kernels::random::{normal, uniform};
 use crate::kernels::sparse::{LANES, Scratch, ZeroPattern};
+use crate::kernels::thin::Thin;
 use crate::model::{Base, Part, Place};
 
 /// What the parts of a product cost on this machine, in nanoseconds of one core.
@@ -26,6 +27,8 @@ pub struct Costs {
     pub zero_row: f64,
     /// An entry of X turned on its side, or of Y put right.
     pub turn: f64,
+    /// A multiply-add of a product with narrow matrices.
+    pub thin: f64,
 }
 
 /// A size of product: rows of X, and a matrix of so many entries, zeros, rows and columns.
@@ -98,6 +101,13 @@ impl Costs {
             std::hint::black_box(&mut copy);
         });
         let make = make / entries;
+        const RANK: usize = 8;
+        let narrow =
+            |len: usize| (0..(len * RANK) as u32).map(|i| normal(3, i)).collect::<Vec<_>>();
+        let thin = Thin::new(&narrow(part.cols), &narrow(part.rows), RANK);
+        let (x, y) = (&x[..LANES * part.cols], &mut y[..LANES * part.rows]);
+        let mut spare = Vec::new();
+        let thin = quickest(|| thin.add(x, y, part.rows, 0, &mut spare)) / (turned * RANK as f64);
         Self {
             dense: multiply,
             // Its entries must be read, which is half of copying them.
@@ -106,6 +116,7 @@ impl Costs {
             zero: (wide - LANES as f64 * zero_row).max(multiply),
             zero_row,
             turn,
+            thin,
         }
     }
 
@@ -121,6 +132,11 @@ impl Costs {
         size.rows.div_ceil(LANES) as f64 * zeros * self.zero
             + rows * zeros * self.zero_row
             + rows * turned * self.turn
+    }
+
+    /// What the products with factors cost beside the base's.
+    fn low_rank(&self, rows: usize, factors: usize) -> f64 {
+        (rows * factors) as f64 * self.thin
     }
 
     /// What a matrix of its own costs more than the base's; `ready` says whether it stands already.
@@ -296,6 +312,10 @@ impl Planner {
                     let zeros = few.positions.len();
                     more += self.costs.correction(Size { zeros, ..size });
                 }
+                Change::LowRank(_) => {
+                    plan.corrected += 1;
+                    more += self.costs.low_rank(tokens, change.bytes() / 4);
+                }
                 Change::Zeros(_)
                     if 4 * part.entries() <= self.budget
                         && self.costs.materialises(size, false) =>
@@ -326,8 +346,15 @@ impl Planner {
 mod tests {
     use super::*;
 
-    const COSTS: Costs =
-        Costs { dense: 0.03, own: 0.2, make: 0.1, zero: 2.0, zero_row: 0.03, turn: 0.2 };
+    const COSTS: Costs = Costs {
+        dense: 0.03,
+        own: 0.2,
+        make: 0.1,
+        zero: 2.0,
+        zero_row: 0.03,
+        turn: 0.2,
+        thin: 0.05,
+    };
 
     #[test]
     fn the_way_changes_at_the_break_even() {

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::base;
 use super::batch::{Piece, Streams};
 use super::forward::{Pass, fit};
-use super::task::Change;
+use super::task::{Change, LowRank};
 use crate::kernels::sparse::{self, LANES};
 use crate::model::Part;
 
@@ -61,7 +61,8 @@ impl Pass<'_> {
         }
         let jobs = jobs(&pieces, &own, y, part.rows, before.is_some());
         let w = base::entries(self.base, number);
-        jobs.into_par_iter().for_each_init(sparse::Scratch::default, |scratch, job| {
+        let room = || (sparse::Scratch::default(), Vec::new());
+        jobs.into_par_iter().for_each_init(room, |(scratch, spare), job| {
             if before.is_some() {
                 job.y.copy_from_slice(&shared[y_at(&job.from)]);
             }
@@ -70,6 +71,11 @@ impl Pass<'_> {
                     zeros.pattern.correct(w, x_of(&job.from), job.y, scratch);
                 }
                 Some(Change::Few(few)) => few.correct(w, part, x_of(&job.from), job.y),
+                Some(Change::LowRank(all)) => {
+                    for LowRank { row, thin } in all {
+                        thin.add(x_of(&job.from), job.y, part.rows, *row, spare);
+                    }
+                }
                 Some(Change::Whole(_)) | None => {}
             }
         });
@@ -85,7 +91,7 @@ impl Pass<'_> {
         pieces
             .iter()
             .map(|piece| match piece.change.map(|change| (change, &**change)) {
-                None | Some((_, Change::Few(_))) => None,
+                None | Some((_, Change::Few(_) | Change::LowRank(_))) => None,
                 Some((_, Change::Whole(whole))) => Some(Own::Kept(whole)),
                 Some((change, Change::Zeros(_))) => {
                     let w = base::entries(self.base, number);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Weak};
 
-use super::task::Change;
+use super::task::{Change, LowRank};
 
 /// The changes of all tasks that there are, by the number of their part and a hash of what they do.
 #[derive(Default)]
@@ -45,6 +45,10 @@ impl Hash for Change {
                 few.positions.hash(state);
                 few.values.iter().for_each(|v| state.write_u32(v.to_bits()));
             }
+            Change::LowRank(all) => {
+                let factors = all.iter().flat_map(|one| one.thin.factors()).flatten();
+                factors.for_each(|v| state.write_u32(v.to_bits()));
+            }
             Change::Whole(whole) => whole.iter().for_each(|v| state.write_u32(v.to_bits())),
         }
     }
@@ -57,6 +61,14 @@ impl PartialEq for Change {
             (Change::Zeros(a), Change::Zeros(b)) => a.pattern == b.pattern,
             (Change::Few(a), Change::Few(b)) => {
                 a.positions == b.positions && same_bits(&a.values, &b.values)
+            }
+            (Change::LowRank(a), Change::LowRank(b)) => {
+                let same = |(a, b): (&LowRank, &LowRank)| {
+                    let factors = a.thin.factors().into_iter().zip(b.thin.factors());
+                    (a.row, a.thin.rank()) == (b.row, b.thin.rank())
+                        && factors.into_iter().all(|(a, b)| same_bits(a, b))
+                };
+                a.len() == b.len() && a.iter().zip(b).all(same)
             }
             (Change::Whole(a), Change::Whole(b)) => same_bits(a, b),
             _ => false,

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Pending;
-use super::base::{entries, part};
+use super::base::{entries, part, role};
 use crate::Result;
-use crate::cut::{Card, Cut, Edit, TensorEdit};
+use crate::cut::{self, Card, Cut, Edit, TensorEdit};
 use crate::kernels::sparse::ZeroPattern;
+use crate::kernels::thin::Thin;
 use crate::model::{Base, Head, Part};
 
 /// A task of a bank, as one version of its cut has it.
@@ -31,6 +32,8 @@ pub(super) enum Change {
     Zeros(Zeros),
     /// A few entries of a matrix become others.
     Few(Few),
+    /// A matrix, or some of those that stand side by side, move by a product of two narrow ones.
+    LowRank(Vec<LowRank>),
     /// All entries, the unchanged ones among them.
     Whole(Vec<f32>),
 }
@@ -40,6 +43,14 @@ pub(super) enum Change {
 pub(super) struct Few {
     pub(super) positions: Vec<u32>,
     pub(super) values: Vec<f32>,
+}
+
+/// The narrow matrices of one tensor of a part.
+#[derive(Debug)]
+pub(super) struct LowRank {
+    /// The tensor's first row in the part.
+    pub(super) row: usize,
+    pub(super) thin: Thin,
 }
 
 /// A matrix of which no more than one in so many entries changes is not copied.
@@ -136,7 +147,7 @@ impl Task {
         self.changes().map(|(_, change)| change.zeros()).sum()
     }
 
-    /// Bytes of memory of its zeros, replaced tensors, head and labels, those that it shares with other tasks
+    /// Bytes of memory of its zeros, factors, replaced tensors, head and labels, those that it shares with other tasks
     /// among them; not of matrices kept ready within the bank's budget.
     pub fn bytes(&self) -> usize {
         self.changes().map(|(_, change)| change.bytes()).sum::<usize>() + self.head_bytes()
@@ -164,6 +175,9 @@ impl Task {
                 Some(_) if part.cols > 1 && is_few(part, &mine) => 8 * part.entries() / FEW,
                 // Two bytes each, as ZeroPattern has them, and its rows.
                 Some(n) if part.cols > 1 && part.cols <= 1 << 16 && zeros => 3 * n + 2 * part.rows,
+                _ if let Some(factors) = factors(base, number, &mine) => {
+                    4 * factors.iter().map(|(_, low_rank)| low_rank.factors().len()).sum::<usize>()
+                }
                 _ => 4 * part.entries(),
             };
         }
@@ -231,6 +245,17 @@ impl Change {
             }
             return Ok(Change::Few(few));
         }
+        if let Some(factors) = factors(base, number, edits) {
+            let low_rank = |(tensor, edit): (usize, &cut::LowRank)| {
+                let (a, b) = edit.factors().split_at(part.cols * edit.rank());
+                LowRank { row: start(tensor) / part.cols, thin: Thin::new(a, b, edit.rank()) }
+            };
+            // Made to see whether it is finite, and not kept.
+            for (tensor, edit) in edits {
+                edit.change(&base.weights.data()[tensors[*tensor].range.clone()])?;
+            }
+            return Ok(Change::LowRank(factors.into_iter().map(low_rank).collect()));
+        }
         let mut whole = entries(base, number).to_vec();
         for (tensor, edit) in edits {
             let len = tensors[*tensor].range.len();
@@ -250,7 +275,7 @@ impl Change {
     pub(super) fn zeros(&self) -> usize {
         match self {
             Change::Zeros(zeros) => zeros.pattern.len(),
-            Change::Few(_) | Change::Whole(_) => 0,
+            Change::Few(_) | Change::LowRank(_) | Change::Whole(_) => 0,
         }
     }
 
@@ -258,6 +283,10 @@ impl Change {
         match self {
             Change::Zeros(zeros) => zeros.pattern.bytes(),
             Change::Few(few) => 8 * few.positions.len(),
+            Change::LowRank(all) => {
+                let lengths = all.iter().flat_map(|one| one.thin.factors()).map(<[f32]>::len);
+                4 * lengths.sum::<usize>()
+            }
             Change::Whole(whole) => 4 * whole.len(),
         }
     }
@@ -276,6 +305,22 @@ fn named(edits: &[(usize, &TensorEdit)]) -> Option<usize> {
 fn is_few(part: &Part, edits: &[(usize, &TensorEdit)]) -> bool {
     let few = named(edits).is_some_and(|n| n <= part.entries() / FEW);
     few && part.entries() <= u32::MAX as usize
+}
+
+/// The factors of a part's edits by tensor, where all of them have some, and these are smaller than the
+/// matrix.
+fn factors<'c>(
+    base: &Base,
+    number: usize,
+    edits: &[(usize, &'c TensorEdit)],
+) -> Option<Vec<(usize, &'c cut::LowRank)>> {
+    let factors = edits.iter().map(|(tensor, edit)| match &edit.edit {
+        Edit::LowRank(low_rank) => Some((*tensor, low_rank)),
+        _ => None,
+    });
+    let factors: Vec<_> = factors.collect::<Option<_>>()?;
+    let size: usize = factors.iter().map(|(_, low_rank)| low_rank.factors().len()).sum();
+    (role(base, number).is_matrix() && size < part(base, number).entries()).then_some(factors)
 }
 
 impl Few {

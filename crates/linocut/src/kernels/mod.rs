@@ -20,6 +20,7 @@ mod simd;
 pub mod sparse;
 pub mod sums;
 pub mod table;
+pub mod thin;
 mod tiles;
 
 /// Rows of an activation matrix that one rayon task handles in element-wise passes.

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::adapter;
 use super::contents::is_understood;
 use super::ingest::tuned_error;
 use crate::checkpoint::StoredTensors;
@@ -73,10 +74,11 @@ pub(super) fn architecture(folder: &Path, config: &Value) -> Result<(Value, Pool
             "a cut keeps the base's shapes; pack the model as it was before",
         );
     }
-    if folder.join("adapter_config.json").exists() {
+    if folder.join(adapter::CONFIG).exists() {
         return unfit(
-            "adapter_config.json says that adapters belong to the model".into(),
-            "merge them into its weights first (PEFT: merge_and_unload), or remove the file",
+            format!("{} says that adapters belong to the model", adapter::CONFIG),
+            "pack the adapter with --adapter; or merge it into the weights (PEFT: merge_and_unload) and \
+             remove the file",
         );
     }
     let pooling = match (exported, config["linocut_pooling"].as_str()) {

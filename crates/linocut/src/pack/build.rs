@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::ingest::Tuned;
+use super::outline::Outline;
 use super::survey::Survey;
 use crate::Result;
 use crate::cut::{self, BaseId, Card, Cut, Probe, StoreType, TensorEdit};
@@ -27,7 +28,6 @@ pub(super) struct Story {
 pub(super) struct Packing<'a> {
     pub(super) base: &'a mut Base,
     pub(super) tuned: &'a Tuned,
-    pub(super) encoder: Encoder,
     pub(super) head: Head,
     pub(super) survey: Survey,
     /// Scores of the model as it came.
@@ -43,7 +43,6 @@ impl<'a> Packing<'a> {
         score: Option<Score<'_>>,
     ) -> Result<Self> {
         tuned.check_fits(base)?;
-        let encoder = base.encoder.with_pooling(tuned.pooling);
         let head = tuned.head()?;
         let survey = Survey::of(base, tuned)?;
         tuned.check_related(base, &survey)?;
@@ -54,7 +53,7 @@ impl<'a> Packing<'a> {
             }
             None => None,
         };
-        Ok(Self { base, tuned, encoder, head, survey, before })
+        Ok(Self { base, tuned, head, survey, before })
     }
 
     /// The cut of these edits, and its scores where `score` is given; the base is afterwards as before.
@@ -64,53 +63,59 @@ impl<'a> Packing<'a> {
         story: Story,
         score: Option<Score<'_>>,
     ) -> Result<Cut> {
-        let (tuned, head) = (self.tuned, self.head.clone());
-        let mut card = Card {
-            format: cut::FORMAT,
-            task: tuned.name.clone(),
-            problem: tuned.problem,
-            labels: tuned.labels.clone(),
-            outputs: head.outputs(),
-            pooling: tuned.pooling,
-            max_length: tuned.max_length,
-            pairs: tuned.pairs,
-            base: BaseId {
-                name: self.base.name.clone(),
-                fingerprint: self.base.fingerprint.to_string(),
-            },
-            tokenizer: self.base.tokenizer.fingerprint().to_string(),
-            method: story.method,
-            training: story.training,
-            metric: tuned.metric.clone(),
-            metrics: story.metrics,
-            tensors: BTreeMap::new(),
-            source: None,
-        };
-        let stored = cut::Head {
-            store: head_store(&head),
-            hidden: self.base.config().hidden,
-            weight: head.weight.clone(),
-            bias: head.bias.clone(),
-        };
-        // Without probes first, to be applied for them.
-        let bare = Cut::new(card.clone(), stored.clone(), edits.clone(), Vec::new())?;
-        let applied = bare.apply(&mut self.base.weights)?;
-        let weights = &self.base.weights;
-        let probes = Probe::draw(&self.encoder, weights, &head, tuned.max_length, tuned.pairs);
-        let scores = score.map(|score| score(&self.encoder, weights, &head)).transpose();
-        applied.undo(&mut self.base.weights);
-        if let Some(scores) = scores? {
-            card.metrics = scores;
-        }
-        Cut::new(card, stored, edits, probes)
+        cut(self.base, &self.tuned.outline, &self.head, edits, story, score)
     }
 }
 
-/// The smallest format that holds every value of the head.
-fn head_store(head: &Head) -> StoreType {
-    let values = || head.weight.iter().chain(&head.bias).copied();
-    [StoreType::Bf16, StoreType::F16]
-        .into_iter()
-        .find(|store| values().all(|v| store.holds(v)))
-        .unwrap_or(StoreType::F32)
+/// The cut of these edits, and its scores where `score` is given; the base is afterwards as before.
+pub(super) fn cut(
+    base: &mut Base,
+    outline: &Outline,
+    head: &Head,
+    edits: BTreeMap<String, TensorEdit>,
+    story: Story,
+    score: Option<Score<'_>>,
+) -> Result<Cut> {
+    let Outline { name, problem, labels, pooling, max_length, pairs, metric } = outline.clone();
+    let mut card = Card {
+        format: cut::FORMAT,
+        task: name,
+        problem,
+        labels,
+        outputs: head.outputs(),
+        pooling,
+        max_length,
+        pairs,
+        base: BaseId { name: base.name.clone(), fingerprint: base.fingerprint.to_string() },
+        tokenizer: base.tokenizer.fingerprint().to_string(),
+        method: story.method,
+        training: story.training,
+        metric,
+        metrics: story.metrics,
+        tensors: BTreeMap::new(),
+        source: None,
+    };
+    let stored = cut::Head {
+        store: narrowest(head.weight.iter().chain(&head.bias)),
+        hidden: base.config().hidden,
+        weight: head.weight.clone(),
+        bias: head.bias.clone(),
+    };
+    // Without probes first, to be applied for them.
+    let bare = Cut::new(card.clone(), stored.clone(), edits.clone(), Vec::new())?;
+    let encoder = base.encoder.with_pooling(pooling);
+    let applied = bare.apply(&mut base.weights)?;
+    let probes = Probe::draw(&encoder, &base.weights, head, max_length, pairs);
+    let scores = score.map(|score| score(&encoder, &base.weights, head)).transpose();
+    applied.undo(&mut base.weights);
+    if let Some(scores) = scores? {
+        card.metrics = scores;
+    }
+    Cut::new(card, stored, edits, probes)
+}
+
+/// The smallest format that holds all of these values.
+pub(super) fn narrowest<'v>(values: impl Iterator<Item = &'v f32> + Clone) -> StoreType {
+    let holds = |store: &StoreType| values.clone().all(|v| store.holds(*v));
+    [StoreType::Bf16, StoreType::F16].into_iter().find(holds).unwrap_or(StoreType::F32)
 }

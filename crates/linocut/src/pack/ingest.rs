@@ -3,37 +3,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use rayon::prelude::*;
-use serde_json::Value;
-
+use super::adapter;
 use super::architecture::{architecture, labels, problem};
 use super::contents::Contents;
+use super::outline::{Outline, folder_name, tokenizer_limit};
 use super::survey::Survey;
 use super::tokenizer::Own;
 use crate::checkpoint::{StoredTensor, StoredTensors, read_model_config};
 use crate::cut::{self, Other, Source, StoreType};
 use crate::data::{Metric, Problem, Tokenizer};
-use crate::model::{Base, Encoder, Head, Pooling, Weights};
+use crate::model::{Base, Encoder, Head, Weights};
 use crate::{Error, ErrorKind, Result};
+use rayon::prelude::*;
 
 /// A fine-tuned text classifier on disk: an encoder of a known family with its head, as the family's
 /// `…ForSequenceClassification` or `linocut export` saves it. What its files do not say
-/// (`pairs`, `metric`) or may say wrongly can be set before packing.
+/// (`pairs`, `metric`) or may say wrongly can be set in its outline before packing.
 pub struct Tuned {
-    /// Name of the task: the folder's, or what an export says.
-    pub name: String,
-    /// What is predicted.
-    pub problem: Problem,
-    /// Label names in the order of the logits; empty for regression.
-    pub labels: Vec<String>,
-    /// How hidden states become the vector that the head reads.
-    pub pooling: Pooling,
-    /// Longest text in tokens: what the folder's tokenizer says, else 512, at most the positions.
-    pub max_length: usize,
-    /// Whether texts come in pairs.
-    pub pairs: bool,
-    /// The score that the task is judged by.
-    pub metric: Metric,
+    /// What it predicts.
+    pub outline: Outline,
     folder: PathBuf,
     encoder: Encoder,
     tensors: StoredTensors,
@@ -52,6 +40,10 @@ impl Tuned {
     pub fn open(folder: &Path, problem_given: Option<Problem>) -> Result<Self> {
         let shown = folder.display().to_string();
         let config = read_model_config(folder)?.ok_or_else(|| {
+            if folder.join(adapter::CONFIG).exists() {
+                return tuned_error(format!("{shown} is an adapter: it has {} and no config.json", adapter::CONFIG))
+                    .with_hint("an adapter is packed with --adapter instead of --tuned");
+            }
             let state = if folder.is_dir() { "has no config.json" } else { "is not a folder" };
             tuned_error(format!("{shown} {state}")).with_hint(
                 "a fine-tuned model is a Hugging Face folder with config.json and model.safetensors",
@@ -66,29 +58,23 @@ impl Tuned {
         if problem == Problem::Regression {
             labels.clear();
         }
-        let absolute = std::path::absolute(folder).ok();
-        let last = absolute.as_deref().and_then(Path::file_name);
-        let folder_name = last.map_or_else(|| "task".into(), |n| n.to_string_lossy().into_owned());
         let exported = &config["linocut"];
         let limit = tokenizer_limit(folder);
         let mut tokenizer = Own::open(folder)?;
         if encoder.config().token_types == 0 {
             tokenizer = tokenizer.map(Own::without_types);
         }
-        Ok(Self {
-            name: exported["task"].as_str().map_or(folder_name, str::to_string),
+        let name = exported["task"].as_str().map(str::to_string);
+        let outline = Outline {
+            name: name.unwrap_or_else(|| folder_name(folder)),
             problem,
             labels,
             pooling,
             max_length: limit.unwrap_or(512).clamp(4, encoder.config().positions.max(4)),
             pairs: exported["pairs"].as_bool().unwrap_or(false),
             metric: Metric::default_for(problem),
-            folder: folder.to_path_buf(),
-            encoder,
-            tensors,
-            contents,
-            tokenizer,
-        })
+        };
+        Ok(Self { outline, folder: folder.to_path_buf(), encoder, tensors, contents, tokenizer })
     }
 
     /// Bytes of all its tensors.
@@ -298,11 +284,4 @@ impl Tuned {
 
 pub(super) fn tuned_error(message: String) -> Error {
     Error::new(ErrorKind::Base, message)
-}
-
-/// The longest text that the folder's tokenizer gives, where it says a number that means one.
-fn tokenizer_limit(folder: &Path) -> Option<usize> {
-    let settings = std::fs::read(folder.join("tokenizer_config.json")).ok()?;
-    let settings: Value = serde_json::from_slice(&settings).ok()?;
-    usize::try_from(settings["model_max_length"].as_u64()?).ok()
 }

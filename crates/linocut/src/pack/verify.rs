@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::ingest::Tuned;
+use super::outline::Outline;
 use crate::checkpoint::StoredTensors;
 use crate::data::{Encoding, Tokenizer};
 use crate::model::{self, Base, Head};
@@ -56,6 +57,50 @@ pub fn check_restored(tuned: &Tuned, restored: &Path) -> Result<usize> {
     Ok(after.tensors().len())
 }
 
+/// Texts to compare a cut and its model on.
+pub(super) struct ProbeTexts<'o> {
+    outline: &'o Outline,
+    texts: Vec<String>,
+    pairs: Option<Vec<String>>,
+}
+
+impl<'o> ProbeTexts<'o> {
+    /// Some built-in texts, among them one that is too long, and `texts`; all with their pairs if the task has
+    /// pairs.
+    pub(super) fn new(
+        tokenizer: &Tokenizer,
+        outline: &'o Outline,
+        texts: &[String],
+        pairs: Option<&[String]>,
+    ) -> Self {
+        let mut probes: Vec<String> = PROBES.iter().map(|text| text.to_string()).collect();
+        probes.push(PROBES[..3].join(" ").repeat(outline.max_length.div_ceil(16)));
+        let mut seconds = probes.clone();
+        seconds.rotate_left(1);
+        // A tokenizer may find nothing in some of them.
+        let known = |(text, pair): &(String, String)| {
+            let pair = outline.pairs.then_some(&pair[..]);
+            tokenizer.encode(text, pair, outline.max_length).is_ok()
+        };
+        let probes = probes.into_iter().zip(seconds).filter(known);
+        let (mut all, mut seconds): (Vec<String>, Vec<String>) = probes.unzip();
+        all.extend_from_slice(texts);
+        seconds.extend_from_slice(pairs.unwrap_or_default());
+        Self { outline, texts: all, pairs: outline.pairs.then_some(seconds) }
+    }
+
+    /// The text of this number.
+    pub(super) fn text(&self, i: usize) -> &str {
+        &self.texts[i]
+    }
+
+    /// All in tokens.
+    pub(super) fn encode(&self, tokenizer: &Tokenizer) -> Result<Vec<Encoding>> {
+        let pairs = self.pairs.as_deref();
+        Ok(tokenizer.encode_all(&self.texts, pairs, self.outline.max_length)?.0)
+    }
+}
+
 /// Checks that `base`, with the cut on, and its head give the logits that the model gives: computed
 /// from its own files, its config, tokenizer and tensors, and not through the cut. Takes some
 /// built-in texts, among them one that is too long, and `texts`, all with their pairs if the task has
@@ -73,33 +118,17 @@ pub fn check_logits(
     texts: &[String],
     pairs: Option<&[String]>,
 ) -> Result<usize> {
-    let mut probes: Vec<String> = PROBES.iter().map(|text| text.to_string()).collect();
-    probes.push(PROBES[..3].join(" ").repeat(tuned.max_length.div_ceil(16)));
-    let mut seconds = probes.clone();
-    seconds.rotate_left(1);
-    // A tokenizer may find nothing in some of them.
-    let known = |(text, pair): &(String, String)| {
-        let pair = tuned.pairs.then_some(&pair[..]);
-        base.tokenizer.encode(text, pair, tuned.max_length).is_ok()
-    };
-    let probes = probes.into_iter().zip(seconds).filter(known);
-    let (mut all, mut seconds): (Vec<String>, Vec<String>) = probes.unzip();
-    all.extend_from_slice(texts);
-    seconds.extend_from_slice(pairs.unwrap_or_default());
-    let seconds = tuned.pairs.then_some(&seconds[..]);
-    let encode = |tokenizer: &Tokenizer| -> Result<Vec<Encoding>> {
-        Ok(tokenizer.encode_all(&all, seconds, tuned.max_length)?.0)
-    };
-    let through_cut = encode(&base.tokenizer)?;
-    let own = encode(tuned.tokenizer().unwrap_or(&base.tokenizer))?;
+    let probes = ProbeTexts::new(&base.tokenizer, &tuned.outline, texts, pairs);
+    let through_cut = probes.encode(&base.tokenizer)?;
+    let own = probes.encode(tuned.tokenizer().unwrap_or(&base.tokenizer))?;
     let wrong = |i: usize, what: String| {
-        let start: String = all[i].chars().take(60).collect();
+        let start: String = probes.text(i).chars().take(60).collect();
         Err(Error::new(
             ErrorKind::Cut,
             format!("the cut is not the packed model: {start:?} {what}"),
         ))
     };
-    if let Some(i) = (0..all.len()).find(|&i| own[i] != through_cut[i]) {
+    if let Some(i) = (0..own.len()).find(|&i| own[i] != through_cut[i]) {
         let (a, b) = (&own[i].ids, &through_cut[i].ids);
         return wrong(i, format!("is {a:?} to the model's tokenizer, {b:?} to the base's"));
     }
@@ -113,5 +142,5 @@ pub fn check_logits(
             return wrong(i, format!("has the logits {found:?}, expected {expected:?}"));
         }
     }
-    Ok(all.len())
+    Ok(own.len())
 }

@@ -59,10 +59,39 @@ fn ways_follow_costs_and_budget() {
     assert_eq!(counts(&small), (6, 10, fitting));
 }
 
+/// Factors stay factors where all edits of a part have some, and fewer numbers than the matrix.
+#[test]
+fn low_rank_changes_are_counted_as_factors() {
+    let plans = plans(Costs { thin: 0.5, ..always(false) }, 1 << 30);
+    let head = |plan: &TaskPlan| {
+        let card = plan.task.card();
+        let labels = card.labels.iter().map(|label| label.len() + size_of::<String>());
+        4 * 33 * card.outputs + labels.sum::<usize>()
+    };
+    let beside = |name: &str| {
+        let plan = plan(&plans, name);
+        (plan.corrected, plan.replaced, plan.task.bytes() - head(plan), plan.cost)
+    };
+    // Queries and values of three layers, rank 3; of 24,576 multiply-adds a token, 1,152 more.
+    let factors = 3 * 2 * 3 * (32 + 32);
+    let cost = 0.5 * factors as f64 / (3 * (4 * 32 * 32 + 2 * 32 * 80)) as f64;
+    assert_eq!(beside("low rank of queries and values, mean"), (6, 0, 4 * factors, cost));
+    // Key and value are one matrix.
+    let (corrected, replaced, bytes, _) = beside("ranks of keys and values, first");
+    assert_eq!((corrected, replaced, bytes), (3, 0, 4 * 3 * (1 + 5) * (32 + 32)));
+    // Where another edit stands beside them, and where there are as many factors as entries.
+    let (corrected, replaced, bytes, _) = beside("low rank of values beside other keys, mean");
+    let zeros = plan(&plans, "low rank of values beside other keys, mean").task.zeros();
+    assert_eq!((corrected, replaced), (3, 3));
+    assert!(zeros > 0 && bytes > 4 * 3 * 2 * 32 * 32, "{bytes}");
+    let all = beside("as many factors as entries, and of tables, cls");
+    assert_eq!((all.0, all.1), (0, 19));
+}
+
 #[test]
 fn measured_costs_are_numbers() {
-    let Costs { dense, own, make, zero, zero_row, turn } = Costs::measure(&base());
-    for cost in [dense, make, zero_row, turn] {
+    let Costs { dense, own, make, zero, zero_row, turn, thin } = Costs::measure(&base());
+    for cost in [dense, make, zero_row, turn, thin] {
         assert!(cost > 0.0 && cost < 1e6, "{cost}");
     }
     assert!(own >= 0.0 && zero >= 0.0 && own.is_finite() && zero.is_finite());

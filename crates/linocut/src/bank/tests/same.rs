@@ -171,7 +171,7 @@ proptest! {
     #[test]
     fn any_mix(
         asked in prop::collection::vec(
-            (0..LENGTHS.len() - 2, prop::collection::vec(0..45usize, 0..6)), 1..12),
+            (0..LENGTHS.len() - 2, prop::collection::vec(0..72usize, 0..6)), 1..12),
         way in 0..3usize,
     ) {
         static BANKS: OnceLock<Vec<(Bank, Vec<Arc<Task>>)>> = OnceLock::new();

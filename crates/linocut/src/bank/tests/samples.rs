@@ -167,7 +167,7 @@ fn matrix(t: &TensorSpec) -> bool {
 pub(super) fn cuts(base: &Base) -> Vec<(String, Cut)> {
     use To::{LowRank, Moved, Nothing, Replaced, Zeros};
     type Rule = fn(&TensorSpec) -> To;
-    let rules: [(&str, Rule); 19] =
+    let rules: [(&str, Rule); 24] =
         [
             ("head", |_| Nothing),
             ("another head", |_| Nothing),
@@ -199,6 +199,27 @@ pub(super) fn cuts(base: &Base) -> Vec<(String, Cut)> {
             }),
             ("low rank of queries and values", |t| match t.kind() {
                 Kind::Query | Kind::Value => LowRank(3),
+                _ => Nothing,
+            }),
+            ("low rank of every matrix", |t| if matrix(t) { LowRank(2) } else { Nothing }),
+            ("low rank of layer 2", |t| {
+                if matrix(t) && t.layer() == Some(2) { LowRank(4) } else { Nothing }
+            }),
+            ("ranks of keys and values", |t| match t.kind() {
+                Kind::Key => LowRank(1),
+                Kind::Value => LowRank(5),
+                _ => Nothing,
+            }),
+            ("low rank of values beside other keys", |t| match (t.kind(), t.layer()) {
+                (Kind::Value, _) => LowRank(3),
+                (Kind::Key, Some(0)) => Zeros(0.1),
+                (Kind::Key, Some(1)) => Replaced,
+                (Kind::Key, Some(2)) => Moved(0.01),
+                (Kind::Output, _) => Zeros(0.1),
+                _ => Nothing,
+            }),
+            ("as many factors as entries, and of tables", |t| match t.shape.len() {
+                2 => LowRank(t.shape[0].min(t.shape[1])),
                 _ => Nothing,
             }),
             ("a few entries moved", |_| Moved(0.01)),
@@ -260,5 +281,5 @@ pub(super) fn assert_same(what: &str, found: &[f32], expected: &[f32]) {
 /// Costs by which every matrix is corrected, or every one that fits the budget is materialised.
 pub(super) fn always(materialised: bool) -> Costs {
     let (own, zero_row) = if materialised { (0.0, 1.0) } else { (1.0, 0.0) };
-    Costs { dense: 1.0, own, make: 0.0, zero: 0.0, zero_row, turn: 0.0 }
+    Costs { dense: 1.0, own, make: 0.0, zero: 0.0, zero_row, turn: 0.0, thin: 0.0 }
 }
