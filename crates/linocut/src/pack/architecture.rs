@@ -5,7 +5,6 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::contents::is_understood;
 use super::ingest::tuned_error;
 use crate::checkpoint::StoredTensors;
 use crate::data::Problem;
@@ -116,7 +115,7 @@ fn other_class(folder: &Path, family: &Family, classes: &[Value], expected: &str
         _ => {
             let tensors = StoredTensors::open(folder).ok();
             let mut names = tensors.iter().flat_map(|t| t.tensors()).map(|t| &t.name);
-            let unknown = names.find(|name| !is_understood(family, name));
+            let unknown = names.find(|name| !family.is_understood(name));
             let what = unknown.map_or(String::new(), |name| format!(" (as its tensor {name})"));
             (format!("what that class computes{what} is not known here"), supported)
         }

@@ -4,6 +4,7 @@
 mod bert;
 mod distilbert;
 mod electra;
+mod known;
 mod layer;
 mod mpnet;
 mod roberta;
@@ -15,6 +16,7 @@ use super::{Layout, ModelConfig, Place, TensorSpec};
 use crate::checkpoint::{Canonical, Checkpoint, Kind, Module, Pooling, Spelling};
 use crate::nearest::nearest;
 use crate::{Error, ErrorKind, Result};
+pub(crate) use known::{POSITION_IDS, is_adapter, not_understood};
 use serde_json::Value as Json;
 use std::path::Path;
 
