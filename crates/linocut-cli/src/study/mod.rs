@@ -7,6 +7,7 @@ mod time;
 
 use crate::args::BaseArgs;
 use crate::choices;
+use crate::flags;
 use crate::interrupt;
 use crate::output::{print, print_json, say};
 use crate::place;
@@ -21,6 +22,7 @@ use linocut::study::{
 };
 use linocut::tune::{Method, Shared, TrainOptions};
 use linocut::{Error, ErrorKind, Result};
+use serde_json::{Value, json};
 use session::Ended;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -130,7 +132,12 @@ pub(crate) fn run(args: StudyArgs) -> Result<()> {
             .with_hint("what is done is kept: the same command goes on"));
     }
     if args.json {
-        return print_json(&serde_json::json!({ "summary": summary, "advice": advice }));
+        let shown = advice.iter().map(|one| {
+            let train = one.train.as_ref().map(flags::of_method);
+            json!({ "task": one.task, "text": one.text, "train": train })
+        });
+        let advice: Vec<Value> = shown.collect();
+        return print_json(&json!({ "summary": summary, "advice": advice }));
     }
     print(&report::text(&summary, &advice, &args))
 }

@@ -93,7 +93,7 @@ impl Encoder {
         if pooling == Pooling::Cls && !encoder.has_pooler {
             let name = encoder.family.poolers().next().unwrap_or_default();
             return Err(Error::new(ErrorKind::Base, format!("the base has no {name}"))
-                .with_hint("use --pooling mean or --pooling first"));
+                .with_hint("use `pooling=mean` or `pooling=first`"));
         }
         Ok(encoder.with_pooling(pooling))
     }

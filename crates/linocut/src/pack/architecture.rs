@@ -110,7 +110,7 @@ fn other_class(folder: &Path, family: &Family, classes: &[Value], expected: &str
         | "ForNextSentencePrediction"
         | "LMHeadModel" => (
             "it has no head that labels texts".into(),
-            "a pretrained model is a base: `linocut train --base` learns a task on it",
+            "a pretrained model is a base, on which a task is trained",
         ),
         _ => {
             let tensors = StoredTensors::open(folder).ok();
@@ -153,7 +153,7 @@ pub(super) fn problem(
         Problem::SingleLabel if outputs == 1 => ("a choice of one label", "2 or more"),
         _ => return Ok(problem),
     };
-    let place = if given.is_some() { "--problem" } else { "config.json" };
+    let place = if given.is_some() { "`problem`" } else { "config.json" };
     let kind = if given.is_some() { ErrorKind::Config } else { ErrorKind::Base };
     let s = if outputs == 1 { "" } else { "s" };
     let message = format!(

@@ -233,7 +233,7 @@ pub fn choose(all: &[Arm], names: &[String]) -> Result<Vec<Arm>> {
         }
         if !found {
             let known: Vec<&str> = all.iter().map(|arm| &arm.name[..]).collect();
-            let message = format!("--arms {name}: no arm of this name");
+            let message = format!("`arms={name}`: no arm of this name");
             return Err(Error::new(ErrorKind::Config, message).with_hint(format!(
                 "core, all, a pattern such as 'layer-*', or some of: {}",
                 known.join(", ")
@@ -248,47 +248,6 @@ pub fn choose(all: &[Arm], names: &[String]) -> Result<Vec<Arm>> {
         }
     }
     Ok(all.iter().zip(chosen).filter(|(_, chosen)| *chosen).map(|(arm, _)| arm.clone()).collect())
-}
-
-/// The options of `linocut train` that give `method`.
-pub fn flags(method: &Method) -> String {
-    let mut flags = format!("--method {}", method.name());
-    let mut select = |selection: &Selection| {
-        if let Some(layers) = &selection.layers {
-            let layers: Vec<String> = layers.iter().map(usize::to_string).collect();
-            flags += &format!(" --layers {}", layers.join(","));
-        }
-        if let Some(only) = &selection.only {
-            flags += &format!(" --only {}", only.join(","));
-        }
-    };
-    match method {
-        Method::Full | Method::Bias | Method::Head => {}
-        Method::Layers(selection) => select(selection),
-        Method::LowRank { rank, selection } => {
-            select(selection);
-            flags += &format!(" --rank {rank}");
-        }
-        Method::Mask { sampling, init_sparsity, target, selection, .. } => {
-            select(selection);
-            if *sampling == Sampling::Threshold {
-                flags += " --sampling threshold";
-            }
-            match target {
-                Some(Target { sparsity, scope }) => {
-                    flags += &format!(" --sparsity {sparsity}");
-                    if *scope == Scope::Global {
-                        flags += " --sparsity-scope global";
-                    }
-                }
-                None if *init_sparsity > 0.0 => {
-                    flags += &format!(" --init-sparsity {init_sparsity}");
-                }
-                None => {}
-            }
-        }
-    }
-    flags
 }
 
 #[cfg(test)]
@@ -333,25 +292,6 @@ mod tests {
         assert_eq!(names(&chosen("layer-*").unwrap()).len(), 6);
         assert_eq!(chosen("all").unwrap(), all);
         let error = chosen("head,layer-9").unwrap_err().to_string();
-        assert!(error.contains("--arms layer-9") && error.contains("mask-critical"), "{error}");
-    }
-
-    #[test]
-    fn flags_say_what_train_must_be_given() {
-        let all = all();
-        let of = |name: &str| {
-            let arm = all.iter().find(|arm| arm.name == name).unwrap();
-            let Trains::Method(method) = &arm.trains else { panic!("{name}") };
-            flags(method)
-        };
-        assert_eq!(of("mask"), "--method mask");
-        assert_eq!(of("mask-global-0.2"), "--method mask --sparsity 0.2 --sparsity-scope global");
-        assert_eq!(of("soft-0.4"), "--method mask --init-sparsity 0.4");
-        assert_eq!(of("top-3"), "--method layers --layers 3,4,5");
-        assert_eq!(of("lora-16"), "--method lora --only query,value --rank 16");
-        assert_eq!(
-            of("paper-exclusions"),
-            "--method layers --layers 0,1,2,3 --only query,value,attention-output,intermediate,output,layernorm,bias"
-        );
+        assert!(error.contains("`arms=layer-9`") && error.contains("mask-critical"), "{error}");
     }
 }

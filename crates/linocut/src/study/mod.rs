@@ -13,7 +13,7 @@ mod summary;
 mod within;
 
 pub use advice::{Advice, advise};
-pub use arms::{Arm, Borrowed, Trains, choose, flags};
+pub use arms::{Arm, Borrowed, Trains, choose};
 pub use folder::Folder;
 pub use grid::{Grid, Run, StudyTask, trained};
 pub use record::{Record, SEEDS};
