@@ -10,6 +10,7 @@ mod run;
 mod setting;
 mod stats;
 mod summary;
+mod table;
 mod within;
 
 pub use advice::{Advice, advise};
