@@ -55,25 +55,35 @@ const FIELDS: [&str; 46] = [
 /// A message of the library with the fields that it names as flags: `` `lr` `` as --lr, and
 /// `` `method=head` `` as --method head. What stands in quotation marks is of the user's own, and stays.
 pub(crate) fn in_message(text: &str) -> String {
-    let (mut out, mut rest, mut quoted, mut escaped) = (String::new(), text, false, false);
-    while let Some(c) = rest.chars().next() {
-        if c == '`'
-            && !quoted
-            && let Some((code, after)) = rest[1..].split_once('`')
-            && let Some(flag) = of_field(code)
-        {
-            out += &flag;
-            rest = after;
-            continue;
-        }
-        if c == '"' && !(quoted && escaped) {
-            quoted = !quoted;
-        }
-        escaped = c == '\\' && !escaped;
-        out.push(c);
-        rest = &rest[c.len_utf8()..];
+    let (mut out, mut rest) = (String::new(), text);
+    while let Some(at) = rest.find(['`', '"']) {
+        let (before, found) = rest.split_at(at);
+        out += before;
+        let flag = found.strip_prefix('`').and_then(|code| code.split_once('`'));
+        let flag = flag.and_then(|(code, after)| Some((of_field(code)?, after)));
+        rest = match (flag, quoted(found)) {
+            (Some((flag, after)), _) => {
+                out += &flag;
+                after
+            }
+            (None, length) => {
+                out += &found[..length];
+                &found[length..]
+            }
+        };
     }
-    out
+    out + rest
+}
+
+/// Bytes up to the end of what stands in quotation marks at the start of `text`; 1 where it is not.
+fn quoted(text: &str) -> usize {
+    let mut escaped = false;
+    let end = text.char_indices().skip(1).find(|(_, c)| {
+        let ends = *c == '"' && !escaped;
+        escaped = *c == '\\' && !escaped;
+        ends
+    });
+    end.filter(|_| text.starts_with('"')).map_or(1, |(at, _)| at + 1)
 }
 
 /// The flag of a field, or of a field and its value.
@@ -147,6 +157,7 @@ mod tests {
                 r#"the text "`lr` and \"`lr`" is not --lr"#,
             ),
             (r#"a path "C:\\" and `lr`"#, r#"a path "C:\\" and --lr"#),
+            (r#"every " doubled: `quotes=none`"#, r#"every " doubled: --quotes none"#),
             ("", ""),
         ] {
             assert_eq!(in_message(text), shown);

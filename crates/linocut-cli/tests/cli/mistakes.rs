@@ -213,7 +213,7 @@ fn another_tokenizer() {
     assert_snapshot!(place.run_with("predict topics.cut --base base", &["rain"], b""), @r#"
     exit 1
     --- stderr
-    error: the cut "topics" was made with the tokenizer of fingerprint 87ac6db341554f785c71533296819cd4d7fd0befbdad0474425cc8b3f59490a5, found fad0a3e951418e76179059dd037adbe57c72204c991ff39ff60460fc6a2a1760
+    error: the cut "topics" was made with the tokenizer of fingerprint 87ac6db341554f785c71533296819cd4d7fd0befbdad0474425cc8b3f59490a5, found cbd6b587bd6ec7ccebbefc0a68711d6cd8553fa152cf2ab31185196a31969de1
     hint: use the tokenizer.json of the base that the cut was trained on
     "#);
     // Of files beside it, too, and then it is said that they were not read before.

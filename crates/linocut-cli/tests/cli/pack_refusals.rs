@@ -236,7 +236,7 @@ fn only_classes_that_are_understood() {
     "#);
     assert_snapshot!(of("BertForMaskedLM"), @r#"
     error: tuned is a "BertForMaskedLM", expected a BertForSequenceClassification: it has no head that labels texts
-    hint: a pretrained model is a base: `linocut train --base` learns a task on it
+    hint: a pretrained model is a base, on which a task is trained
     "#);
     for (class, reason) in [
         ("BertForMultipleChoice", "scores choices"),
