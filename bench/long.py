@@ -4,9 +4,9 @@
     .venv/bin/python bench/long.py > bench/results/long-<date>.md
 
 Random weights; the base, a tokenizer of one token a letter and a head-only cut are made by the script.
-Time is of the forward pass alone (ours: median of `benches/step.rs`; PyTorch: of as many passes in
-inference mode, sdpa), memory of whole processes: `linocut predict` of one text, and PyTorch's with the
-model loaded. Run nothing beside it.
+Time is of the forward pass alone, the median of three (ours: `benches/step.rs`; PyTorch: sdpa in inference
+mode); memory of whole processes: `linocut predict` of one text, and PyTorch's with the model loaded. Run
+nothing beside it.
 """
 
 import argparse
@@ -78,7 +78,7 @@ def main():
     p.add_argument("--peer", type=int, help="only PyTorch, on so many tokens")
     args = p.parse_args()
     if args.peer:
-        return peer(args.peer, 3 if args.peer > 4000 else 9)
+        return peer(args.peer, 3)
     step = max((f for f in Path("target/release/deps").glob("step-*") if not f.suffix), key=lambda f: f.stat().st_mtime)
     print(f"# One long text, ModernBERT-base shape, {datetime.date.today()}\n")
     print(f"2 threads; medians of {args.runs} turns, the range is of the paired ratios.\n")
@@ -96,7 +96,7 @@ def main():
             memory = 0
             pairs = []
             for _ in range(args.runs):
-                ours = json.loads(child([step, "modernbert-base", "1", str(length), "forward", "2"])[0].splitlines()[-1])
+                ours = json.loads(child([step, "modernbert-base", "1", str(length), "forward", "2", "3"])[0].splitlines()[-1])
                 theirs = json.loads(child([sys.executable, __file__, "--peer", str(length)])[0].splitlines()[-1])
                 pairs.append((ours["median_step_s"], theirs["seconds"], theirs["memory"]))
                 memory = max(memory, child([args.linocut, "predict", place / "t.cut", "--base", place / "base", "--in", place / "rows.tsv"])[1])

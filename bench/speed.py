@@ -56,8 +56,8 @@ def main():
             result, memory = command(argv)
         return result["tokens_per_second"], memory, result["seconds"]
 
-    def own_fixed(shape, texts, length, method="full"):
-        result, memory = command([str(step), shape, str(texts), str(length), method, "2"])
+    def own_fixed(shape, texts, length, method="full", steps=9):
+        result, memory = command([str(step), shape, str(texts), str(length), method, "2", str(steps)])
         return result["tokens_per_s"], memory, result["median_step_s"]
 
     def peer(*options):
@@ -94,12 +94,12 @@ def main():
          lambda: peer("--random", "bert-base-4-layers", "--fixed", "128", "--batch", "16", "--steps", "5")),
         ("full, MPNet-base, trec6 rows", 1.0, lambda: own("trec6", "full", 320, 1, base=args.large),
          lambda: torch_rows("trec6", "full", 320, 1, base=args.large)),
-        ("full, RoBERTa-base 16 × 128, random weights", 1.0, lambda: own_fixed("roberta-base", 16, 128),
-         lambda: peer("--random", "roberta-base", "--fixed", "128", "--batch", "16", "--steps", "4", "--warm", "1")),
-        ("full, ModernBERT-base 16 × 128, random weights", 1.0, lambda: own_fixed("modernbert-base", 16, 128),
-         lambda: peer("--random", "modernbert-base", "--fixed", "128", "--batch", "16", "--steps", "4", "--warm", "1")),
-        ("full, DeBERTa-v3-base 16 × 128, random weights", 1.0, lambda: own_fixed("deberta-v3-base", 16, 128),
-         lambda: peer("--random", "deberta-v3-base", "--fixed", "128", "--batch", "16", "--steps", "4", "--warm", "1")),
+        ("full, RoBERTa-base 16 × 128, random weights", 1.0, lambda: own_fixed("roberta-base", 16, 128, steps=3),
+         lambda: peer("--random", "roberta-base", "--fixed", "128", "--batch", "16", "--steps", "3", "--warm", "1")),
+        ("full, ModernBERT-base 16 × 128, random weights", 1.0, lambda: own_fixed("modernbert-base", 16, 128, steps=3),
+         lambda: peer("--random", "modernbert-base", "--fixed", "128", "--batch", "16", "--steps", "3", "--warm", "1")),
+        ("full, DeBERTa-v3-base 16 × 128, random weights", 1.0, lambda: own_fixed("deberta-v3-base", 16, 128, steps=3),
+         lambda: peer("--random", "deberta-v3-base", "--fixed", "128", "--batch", "16", "--steps", "3", "--warm", "1")),
         ("mask over own full, sst2 rows (time, ≤ 1.2)", None, lambda: own("sst2", "full", 1024, 1), lambda: own("sst2", "mask", 1024, 1)),
         ("mask over own full, mrpc rows (time, ≤ 1.2)", None, lambda: own("mrpc", "full", 256, 1), lambda: own("mrpc", "mask", 256, 1)),
         ("mask, sst2 rows", 2.5, lambda: own("sst2", "mask", 1024, 1), lambda: torch_rows("sst2", "mask", 1024, 1)),

@@ -2,6 +2,7 @@
 
 import re
 
+import torch
 import transformers
 
 LABELS = 4
@@ -37,7 +38,8 @@ def dense(module):
 class Family:
     """A family: its config, and its tensors in the order of linocut's layout."""
 
-    def __init__(self, name, title, config, layout, last, lengths=(17, 1, 9, 2, 13, 5), attention="eager"):
+    def __init__(self, name, title, config, layout, last, lengths=(17, 1, 9, 2, 13, 5), attention="eager", parts=None):
+        self.parts = parts or (lambda name: [name])
         self.name, self.title, self.config, self.layout, self.last = name, title, config, layout, last
         self.lengths, self.attention = list(lengths), attention
 
@@ -55,8 +57,20 @@ class Family:
         return found and int(found[1])
 
     def short(self, name):
-        """A parameter's canonical name."""
+        """A parameter's name without the prefix."""
         return name.removeprefix(self.prefix() + ".")
+
+    def tensors(self, model):
+        """Values by the names that files have, where Transformers may join parameters and call them otherwise."""
+        values = {self.short(n): p.detach() for n, p in model.named_parameters()}
+        return {name: torch.cat([values[part] for part in self.parts(name)]) for name in self.layout}
+
+    def parameters(self, model, tensors):
+        """The model's parameters, by their full names, of tensors by the names of files."""
+        full = {self.short(n): n for n, _ in model.named_parameters()}
+        chunks = lambda name, value: zip(self.parts(name), value.chunk(len(self.parts(name))))
+        return {full[part]: chunk for name, value in tensors.items() for part, chunk in chunks(name, value)}
+
 
     def prefix(self):
         return getattr(transformers, self.title + "ForSequenceClassification").base_model_prefix
@@ -100,6 +114,22 @@ def modernbert(name, biased, config):
         # In float64 throughout; the eager one rounds probabilities to float32.
         attention="sdpa",
     )
+
+
+def nomic_parts(name):
+    """What Transformers makes of a tensor of a file."""
+    for theirs, ours in [
+        ("encoder.layers", "layers"),
+        ("emb_ln", "embeddings.LayerNorm"),
+        ("attn.out_proj", "self_attn.o_proj"),
+        ("fc11", "up_proj"),
+        ("fc12", "gate_proj"),
+        ("fc2", "down_proj"),
+        ("norm1", "post_attention_layernorm"),
+        ("norm2", "post_mlp_layernorm"),
+    ]:
+        name = name.replace(theirs, ours)
+    return [name.replace("attn.Wqkv", f"self_attn.{part}_proj") for part in "qkv"] if "Wqkv" in name else [name]
 
 
 def deberta(name, config):
@@ -349,17 +379,15 @@ FAMILIES = [
             rope_parameters=dict(rope_type="default", rope_theta=100.0),
             pad_token_id=0,
         ),
-        ["embeddings.word_embeddings.weight", "embeddings.token_type_embeddings.weight"]
-        + NORM
+        ["embeddings.word_embeddings.weight", "embeddings.token_type_embeddings.weight", "emb_ln.weight", "emb_ln.bias"]
         + layers(
             2,
-            "layers",
-            """self_attn.q_proj.weight self_attn.k_proj.weight self_attn.v_proj.weight self_attn.o_proj.weight
-            post_attention_layernorm.weight post_attention_layernorm.bias
-            mlp.gate_proj.weight mlp.up_proj.weight mlp.down_proj.weight
-            post_mlp_layernorm.weight post_mlp_layernorm.bias""".split(),
+            "encoder.layers",
+            """attn.Wqkv.weight attn.out_proj.weight norm1.weight norm1.bias
+            mlp.fc12.weight mlp.fc11.weight mlp.fc2.weight norm2.weight norm2.bias""".split(),
         )
         + dense("pooler.dense"),
         "classifier",
+        parts=nomic_parts,
     ),
 ]

@@ -46,6 +46,8 @@ MASK_SAMPLING, LOW_RANK = 1, 5  # the generator's purpose numbers
 U64 = (1 << 64) - 1
 
 def is_norm(name):
+    if name.split(".")[-2] in ("emb_ln", "norm1", "norm2"):
+        return True
     return "LayerNorm" in name or "layer_norm" in name or name.endswith("norm.weight")
 
 
@@ -123,17 +125,17 @@ def draw_model(family):
     rng = np.random.default_rng(20200826)
     model = family.model()
     with torch.no_grad():
-        params = {family.short(n): p for n, p in model.named_parameters()}
-        unread = set(params) - set(family.layout)
-        assert set(family.layout) <= set(params), set(family.layout) - set(params)
+        params = dict(model.named_parameters())
+        tensors = family.tensors(model)
+        unread = set(params) - set(family.parameters(model, tensors))
         assert all(n.startswith(family.last) for n in unread), unread
-        for name in family.layout:
-            p = params[name]
+        for name, p in tensors.items():
             std = 0.5 if is_table(name) or name.startswith("embeddings.") else 0.2
             value = rng.standard_normal(p.shape, dtype=np.float32) * np.float32(std)
             if is_norm(name) and name.endswith("weight"):
                 value += np.float32(1)
-            p.copy_(torch.from_numpy(value))
+            for part, value in family.parameters(model, {name: torch.from_numpy(value)}).items():
+                params[part].copy_(value)
     return model
 
 
@@ -205,16 +207,14 @@ def trained_names(family, method, pooling):
 
 def run(family, pooling, problem, method, weighted=False, keep_step10=True):
     model = draw_model(family)
-    full = {family.short(n): n for n, _ in model.named_parameters()}
     ids, types = draw_batch(family, padding=method == "mask-threshold" and family.name != "bert")
     (head_w, head_b), targets = draw_task(family, problem)
     head = {"head.weight": head_w.requires_grad_(), "head.bias": head_b.requires_grad_()}
     class_weights = torch.tensor([0.5, 1.25, 2.0, 0.75]) if weighted else None
     masked = method.startswith("mask")
     trained = trained_names(family, method, pooling)
-    base = {family.short(n): p for n, p in model.named_parameters()}
-    for p in base.values():
-        p.requires_grad_(False)
+    base = family.tensors(model)
+    model.requires_grad_(False)
     # What the family's own last layer reads: it is taken away from the model.
     read = {}
     last = model.get_submodule(family.last)
@@ -234,7 +234,7 @@ def run(family, pooling, problem, method, weighted=False, keep_step10=True):
         if method == "lora":
             return {n: low_rank(base[n], params[n]) for n in trained}
         if not masked:
-            return {}
+            return params
         for n in trained:
             s = params[n].detach().numpy()
             if method == "mask-threshold":
@@ -248,7 +248,7 @@ def run(family, pooling, problem, method, weighted=False, keep_step10=True):
         return {n: Masked.apply(base[n], params[n], torch.from_numpy(masks[n])) for n in trained}
 
     def forward(step):
-        weights = {full[n]: w for n, w in effective(step).items()}
+        weights = family.parameters(model, {**base, **effective(step)})
         pooled = []
         for i, t in zip(ids, types):
             inputs = dict(input_ids=torch.from_numpy(i)[None], attention_mask=torch.ones(1, len(i)))
@@ -352,8 +352,7 @@ def main():
         out = Path("testdata") / family.name
         (out / "base").mkdir(parents=True, exist_ok=True)
         # What a base does not have is new in a fine-tuned model; here it is there, to be trained.
-        weights = {family.short(n): p.detach().float() for n, p in draw_model(family).named_parameters()}
-        weights = {n: weights[n].contiguous() for n in family.layout}
+        weights = {n: value.float().contiguous() for n, value in family.tensors(draw_model(family)).items()}
         save_file(weights, out / "base/model.safetensors", {"format": "pt"})
         (out / "base/config.json").write_text(json.dumps(family.config, indent=2) + "\n")
         if family.name == "bert":

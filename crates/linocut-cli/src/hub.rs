@@ -11,8 +11,8 @@ use std::fs;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
-/// Files that a base may have beside its weights; `export` copies the last ones.
-const SMALL_FILES: [&str; 8] = [
+/// Files that a base may have beside its weights; `export` copies some of them.
+const SMALL_FILES: [&str; 10] = [
     "config.json",
     "tokenizer.json",
     POOLING,
@@ -20,8 +20,12 @@ const SMALL_FILES: [&str; 8] = [
     "special_tokens_map.json",
     "added_tokens.json",
     "vocab.txt",
+    "vocab.json",
+    "merges.txt",
     INDEX,
 ];
+/// Any of these makes a tokenizer; what reads none of them says so.
+const VOCABULARIES: [&str; 3] = ["tokenizer.json", "vocab.txt", "vocab.json"];
 const POOLING: &str = "1_Pooling/config.json";
 const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -99,10 +103,16 @@ fn download(api: &Api, cache: &Cache, name: &str) -> std::result::Result<PathBuf
     let other = |message: String| Failed::Other(failure(message));
     let info = api.model(name.to_string()).info().map_err(|e| failed("the model", e))?;
     let listed: BTreeSet<&str> = info.siblings.iter().map(|s| s.rfilename.as_str()).collect();
-    for needed in ["config.json", "tokenizer.json"] {
-        if !listed.contains(needed) {
-            return Err(other(format!("--base {name}: the model has no {needed}")));
-        }
+    if !listed.contains("config.json") {
+        return Err(other(format!("--base {name}: the model has no config.json")));
+    }
+    if !VOCABULARIES.iter().any(|file| listed.contains(file)) {
+        let message = format!("--base {name}: the model has no {}", VOCABULARIES.join(", no "));
+        return Err(Failed::Other(failure(message).with_hint(format!(
+            "write a folder of it with tokenizer.json: python -c \"from transformers import AutoModel, \
+             AutoTokenizer; [c.from_pretrained('{name}').save_pretrained('base') for c in (AutoModel, \
+             AutoTokenizer)]\""
+        ))));
     }
     if !listed.contains(WEIGHTS) && !listed.contains(INDEX) {
         return Err(other(format!("--base {name}: the model has no {WEIGHTS} and no {INDEX}")));
@@ -116,7 +126,9 @@ fn download(api: &Api, cache: &Cache, name: &str) -> std::result::Result<PathBuf
         true => Ok(()),
         false => repo.download(file).map(drop).map_err(|e| failed(file, e)),
     };
-    for file in SMALL_FILES.into_iter().filter(|file| listed.contains(file)) {
+    let whole = listed.contains("tokenizer.json");
+    let needless = |file: &&str| whole && ["vocab.json", "merges.txt"].contains(file);
+    for file in SMALL_FILES.into_iter().filter(|file| listed.contains(file) && !needless(file)) {
         get(file)?;
     }
     if listed.contains(WEIGHTS) {
@@ -146,7 +158,9 @@ fn cached(cache: &Cache, name: &str) -> std::result::Result<PathBuf, String> {
         cache.path().join(format!("models--{}", name.replace('/', "--"))).join("refs/main");
     let Ok(commit) = fs::read_to_string(branch) else { return Err(format!("not in {place}")) };
     let folder = cache.model(name.to_string()).pointer_path(commit.trim());
-    let mut needed = vec!["config.json".to_string(), "tokenizer.json".to_string()];
+    let vocabulary = VOCABULARIES.iter().find(|file| folder.join(file).exists());
+    let vocabulary = vocabulary.unwrap_or(&VOCABULARIES[0]);
+    let mut needed = vec!["config.json".to_string(), vocabulary.to_string()];
     match folder.join(INDEX).exists() && !folder.join(WEIGHTS).exists() {
         true => needed.extend(shards(&folder).map_err(|e| e.to_string())?),
         false => needed.push(WEIGHTS.to_string()),
@@ -182,7 +196,7 @@ fn shards(folder: &Path) -> Result<Vec<String>> {
 
 fn failure(message: String) -> Error {
     Error::new(ErrorKind::Base, message).with_hint(
-        "give a folder instead: config.json, model.safetensors and tokenizer.json of a BERT encoder",
+        "give a folder instead: config.json, model.safetensors and tokenizer.json of an encoder",
     )
 }
 

@@ -5,6 +5,7 @@ mod base;
 mod choices;
 mod eval;
 mod export;
+mod flags;
 #[cfg(feature = "hub")]
 mod hub;
 mod inspect;

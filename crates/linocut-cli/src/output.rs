@@ -1,6 +1,7 @@
 //! Writing to standard output and standard error. What files say of themselves (names, labels, messages)
 //! reaches the terminal only escaped; a closed pipe is no failure.
 
+use crate::flags;
 use linocut::{Error, ErrorKind, Result};
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -41,7 +42,7 @@ pub(crate) fn json_line(value: &serde_json::Value) -> String {
 /// Prints a line to standard error, escaped.
 pub(crate) fn say(line: &str) {
     // Where even standard error is closed there is nobody left to tell.
-    let _ = writeln!(io::stderr().lock(), "{}", shown(line));
+    let _ = writeln!(io::stderr().lock(), "{}", shown(&flags::in_message(line)));
 }
 
 /// `text` as it may stand within a line on a terminal: line breaks escaped, too.
@@ -99,7 +100,7 @@ pub(crate) fn print_error(error: &Error) {
     let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let (red, green, off) =
         if colour { ("\x1b[1;31m", "\x1b[1;32m", "\x1b[0m") } else { ("", "", "") };
-    let text = |text: &str| escaped(text, &['\n']).replace('\n', "\n  ");
+    let text = |text: &str| escaped(&flags::in_message(text), &['\n']).replace('\n', "\n  ");
     let mut out = io::stderr().lock();
     // Where even standard error is closed there is nobody left to tell.
     let _ = writeln!(out, "{red}error:{off} {}", text(error.message()));

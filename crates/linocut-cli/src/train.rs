@@ -1,6 +1,7 @@
 //! `linocut train`
 
 use crate::args::TrainArgs;
+use crate::flags;
 use crate::interrupt;
 use crate::output::{print, print_json, say};
 use crate::place;
@@ -38,7 +39,11 @@ pub(crate) fn run(args: TrainArgs) -> Result<()> {
     let mut progress = Progress::new(args.base.quiet);
     progress.say(&describe(&task, &options, &base.name));
     if let Some(budget) = budget {
-        progress.say(&format!("for {} at most: {}", bytes(budget), study::flags(&options.method)));
+        progress.say(&format!(
+            "for {} at most: {}",
+            bytes(budget),
+            flags::of_method(&options.method)
+        ));
     }
     chosen_by.iter().for_each(|line| progress.say(line));
 

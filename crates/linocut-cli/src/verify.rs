@@ -1,6 +1,7 @@
 //! `linocut verify`
 
 use crate::args::BaseArgs;
+use crate::flags;
 use crate::model::head;
 use crate::output::{print, print_json, shown};
 use clap::Args;
@@ -119,5 +120,5 @@ fn one_line(path: String, error: &Error) -> String {
     let message = error.message();
     let message = message.strip_prefix(&format!("{path}: ")).unwrap_or(message);
     let hint = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
-    format!("{message}{hint}").replace('\n', " ")
+    flags::in_message(&format!("{message}{hint}")).replace('\n', " ")
 }

@@ -1,6 +1,7 @@
 //! Training steps, or passes without, at one fixed length with random weights, as one line of JSON:
 //! `cargo bench -p linocut --bench step -- minilm 32 64 full`, `-- modernbert-base 1 8192 forward`.
-//! Arguments: shape, texts a batch, tokens a text, `full`, `mask` or `forward`, then optionally threads.
+//! Arguments: shape, texts a batch, tokens a text, `full`, `mask` or `forward`, then optionally threads and
+//! the number of timed steps.
 
 use linocut::data::Batch;
 use linocut::kernels::random::{bits, normal};
@@ -8,16 +9,17 @@ use linocut::model::{Encoder, Head, Input, Layout, LossTargets, Pooling, Tape, W
 use linocut::tune::{Method, Rates, Trainer};
 use std::time::Instant;
 
-const WARM: usize = 2;
 const STEPS: usize = 9;
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
     let [shape, texts, length, method, rest @ ..] = &args[..] else {
-        eprintln!("usage: step -- SHAPE TEXTS LENGTH METHOD [THREADS]");
+        eprintln!("usage: step -- SHAPE TEXTS LENGTH METHOD [THREADS [STEPS]]");
         return;
     };
     let threads = rest.first().map_or(2, |t| t.parse().expect("threads"));
+    let steps = rest.get(1).map_or(STEPS, |steps| steps.parse().expect("steps"));
+    let warm = steps.div_ceil(5);
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().expect("first pool");
     let (texts, length): (usize, usize) =
         (texts.parse().expect("texts"), length.parse().expect("length"));
@@ -70,7 +72,7 @@ fn main() {
     let mut tape = Tape::default();
     let mut trainer = Trainer::new(encoder.clone(), weights, head, marks, &how, rates);
     let mut times = Vec::new();
-    for step in 0..WARM + STEPS {
+    for step in 0..warm + steps {
         let tokens = (texts * length) as u32;
         let batch = Batch {
             ids: (0..tokens).map(|i| bits(step as u64, i) % vocab).collect(),
@@ -89,9 +91,9 @@ fn main() {
             .expect("a finite loss");
         times.push(start.elapsed().as_secs_f64());
     }
-    let times = &mut times[WARM..];
+    let times = &mut times[warm..];
     times.sort_by(f64::total_cmp);
-    let median = times[STEPS / 2];
+    let median = times[steps / 2];
     println!(
         "{}",
         serde_json::json!({

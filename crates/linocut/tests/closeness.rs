@@ -221,7 +221,7 @@ fn what_is_not_finite_is_named_and_left_out_only_when_allowed() {
     let text = message(changed(spoil, &Options::default()));
     let named = "2 values are not finite (NaN or infinite), 0 of them in the base";
     assert!(text.contains(named) && text.contains("query.weight (2)"), "{text}");
-    assert!(text.contains("--allow-nan"), "{text}");
+    assert!(text.contains("`allow_nan`"), "{text}");
     let allow = Options { allow_nan: true, ..Options::default() };
     let report = changed(spoil, &allow).unwrap();
     // As if those two entries did not exist.

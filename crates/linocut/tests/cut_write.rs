@@ -40,7 +40,7 @@ fn an_existing_file_is_kept_unless_asked() {
     let error = samples::zeros().write(&path, false).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Io);
     assert!(error.to_string().contains("t.cut exists already"), "{error}");
-    assert!(error.hint().unwrap().contains("--force"));
+    assert!(error.hint().unwrap().contains("`force`"));
     assert_eq!(fs::read(&path).unwrap(), b"mine");
     samples::zeros().write(&path, true).unwrap();
     assert_eq!(Cut::read(&path).unwrap(), samples::zeros());

@@ -357,7 +357,8 @@ fn a_frozen_trunk_changes_no_bit() {
                 let states = encoder.trunk(&base.weights, &batch, depth, &mut tape).to_vec();
                 let single: Vec<usize> = (0..batch.offsets.len()).collect();
                 let offsets = if depth == layers { &single[..] } else { &batch.offsets[..] };
-                let inputs = [Input::Tokens(&batch), Input::States { depth, states: &states, offsets }];
+                let inputs =
+                    [Input::Tokens(&batch), Input::States { depth, states: &states, offsets }];
                 let [whole, above] = inputs.map(|input| {
                     let mut tape = Tape::default();
                     let pooled =

@@ -30,7 +30,7 @@ fn setting(tasks: &[&str]) -> Setting {
 
 fn arms() -> Vec<Arm> {
     let config = json!({"num_hidden_layers": LAYERS, "hidden_size": 36});
-    Arm::all(Encoder::new(&config, false, Pooling::Mean).unwrap().config())
+    Arm::all(&Encoder::new(&config, false, Pooling::Mean).unwrap())
 }
 
 fn record(task: &str, arm: &str, seed: u64, score: f64, bytes: u64) -> Record {

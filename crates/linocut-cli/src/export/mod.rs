@@ -69,13 +69,16 @@ pub(crate) fn fill(model: &TaskModel, to: &Path) -> Result<()> {
     let card = cut.card();
     let config = texts::config(read_json(&base.folder, "config.json")?, &base.encoder, card);
     write_json(&to.join("config.json"), &config)?;
-    let tokenizer = read_json(&base.folder, "tokenizer.json")?;
+    let tokenizer = match base.tokenizer.made() {
+        Some(made) => made.clone(),
+        None => read_json(&base.folder, "tokenizer.json")?,
+    };
     write_json(&to.join("tokenizer.json"), &texts::tokenizer(tokenizer, card.max_length))?;
     let settings = match base.folder.join("tokenizer_config.json").exists() {
         true => read_json(&base.folder, "tokenizer_config.json")?,
-        false => texts::plain_tokenizer_config(),
+        false => Value::Object(Default::default()),
     };
-    let settings = texts::tokenizer_config(settings, &base.encoder, card.max_length);
+    let settings = texts::tokenizer_config(settings, base, card.max_length);
     write_json(&to.join("tokenizer_config.json"), &settings)?;
     for name in COPIED {
         let from = base.folder.join(name);

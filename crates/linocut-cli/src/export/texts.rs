@@ -2,7 +2,7 @@
 
 use linocut::cut::{Card, StoreType};
 use linocut::data::Problem;
-use linocut::model::{Encoder, Pooling};
+use linocut::model::{Base, Encoder, Pooling};
 use serde_json::{Map, Value, json};
 
 /// Key in config.json that marks a folder as an export, with the cut's identity below it.
@@ -108,16 +108,15 @@ pub(super) fn tokenizer(mut tokenizer: Value, max_length: usize) -> Value {
     tokenizer
 }
 
-/// For a base without tokenizer_config.json: what Transformers assumes of BERT.
-pub(super) fn plain_tokenizer_config() -> Value {
-    json!({"tokenizer_class": "BertTokenizer"})
-}
-
 /// tokenizer_config.json, `truncation=True` meaning the cut's length.
-pub(super) fn tokenizer_config(mut settings: Value, encoder: &Encoder, max_length: usize) -> Value {
+pub(super) fn tokenizer_config(mut settings: Value, base: &Base, max_length: usize) -> Value {
+    // The class that reads the base; an export's own model_type tells Transformers none.
+    if settings["tokenizer_class"].is_null() {
+        settings["tokenizer_class"] = json!(base.tokenizer.class());
+    }
     settings["model_max_length"] = json!(max_length);
     // Not every class of Transformers hands types on by itself, and a pair needs them.
-    if encoder.config().token_types > 1 {
+    if base.config().token_types > 1 && base.tokenizer.is_typed() {
         settings["model_input_names"] = json!(["input_ids", "token_type_ids", "attention_mask"]);
     }
     settings

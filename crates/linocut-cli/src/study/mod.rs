@@ -7,6 +7,7 @@ mod time;
 
 use crate::args::BaseArgs;
 use crate::choices;
+use crate::flags;
 use crate::interrupt;
 use crate::output::{print, print_json, say};
 use crate::place;
@@ -21,6 +22,7 @@ use linocut::study::{
 };
 use linocut::tune::{Method, Shared, TrainOptions};
 use linocut::{Error, ErrorKind, Result};
+use serde_json::{Value, json};
 use session::Ended;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -120,7 +122,7 @@ pub(crate) fn run(args: StudyArgs) -> Result<()> {
     let names: Vec<String> = tasks.iter().map(|task| task.train.name.clone()).collect();
     let (layers, place) = (base.config().own_layers, &base.folder);
     // Also of arms that ran before and are not asked for now.
-    let arms = Arm::all(base.config());
+    let arms = Arm::all(&base.encoder);
     let summary = summarise(&folder, &names, &arms, place, layers)?;
     let model = 4 * base.encoder.layout().len() as u64;
     let advice = advise(&summary, &arms, args.within / 100.0, model);
@@ -130,7 +132,12 @@ pub(crate) fn run(args: StudyArgs) -> Result<()> {
             .with_hint("what is done is kept: the same command goes on"));
     }
     if args.json {
-        return print_json(&serde_json::json!({ "summary": summary, "advice": advice }));
+        let shown = advice.iter().map(|one| {
+            let train = one.train.as_ref().map(flags::of_method);
+            json!({ "task": one.task, "text": one.text, "train": train })
+        });
+        let advice: Vec<Value> = shown.collect();
+        return print_json(&json!({ "summary": summary, "advice": advice }));
     }
     print(&report::text(&summary, &advice, &args))
 }
@@ -205,7 +212,7 @@ fn counted(task: Task, base: &Base, shared: &Shared) -> Result<StudyTask> {
 }
 
 fn arms(args: &StudyArgs, base: &Base) -> Result<Vec<Arm>> {
-    let mut all = Arm::all(base.config());
+    let mut all = Arm::all(&base.encoder);
     if args.task.len() == 1 {
         // There is no other task whose mask could be taken.
         all.retain(|arm| arm.name != "mask-of-another-task");

@@ -2,6 +2,7 @@
 
 use super::StudyArgs;
 use super::charts;
+use crate::flags;
 use crate::measure::charts::heat_map;
 use crate::measure::page::{STYLE, escaped};
 use crate::output::aligned;
@@ -107,7 +108,8 @@ fn title(task: &TaskSummary) -> String {
 
 /// The whole command that the advice comes down to.
 fn command(advice: &Advice, args: &StudyArgs, setting: &Setting) -> Option<String> {
-    let (task, flags) = (advice.task.as_ref()?, advice.train.as_ref()?);
+    let (task, method) = (advice.task.as_ref()?, advice.train.as_ref()?);
+    let flags = flags::of_method(method);
     let quoted = |path: &Path| {
         let text = path.display().to_string();
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_./~=+@:,".contains(c);
@@ -380,8 +382,8 @@ pub(super) fn text(summary: &Summary, advice: &[Advice], args: &StudyArgs) -> St
     }
     for one in advice {
         text += &format!("{}.\n", one.text);
-        if let Some(flags) = &one.train {
-            text += &format!("  linocut train {flags}\n");
+        if let Some(method) = &one.train {
+            text += &format!("  linocut train {}\n", flags::of_method(method));
         }
     }
     text + &format!(

@@ -167,6 +167,38 @@ fn a_base_in_shards_with_its_pooling() {
     assert_eq!(place.run("inspect t.cut --json").json()["card"]["pooling"], "mean");
 }
 
+/// From before `tokenizer.json`; an export has one, and is a base of the same cuts.
+#[test]
+fn a_base_with_an_older_vocabulary() {
+    let place = Place::trained();
+    let mut files = files(&place);
+    let (_, tokenizer) = files.remove(1);
+    let none = Hub::serve(files.clone());
+    let shown = none.run(&place, VERIFY, None);
+    assert!(
+        shown.stderr.contains("the model has no tokenizer.json, no vocab.txt, no vocab.json")
+            && shown.stderr.contains("AutoTokenizer"),
+        "{shown}"
+    );
+    let tokenizer: serde_json::Value = serde_json::from_slice(&tokenizer).unwrap();
+    let words = tokenizer["model"]["vocab"].as_object().unwrap();
+    let mut words: Vec<(u64, &String)> =
+        words.iter().map(|(word, id)| (id.as_u64().unwrap(), word)).collect();
+    words.sort();
+    let words: Vec<&str> = words.into_iter().map(|(_, word)| word.as_str()).collect();
+    files.push(("vocab.txt".into(), words.join("\n").into_bytes()));
+    let hub = Hub::serve(files);
+    let train = "train --base tiny/base --task topics --method head --epochs 1 --out t.cut -q";
+    let shown = hub.run(&place, train, None);
+    assert!(shown.to_string().starts_with("exit 0"), "{shown}");
+    for line in ["verify t.cut --base tiny/base", "export t.cut --base tiny/base --out hf"] {
+        let shown = hub.run(&place, line, None);
+        assert!(shown.to_string().starts_with("exit 0"), "{shown}");
+    }
+    let shown = place.run("verify t.cut --base hf");
+    assert!(shown.stderr.is_empty(), "{shown}");
+}
+
 /// A copy that another tool left may lack the pooling: a cut names its own, and training is told.
 #[test]
 fn a_copy_of_another_tool() {
@@ -238,7 +270,7 @@ fn names_that_lead_nowhere() {
     exit 1
     --- stderr
     error: --base tiny/base: the model has no model.safetensors and no model.safetensors.index.json
-    hint: give a folder instead: config.json, model.safetensors and tokenizer.json of a BERT encoder
+    hint: give a folder instead: config.json, model.safetensors and tokenizer.json of an encoder
     ");
     assert!(fs::read_dir(place.path("cache")).is_err(), "nothing was fetched");
 }

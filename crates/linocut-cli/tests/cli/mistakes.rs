@@ -209,13 +209,29 @@ fn another_base() {
 #[test]
 fn another_tokenizer() {
     let place = Place::trained();
-    place.edit("base/tokenizer.json", "\"lowercase\":true", "\"lowercase\":false");
+    place.edit("base/tokenizer.json", "\"rain\"", "\"rein\"");
     assert_snapshot!(place.run_with("predict topics.cut --base base", &["rain"], b""), @r#"
     exit 1
     --- stderr
-    error: the cut "topics" was made with the tokenizer of fingerprint 87ac6db341554f785c71533296819cd4d7fd0befbdad0474425cc8b3f59490a5, found fad0a3e951418e76179059dd037adbe57c72204c991ff39ff60460fc6a2a1760
+    error: the cut "topics" was made with the tokenizer of fingerprint 87ac6db341554f785c71533296819cd4d7fd0befbdad0474425cc8b3f59490a5, found cbd6b587bd6ec7ccebbefc0a68711d6cd8553fa152cf2ab31185196a31969de1
     hint: use the tokenizer.json of the base that the cut was trained on
     "#);
+    // Of files beside it, too, and then it is said that they were not read before.
+    place.edit("base/tokenizer.json", "\"rein\"", "\"rain\"");
+    place.write("base/tokenizer_config.json", r#"{"do_lower_case": false}"#);
+    assert_snapshot!(place.run_with("predict topics.cut --base base", &["rain"], b""), @r#"
+    exit 1
+    --- stderr
+    error: the cut "topics" was made with tokenizer.json as it stands; with the files beside it Transformers makes something else of its normalizer, and so does linocut now
+    hint: train the cut anew; or, to have tokenizer.json as it stands, write "tokenizer_class": "PreTrainedTokenizerFast" and "model_input_names": ["input_ids", "token_type_ids", "attention_mask"] into tokenizer_config.json
+    "#);
+    // The hint holds, and texts alone need no types.
+    place.write(
+        "base/tokenizer_config.json",
+        r#"{"do_lower_case": false, "tokenizer_class": "PreTrainedTokenizerFast"}"#,
+    );
+    let shown = place.run_with("predict topics.cut --base base", &["rain"], b"");
+    assert!(shown.to_string().starts_with("exit 0"), "{shown}");
 }
 
 #[test]
@@ -273,8 +289,8 @@ fn folders_that_are_no_base() {
     assert_snapshot!(place.run(&format!("{eval} base")), @r#"
     exit 1
     --- stderr
-    error: base/config.json: model_type "deberta" is not known: expected one of bert, roberta, xlm-roberta, camembert, distilbert, electra, mpnet
-    hint: the nearest is roberta
+    error: base/config.json: model_type "deberta" is not known: expected one of bert, roberta, xlm-roberta, camembert, distilbert, electra, mpnet, albert, modernbert, deberta-v2, nomic_bert
+    hint: the nearest is deberta-v2
     "#);
     place.edit("base/config.json", "\"model_type\": \"deberta\"", "\"model_type\": \"bert\"");
     let weights = place.read("base/model.safetensors");
@@ -297,8 +313,8 @@ fn folders_that_are_no_base() {
     assert_snapshot!(place.run(&format!("{eval} base")), @r#"
     exit 1
     --- stderr
-    error: base has no tokenizer.json
-    hint: write one with: python -c "from transformers import AutoTokenizer; AutoTokenizer.from_pretrained('.').save_pretrained('.')"
+    error: base has no tokenizer.json, and no vocabulary in its place
+    hint: write tokenizer.json with Transformers: python -c "from transformers import AutoTokenizer; AutoTokenizer.from_pretrained('.').save_pretrained('.')"
     "#);
 }
 

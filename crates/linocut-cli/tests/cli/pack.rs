@@ -246,10 +246,7 @@ fn a_model_of_pairs_is_packed_as_one() {
     let shown = place.run("pack --base base --tuned tuned --out p.cut -q");
     assert!(shown.to_string().starts_with("exit 0"), "{shown}");
     let shown = place.run_with("predict p.cut --base base", &["soup", "rice"], b"");
-    assert!(
-        shown.stderr.contains("hint: a model of pairs is packed with `linocut pack --pairs`"),
-        "{shown}"
-    );
+    assert!(shown.stderr.contains("hint: a model of pairs is packed with --pairs"), "{shown}");
     let shown = place.run("pack --base base --tuned tuned --out p.cut -q --force --pairs --verify");
     assert!(shown.to_string().starts_with("exit 0"), "{shown}");
     let shown = place.run_with("predict p.cut --base base", &["soup", "rice"], b"");

@@ -76,7 +76,7 @@ fn interrupted_saves_and_says_so() {
     exit 1
     --- stderr
     error: interrupted after step # of #
-    hint: the state is saved: run the same command with --resume
+    hint: the state is saved: run the same again with --resume
     ");
 
     // Another run's state is left alone.

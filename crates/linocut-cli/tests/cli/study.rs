@@ -477,7 +477,7 @@ fn a_budget_of_bytes() {
     exit 1
     --- stderr
     error: s: no study is there
-    hint: give the --out of a `linocut study`
+    hint: give the --out of a study
     ");
 
     // The best of a study that fits: full does not.

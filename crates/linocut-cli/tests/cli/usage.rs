@@ -17,7 +17,7 @@ fn options() {
     exit 2
     --- stderr
     error: --only foo: neither a kind of tensor nor a pattern that matches one
-    hint: kinds: embeddings, projection, query, key, value, attention-output, intermediate, output, layernorm, bias, pooler; or a pattern such as '*.output.dense.*'
+    hint: kinds: embeddings, projection, query, key, value, query-key-value, attention-output, intermediate, output, layernorm, bias, pooler; or a pattern such as '*.output.dense.*'
     ");
     assert_snapshot!(place.run(&format!("{train} --method full --mask-lr 1")), @"
     exit 2

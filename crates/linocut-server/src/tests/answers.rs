@@ -138,5 +138,5 @@ async fn tasks_have_a_budget_of_memory() {
     let place = Place::empty();
     let state =
         State::open(place.small_bank(1000), &place.cuts(), Settings::default(), |_, _| ()).unwrap();
-    put(&state, "new", bytes).await.refused(507, "task_memory", "--task-memory");
+    put(&state, "new", bytes).await.refused(507, "task_memory", "`task_memory`");
 }

@@ -238,7 +238,7 @@ impl Bank {
                 mb(self.task_memory),
             );
             return Err(Error::new(ErrorKind::Memory, message)
-                .with_hint("remove a task, or allow more (serve --task-memory)"));
+                .with_hint("remove a task, or allow more (`task_memory`)"));
         }
         *pending += need;
         drop((pending, tasks));

@@ -49,7 +49,8 @@ pub(super) fn of(checkpoint: &Checkpoint) -> Result<Fingerprint> {
     let mut hasher = blake3::Hasher::new();
     field(&mut hasher, b"linocut base 1");
     let spelling = checkpoint.spelling();
-    for (name, value) in config_fields(&(spelling.fields)(checkpoint.config()), spelling.identity)? {
+    for (name, value) in config_fields(&(spelling.fields)(checkpoint.config()), spelling.identity)?
+    {
         field(&mut hasher, name.as_bytes());
         field(&mut hasher, &value);
     }

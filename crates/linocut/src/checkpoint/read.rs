@@ -34,6 +34,8 @@ pub struct Checkpoint {
     spelling: &'static Spelling,
     files: Vec<TensorFile>,
     tensors: Vec<TensorInfo>,
+    /// The names in the files of all others.
+    others: Vec<String>,
     /// For each of `tensors`: its file and its place in the file's data.
     places: Vec<(usize, Range<usize>)>,
     fingerprint: Fingerprint,
@@ -108,6 +110,7 @@ impl Checkpoint {
             spelling,
             files,
             tensors,
+            others: other,
             places,
             fingerprint: Fingerprint([0; 32]),
         };
@@ -152,6 +155,12 @@ impl Checkpoint {
     /// The encoder's tensors, sorted by canonical name; heads and `position_ids` are left out.
     pub fn tensors(&self) -> &[TensorInfo] {
         &self.tensors
+    }
+
+    /// Names, as stored, of the tensors that are no parameters of such an encoder: heads,
+    /// `position_ids`, and whatever else there is.
+    pub fn others(&self) -> &[String] {
+        &self.others
     }
 
     /// The tensor of this canonical name.

@@ -48,13 +48,6 @@ impl Kind {
         Kind::Pooler,
     ];
 
-    /// Those that BERT's layers have.
-    pub fn of_layers() -> impl Iterator<Item = Kind> {
-        use Kind::{Embeddings, Pooler, Projection, QueryKeyValue};
-        let others = [Embeddings, Projection, QueryKeyValue, Pooler];
-        Self::ALL.into_iter().filter(move |kind| !others.contains(kind))
-    }
-
     /// The name used on the command line and in reports.
     pub fn name(self) -> &'static str {
         match self {

@@ -38,7 +38,7 @@ pub fn write_file(
     write_whole(path, overwrite, fill).map_err(|e| match e.kind() {
         io::ErrorKind::AlreadyExists => {
             Error::new(ErrorKind::Io, format!("{} exists already", path.display()))
-                .with_hint("choose another name, or replace it with `--force`")
+                .with_hint("choose another name, or replace it with `force`")
         }
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             Error::io(path, "write", e).with_hint("the disk is full; nothing was changed")

@@ -357,7 +357,7 @@ fn check_finite(
             list(named.iter().map(String::as_str)),
         );
         return Err(Error::new(ErrorKind::Base, message).with_hint(
-            "the file is damaged or training diverged; --allow-nan leaves such entries out",
+            "the file is damaged or training diverged; `allow_nan` leaves such entries out",
         ));
     }
     Ok(())

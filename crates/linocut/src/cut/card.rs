@@ -157,7 +157,7 @@ impl Card {
         let error = Error::new(ErrorKind::Data, message);
         // A model's files do not say whether it was fine-tuned on pairs.
         match pairs && self.method["name"] == "pack" {
-            true => Err(error.with_hint("a model of pairs is packed with `linocut pack --pairs`")),
+            true => Err(error.with_hint("a model of pairs is packed with `pairs`")),
             false => Err(error),
         }
     }

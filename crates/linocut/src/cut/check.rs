@@ -2,7 +2,7 @@
 
 use super::content::{Cut, Probe};
 use super::edit::TensorEdit;
-use crate::data::Encoding;
+use crate::data::{Encoding, Tokenizer};
 use crate::model::{Base, Layout, ModelConfig, Pooling, TensorSpec};
 use crate::{Error, ErrorKind, Result};
 
@@ -22,7 +22,7 @@ impl Cut {
     /// What does not fit, with what was found and expected.
     pub fn check_fits(&self, base: &Base) -> Result<()> {
         self.check_base(&base.name, &base.fingerprint.to_string())?;
-        self.check_tokenizer(&base.tokenizer.fingerprint().to_string())?;
+        self.check_same_tokens(&base.tokenizer)?;
         let (card, config) = (self.card(), base.config());
         let misfit = |what: &str, found: usize, expected: String| {
             let message =
@@ -50,6 +50,33 @@ impl Cut {
         }
         self.edits().iter().try_for_each(|(name, edit)| edit.place(name, layout).map(drop))?;
         self.probes().iter().try_for_each(|probe| probe.check_tokens(config))
+    }
+
+    /// As [`Cut::check_tokenizer`]; but a cut from when `tokenizer.json` alone counted is as good as ever
+    /// where that made the same of its texts, and else is told why it is refused.
+    fn check_same_tokens(&self, tokenizer: &Tokenizer) -> Result<()> {
+        let card = self.card();
+        let Some(earlier) = tokenizer.earlier() else {
+            return self.check_tokenizer(&tokenizer.fingerprint().to_string());
+        };
+        if card.tokenizer != earlier.fingerprint.to_string() {
+            return self.check_tokenizer(&tokenizer.fingerprint().to_string());
+        }
+        let others = match &earlier.parts[..] {
+            [] if !card.pairs => return Ok(()),
+            [] => "token types of pairs".to_string(),
+            parts => parts.join(", "),
+        };
+        let message = format!(
+            "the cut {:?} was made with tokenizer.json as it stands; with the files beside it \
+             Transformers makes something else of its {others}, and so does linocut now",
+            card.task
+        );
+        Err(Error::new(ErrorKind::Cut, message).with_hint(
+            "train the cut anew; or, to have tokenizer.json as it stands, write \"tokenizer_class\": \
+             \"PreTrainedTokenizerFast\" and \"model_input_names\": [\"input_ids\", \
+             \"token_type_ids\", \"attention_mask\"] into tokenizer_config.json",
+        ))
     }
 
     /// The probes' inputs, in their order.

@@ -188,7 +188,7 @@ impl StoreType {
             format!("{name}, entry {i}: {value} cannot be stored as {}", self.name()),
         );
         if value.is_finite() {
-            error.with_hint("store as f32 (`--store f32`)")
+            error.with_hint("store as f32 (`store=f32`)")
         } else {
             error.with_hint("training diverged; a lower learning rate may help")
         }

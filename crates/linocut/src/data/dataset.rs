@@ -121,7 +121,7 @@ impl Dataset {
         if self.rows() >= 50 && different * 20 <= self.rows() {
             remarks.push(Remark::Warning(format!(
                 "{}: {} rows have {different} different texts; if that is not the column of the \
-                 text, name it: --text",
+                 text, name it: `text`",
                 table.path().display(),
                 self.rows(),
             )));
@@ -209,7 +209,7 @@ fn text_column(table: &Table, column: usize) -> Result<Vec<String>> {
         ),
         Some(what) => (
             format!("expected text in column {name:?}, found {what}"),
-            "give every row a text, or name another column: --text",
+            "give every row a text, or name another column: `text`",
         ),
     };
     let message =

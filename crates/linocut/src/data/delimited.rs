@@ -21,7 +21,7 @@ pub(super) fn read(path: &Path, usual: char, reading: &Reading) -> Result<Table>
     let delimiter = reading.delimiter.unwrap_or_else(seen);
     if reading.delimiter.is_none() && told.is_none() && delimiter != usual {
         table.remark(Remark::Note(format!(
-            "{}: cells are separated by {}, as the header has it; --delimiter says otherwise",
+            "{}: cells are separated by {}, as the header has it; `delimiter` says otherwise",
             path.display(),
             name(delimiter),
         )));
@@ -35,7 +35,7 @@ pub(super) fn read(path: &Path, usual: char, reading: &Reading) -> Result<Table>
             let how =
                 if quotes { "enclose cells, as in CSV" } else { "are text, as in GLUE's files" };
             table.remark(Remark::Note(format!(
-                "{}: quotation marks {how}; --quotes says otherwise",
+                "{}: quotation marks {how}; `quotes` says otherwise",
                 path.display()
             )));
             quotes
@@ -219,7 +219,7 @@ fn fault(path: &Path, fault: Fault, dialect: Dialect) -> Error {
             "such a cell stands in \"…\"; or convert line ends to LF".to_string()
         }
         _ => format!(
-            "{QUOTING}; in a file where marks are text like any other: --quotes none{}",
+            "{QUOTING}; in a file where marks are text like any other: `quotes=none`{}",
             advice(dialect)
         ),
     })
@@ -255,6 +255,6 @@ fn ragged(table: &Table, line: usize, cells: &[Span<'_>], dialect: Dialect) -> E
     }
     let by = name(dialect.delimiter);
     error.with_hint(format!(
-        "cells are separated by {by} and cannot hold one; nothing is quoted (--quotes csv if it is)"
+        "cells are separated by {by} and cannot hold one; nothing is quoted (`quotes=csv` if it is)"
     ))
 }

@@ -68,7 +68,7 @@ pub(super) fn judge(
         infer::check_repeated(table, column, &names)?;
         if let Some((label, by)) = spelling::joined(&names) {
             let hint = match by {
-                ',' => "--problem multi-label reads it as several",
+                ',' => "`problem=multi-label` reads it as several",
                 _ => "write several labels as a list, [\"a\", \"b\"]",
             };
             remarks.push(Remark::Warning(format!(
@@ -89,7 +89,7 @@ pub(super) fn judge(
             (Problem::Regression, _) => ("a number a row (regression)".into(), why),
         };
         remarks.push(Remark::Note(format!(
-            "label column {name}: {what}, since {why}; --problem says otherwise"
+            "label column {name}: {what}, since {why}; `problem` says otherwise"
         )));
     }
     Ok(Labels { problem, names, by_position: places.is_some(), open: false })

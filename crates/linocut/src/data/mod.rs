@@ -15,7 +15,11 @@ mod table;
 mod task;
 mod text;
 mod tokenize;
+mod tokenizer_class;
 mod tokenizer_file;
+mod tokenizer_folder;
+mod tokenizer_meaning;
+mod vocabulary;
 
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +31,7 @@ pub use split::split_holdout;
 pub use table::{Columns, Reading, Table};
 pub use task::{Metric, TaskFolder, TaskSpec};
 pub use tokenize::{Encoding, Tokenizer, Tokens};
+pub(crate) use tokenizer_folder::Sources;
 
 /// What a task predicts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

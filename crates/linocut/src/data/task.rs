@@ -190,7 +190,7 @@ fn used_twice(table: &Table, column: usize, what: &str) -> Error {
         table.columns()[column],
         table.column_list(),
     ))
-    .with_hint("name the columns: --text, --text-pair and --label")
+    .with_hint("name the columns: `text`, `text_pair` and `label`")
 }
 
 fn unnamed(table: &Table, role: &str, usual: &[&str]) -> Error {

@@ -10,7 +10,9 @@ use tokenizers::utils::truncation::TruncationDirection;
 
 use super::sure::SurePlaces;
 use super::table::data_error;
-use super::tokenizer_file;
+use super::tokenizer_folder::{self, Sources};
+use super::tokenizer_meaning::around;
+use super::{tokenizer_file, vocabulary};
 use crate::checkpoint::Fingerprint;
 use crate::{Error, ErrorKind, Result, contained};
 
@@ -37,52 +39,111 @@ pub struct Tokens {
     first_is_longer: bool,
 }
 
-/// The tokenizer of a base: its `tokenizer.json` with truncation and padding switched off.
+/// The tokenizer of a model folder, with truncation and padding switched off.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     direction: TruncationDirection,
     /// Where texts may be parted before they are tokenised.
     places: Option<SurePlaces>,
     fingerprint: Fingerprint,
+    /// The identity with token types all 0, where the file gives others and its class none.
+    untyped: Option<Fingerprint>,
+    earlier: Option<Earlier>,
+    /// What `tokenizer.json` would hold, where there is none.
+    made: Option<Value>,
+    class: String,
+    typed: bool,
     /// Ids and token types that the base's embeddings have rows for.
     rows: usize,
     types: usize,
 }
 
+/// What a tokenizer was taken for before linocut read all of its folder: `tokenizer.json` alone.
+pub(crate) struct Earlier {
+    pub(crate) fingerprint: Fingerprint,
+    /// What of it is otherwise now; nothing where the types of pairs are all.
+    pub(crate) parts: Vec<&'static str>,
+}
+
 const OTHER_MODEL: &str = "tokenizer and weights come from different models";
 
 impl Tokenizer {
-    /// Reads `tokenizer.json` of a model folder, and from `tokenizer_config.json`, where there is
-    /// one, which side of a text too long is cut.
+    /// Reads the tokenizer of a model folder as Transformers does: `tokenizer.json`, or in its place
+    /// `vocab.txt`, or `vocab.json` and `merges.txt`; and on top of either what
+    /// `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json` say, as far as the class
+    /// that reads it heeds them.
     ///
     /// # Errors
-    /// A missing or malformed file.
+    /// A missing or malformed file, or a kind of vocabulary that is not read.
     pub fn open(folder: &Path) -> Result<Self> {
-        let (inner, direction, fingerprint) = tokenizer_file::open(folder)?;
-        Ok(Self::new(inner, direction, fingerprint))
+        let found = Self::find(folder)?;
+        found.map(|(tokenizer, _)| tokenizer).ok_or_else(|| tokenizer_folder::nothing(folder))
     }
 
-    /// The tokenizer of the JSON that `tokenizer.json` would hold, `settings` being those of
-    /// `tokenizer_config.json`; `path` is for errors.
-    pub(crate) fn from_json(path: &Path, json: &Value, settings: &Value) -> Result<Self> {
-        let side = tokenizer_file::side(path, settings)?;
-        let (inner, direction, fingerprint) =
-            tokenizer_file::parse(path, json.to_string().as_bytes(), side)?;
-        Ok(Self::new(inner, direction, fingerprint))
+    /// The same with where everything is said; `None` where the folder has no tokenizer at all.
+    pub(crate) fn find(folder: &Path) -> Result<Option<(Self, Sources)>> {
+        let Some(found) = tokenizer_folder::find(folder)? else { return Ok(None) };
+        let (path, mut json) = (found.path, found.json);
+        let side = tokenizer_file::side(&folder.join(tokenizer_folder::SETTINGS), &found.settings)?;
+        let changed = !found.sources.parts.is_empty();
+        let old = found.bytes.is_none();
+        let (inner, direction) = match &found.bytes {
+            Some(bytes) if !changed => tokenizer_file::parse(&path, bytes, side)?,
+            _ => tokenizer_file::parse(&path, json.to_string().as_bytes(), side)?,
+        };
+        let earlier = match found.bytes.filter(|_| changed) {
+            Some(_) => {
+                let mut file = vocabulary::read_json(&path)?;
+                let fingerprint = tokenizer_file::identity(&mut file, direction, true);
+                Some(Earlier { fingerprint, parts: found.sources.parts.clone() })
+            }
+            None => None,
+        };
+        let has_types =
+            around(&json["post_processor"], true) != around(&json["post_processor"], false);
+        let made = old.then(|| json.clone());
+        let fingerprint = tokenizer_file::identity(&mut json, direction, true);
+        let untyped = (has_types && !found.typed)
+            .then(|| tokenizer_file::identity(&mut json, direction, false));
+        let tokenizer = Self {
+            places: SurePlaces::of(&inner),
+            inner,
+            direction,
+            fingerprint,
+            untyped,
+            earlier,
+            made,
+            class: found.class,
+            typed: found.typed,
+            rows: usize::MAX,
+            types: usize::MAX,
+        };
+        Ok(Some((tokenizer, found.sources)))
     }
 
-    fn new(
-        inner: tokenizers::Tokenizer,
-        direction: TruncationDirection,
-        fingerprint: Fingerprint,
-    ) -> Self {
-        let places = SurePlaces::of(&inner);
-        Self { inner, direction, places, fingerprint, rows: usize::MAX, types: usize::MAX }
+    /// What its `tokenizer.json` would hold, where its folder has another vocabulary alone.
+    pub fn made(&self) -> Option<&Value> {
+        self.made.as_ref()
     }
 
-    /// What `tokenizer.json` holds, every field in today's spelling.
+    /// What its `tokenizer.json` holds, or would, every field in today's spelling.
     pub(crate) fn to_json(&self) -> Value {
         serde_json::to_value(&self.inner).unwrap_or_default()
+    }
+
+    /// The class of Transformers that reads its folder.
+    pub fn class(&self) -> &str {
+        &self.class
+    }
+
+    /// Whether tokens have types, as far as the base has any.
+    pub fn is_typed(&self) -> bool {
+        self.typed
+    }
+
+    /// What it was taken for before all of its folder was read, where that is something else.
+    pub(crate) fn earlier(&self) -> Option<&Earlier> {
+        self.earlier.as_ref()
     }
 
     /// The side of texts too long that is cut: `left` or `right`.
@@ -98,10 +159,15 @@ impl Tokenizer {
     /// [`Tokenizer::encode`] to check: a base without them takes texts alone.
     pub fn for_tables(mut self, rows: usize, types: usize, folder: &Path) -> Result<Self> {
         (self.rows, self.types) = (rows, types);
+        // Without types in the base it does not matter whether a tokenizer gives any.
+        if let Some(untyped) = self.untyped.filter(|_| types > 1) {
+            let fingerprint = std::mem::replace(&mut self.fingerprint, untyped);
+            self.earlier.get_or_insert(Earlier { fingerprint, parts: Vec::new() });
+        }
         let largest = self.inner.get_vocab(true).into_iter().max_by_key(|&(_, id)| id);
         if let Some((token, id)) = largest.filter(|&(_, id)| id as usize >= rows) {
             let message = format!(
-                "{}: tokenizer.json gives {token:?} the id {id}, expected less than {rows}, the rows \
+                "{}: its tokenizer gives {token:?} the id {id}, expected less than {rows}, the rows \
                  of the word embeddings",
                 folder.display()
             );
@@ -111,7 +177,9 @@ impl Tokenizer {
         match contained(|| self.encode("a", None, 1 << 16)) {
             Ok(Err(error)) if error.kind() != ErrorKind::Data => Err(error),
             Ok(_) => Ok(self),
-            Err(panic) => Err(tokenizer_file::malformed(&folder.join("tokenizer.json"), &panic)),
+            Err(panic) => {
+                Err(tokenizer_file::malformed(&folder.join(tokenizer_folder::MAIN_FILE), &panic))
+            }
         }
     }
 
@@ -122,7 +190,8 @@ impl Tokenizer {
 
     /// The identity of this tokenizer: BLAKE3 of its JSON with sorted keys and no spaces, without
     /// `truncation` and `padding`, which say how it was last used and not what it is. One that cuts
-    /// the left side of texts has `"truncation":{"direction":"Left"}` there.
+    /// the left side of texts has `"truncation":{"direction":"Left"}` there, and one of a base with token
+    /// types whose class hands on none, though the file gives some, `"types":0`.
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
@@ -222,10 +291,10 @@ impl Tokenizer {
         Ok(encoding)
     }
 
-    /// The token types, all 0 where the base has none.
+    /// The token types, all 0 where base or tokenizer have none.
     fn type_ids(&self, whole: &tokenizers::Encoding) -> Vec<u32> {
         let types = whole.get_type_ids();
-        if self.types == 0 { vec![0; types.len()] } else { types.to_vec() }
+        if self.types == 0 || !self.typed { vec![0; types.len()] } else { types.to_vec() }
     }
 
     /// Checks that the base has a row for every id and type.

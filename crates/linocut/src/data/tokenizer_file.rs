@@ -9,35 +9,8 @@ use tokenizers::utils::truncation::TruncationDirection;
 use crate::checkpoint::Fingerprint;
 use crate::{Error, ErrorKind, Result, contained};
 
-/// A tokenizer without truncation and padding, the side it cuts, and its identity.
-pub(super) type Parts = (tokenizers::Tokenizer, TruncationDirection, Fingerprint);
-
-/// Reads the tokenizer of a model folder.
-pub(super) fn open(folder: &Path) -> Result<Parts> {
-    let path = folder.join("tokenizer.json");
-    if !path.exists() {
-        let message = format!("{} has no tokenizer.json", folder.display());
-        return Err(Error::new(ErrorKind::Base, message).with_hint(
-            "write one with: python -c \"from transformers import AutoTokenizer; \
-             AutoTokenizer.from_pretrained('.').save_pretrained('.')\"",
-        ));
-    }
-    let bytes = std::fs::read(&path).map_err(|e| Error::io(&path, "read", e))?;
-    let beside = folder.join("tokenizer_config.json");
-    parse(&path, &bytes, side(&beside, &settings(&beside)?)?)
-}
-
-/// `tokenizer_config.json` of a model folder, null where there is none.
-fn settings(path: &Path) -> Result<Value> {
-    if !path.exists() {
-        return Ok(Value::Null);
-    }
-    let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read", e))?;
-    serde_json::from_slice(&bytes).map_err(|e| {
-        let message = format!("{} is not JSON: {e}", path.display());
-        Error::new(ErrorKind::Base, message).with_source(e)
-    })
-}
+/// A tokenizer without truncation and padding, and the side it cuts.
+pub(super) type Parts = (tokenizers::Tokenizer, TruncationDirection);
 
 /// The side of texts too long that settings say to cut; it goes before `tokenizer.json`'s.
 pub(super) fn side(path: &Path, settings: &Value) -> Result<Option<TruncationDirection>> {
@@ -53,11 +26,9 @@ pub(super) fn side(path: &Path, settings: &Value) -> Result<Option<TruncationDir
     }
 }
 
-/// Makes a tokenizer of its JSON; `side` goes before what that says. `path` is for errors.
+/// Makes a tokenizer of its JSON, as text; `side` goes before what that says. `path` is for errors.
 pub(super) fn parse(path: &Path, bytes: &[u8], side: Option<TruncationDirection>) -> Result<Parts> {
     let malformed = |problem: &dyn Display| malformed(path, problem);
-    let mut json: Value =
-        serde_json::from_slice(bytes).map_err(|e| malformed(&e).with_source(e))?;
     let read = contained(|| tokenizers::Tokenizer::from_bytes(bytes));
     let mut inner =
         read.map_err(|panic| malformed(&panic))?.map_err(|e| malformed(&e).with_source(e))?;
@@ -69,16 +40,29 @@ pub(super) fn parse(path: &Path, bytes: &[u8], side: Option<TruncationDirection>
         let processor = serde_json::to_value(processor).unwrap_or_default();
         check_templates(&processor).map_err(|problem| malformed(&problem))?;
     }
+    Ok((inner, direction))
+}
+
+/// The identity of the tokenizer that `json` describes and that cuts this side of texts; see
+/// [`super::Tokenizer::fingerprint`]. `typed` says whether its tokens have the types that it gives.
+pub(super) fn identity(
+    json: &mut Value,
+    direction: TruncationDirection,
+    typed: bool,
+) -> Fingerprint {
     if let Some(fields) = json.as_object_mut() {
         fields.remove("truncation");
         fields.remove("padding");
         if direction == TruncationDirection::Left {
             fields.insert("truncation".into(), json!({"direction": "Left"}));
         }
+        if !typed {
+            fields.insert("types".into(), json!(0));
+        }
     }
-    let mut canonical = Vec::with_capacity(bytes.len());
-    write_sorted(&json, &mut canonical);
-    Ok((inner, direction, Fingerprint(*blake3::hash(&canonical).as_bytes())))
+    let mut canonical = Vec::new();
+    write_sorted(json, &mut canonical);
+    Fingerprint(*blake3::hash(&canonical).as_bytes())
 }
 
 /// What is not a tokenizer, and why.

@@ -97,9 +97,9 @@ macro_rules! with_function {
 /// pre += bias, out = activation(pre); both `[rows, bias.len()]`. `pre` is kept for the backward.
 pub fn forward(activation: Activation, pre: &mut [f32], bias: &[f32], out: &mut [f32]) {
     let chunk = bias.len() * ROWS_PER_TASK;
-    pre.par_chunks_mut(chunk).zip(out.par_chunks_mut(chunk)).for_each(
-        |(pre, out)| with_function!(activation, f => forward_rows(pre, bias, out, f)),
-    );
+    pre.par_chunks_mut(chunk)
+        .zip(out.par_chunks_mut(chunk))
+        .for_each(|(pre, out)| with_function!(activation, f => forward_rows(pre, bias, out, f)));
 }
 
 #[inline(always)]

@@ -126,7 +126,8 @@ impl Backward<'_> {
                 }
             }
             Op::Attend { positions, q, k, v, .. } => {
-                let [mut q_grad, mut k_grad, mut v_grad] = [q, k, v].map(|value| self.take(value).0);
+                let [mut q_grad, mut k_grad, mut v_grad] =
+                    [q, k, v].map(|value| self.take(value).0);
                 let (by, table) = pass.attend(at, self.tape, |attention, operands| {
                     let grads = if q == k {
                         OperandGrads::Together(&mut q_grad)

@@ -61,7 +61,7 @@ impl Base {
         }
         Err(Error::new(
             ErrorKind::Config,
-            format!("--max-length is {max_length} tokens, expected 4 to {most} on this base"),
+            format!("`max_length` is {max_length} tokens, expected 4 to {most} on this base"),
         ))
     }
 }

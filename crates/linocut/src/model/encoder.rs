@@ -79,12 +79,13 @@ impl Encoder {
     ///
     /// # Errors
     /// An unsupported architecture, a tensor that is missing or of another shape than `config.json`
-    /// says, or `cls` without a pooler.
+    /// says, one that belongs neither to the encoder nor to a head on it, or `cls` without a pooler.
     pub fn open(checkpoint: &Checkpoint, pooling: Option<Pooling>) -> Result<Self> {
         let shape = |name: &str| checkpoint.tensor(name).map(|found| &found.shape[..]);
         let place = checkpoint.folder().display().to_string();
         let encoder =
             Self::fitting(checkpoint.config(), shape, checkpoint.tensors().len(), &place)?;
+        encoder.check_whole(checkpoint, &place)?;
         let pooling = match pooling {
             Some(pooling) => pooling,
             None => checkpoint.pooling()?.unwrap_or(encoder.pooling),
@@ -92,7 +93,7 @@ impl Encoder {
         if pooling == Pooling::Cls && !encoder.has_pooler {
             let name = encoder.family.poolers().next().unwrap_or_default();
             return Err(Error::new(ErrorKind::Base, format!("the base has no {name}"))
-                .with_hint("use --pooling mean or --pooling first"));
+                .with_hint("use `pooling=mean` or `pooling=first`"));
         }
         Ok(encoder.with_pooling(pooling))
     }
@@ -141,6 +142,28 @@ impl Encoder {
             }
         }
         Ok(encoder)
+    }
+
+    /// Checks that nothing of the checkpoint would be left out that could belong to the encoder.
+    fn check_whole(&self, checkpoint: &Checkpoint, place: &str) -> Result<()> {
+        let more = checkpoint.tensors().iter();
+        let more = more.filter(|tensor| {
+            self.layout.index(&tensor.name).is_none() && !self.family.is_by_product(&tensor.name)
+        });
+        let others = checkpoint.others().iter();
+        let others = others.filter(|name| !self.family.is_beside_encoder(name));
+        let unknown: Vec<&str> =
+            more.map(|tensor| &tensor.stored_name).chain(others).map(String::as_str).collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let what = format!(
+            "a {} encoder of {} layers as config.json describes it, nor of a known head on one",
+            self.family.spelling.family, self.config.layers
+        );
+        let hint = "if it is a head of another kind, save the encoder alone (Transformers: \
+                    AutoModel.from_pretrained('.').save_pretrained('base'))";
+        Err(family::not_understood(place, &what, unknown, hint.into()))
     }
 
     /// Reads the weights of `checkpoint`, which the encoder was opened from.

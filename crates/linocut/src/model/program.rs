@@ -137,7 +137,8 @@ impl Program {
         let needed = |value: &Value| matches!(self.shape(*value).rows, Rows::Distances(_));
         // Each reads what those before it fill.
         let first = self.live(at).filter(needed).map(|value| self.producer(value)).max();
-        let ops = (0..first.map_or(0, |last| last + 1)).filter(move |&op| needed(&self.ops[op].to()));
+        let ops =
+            (0..first.map_or(0, |last| last + 1)).filter(move |&op| needed(&self.ops[op].to()));
         ops
     }
 }

@@ -6,7 +6,6 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::adapter;
-use super::contents::is_understood;
 use super::ingest::tuned_error;
 use crate::checkpoint::StoredTensors;
 use crate::data::Problem;
@@ -113,12 +112,12 @@ fn other_class(folder: &Path, family: &Family, classes: &[Value], expected: &str
         | "ForNextSentencePrediction"
         | "LMHeadModel" => (
             "it has no head that labels texts".into(),
-            "a pretrained model is a base: `linocut train --base` learns a task on it",
+            "a pretrained model is a base, on which a task is trained",
         ),
         _ => {
             let tensors = StoredTensors::open(folder).ok();
             let mut names = tensors.iter().flat_map(|t| t.tensors()).map(|t| &t.name);
-            let unknown = names.find(|name| !is_understood(family, name));
+            let unknown = names.find(|name| !family.is_understood(name));
             let what = unknown.map_or(String::new(), |name| format!(" (as its tensor {name})"));
             (format!("what that class computes{what} is not known here"), supported)
         }
@@ -156,7 +155,7 @@ pub(super) fn problem(
         Problem::SingleLabel if outputs == 1 => ("a choice of one label", "2 or more"),
         _ => return Ok(problem),
     };
-    let place = if given.is_some() { "--problem" } else { "config.json" };
+    let place = if given.is_some() { "`problem`" } else { "config.json" };
     let kind = if given.is_some() { ErrorKind::Config } else { ErrorKind::Base };
     let s = if outputs == 1 { "" } else { "s" };
     let message = format!(

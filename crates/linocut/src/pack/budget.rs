@@ -219,7 +219,7 @@ fn too_small(budget: u64, least: &Sizes) -> Error {
         file - head
     );
     Error::new(ErrorKind::Config, message)
-        .with_hint(format!("the head stays as it is; the least is --budget {file}"))
+        .with_hint(format!("the head stays as it is; the least is `budget={file}`"))
 }
 
 #[cfg(test)]

@@ -8,11 +8,9 @@ use serde_json::Value;
 use super::ingest::tuned_error;
 use crate::checkpoint::{StoredTensor, StoredTensors};
 use crate::cut::StoreType;
-use crate::model::family::{self, Family};
+use crate::model::family::{self, POSITION_IDS, is_adapter, not_understood};
 use crate::model::{Encoder, Pooling};
 use crate::{Error, Result};
-
-const POSITION_IDS: &str = "embeddings.position_ids";
 
 /// Where everything is, as positions among the stored tensors.
 pub(super) struct Contents {
@@ -41,7 +39,7 @@ impl Contents {
     ) -> Result<(Self, Encoder)> {
         let family = family::of(config)?;
         let class = format!("{}ForSequenceClassification", family.class(config));
-        let heads = head_names(family);
+        let heads = family.head_names();
         let all = tensors.tensors();
         let mut encoder: BTreeMap<String, usize> = BTreeMap::new();
         let (mut head, mut others, mut unknown) = ([None; 2], Vec::new(), Vec::new());
@@ -55,7 +53,7 @@ impl Contents {
                 }
             } else if let Some(part) = heads.iter().position(|name| *name == tensor.name) {
                 head[part] = Some(i);
-            } else if is_understood(family, &tensor.name) {
+            } else if family.is_understood(&tensor.name) {
                 if tensor.name.ends_with(POSITION_IDS) {
                     check_position_ids(shown, tensor, &tensors.bytes(tensor)?)?;
                 }
@@ -66,7 +64,7 @@ impl Contents {
         }
         let [Some(weight), Some(bias)] = head else {
             if unknown.iter().any(|name| is_adapter(name)) {
-                return Err(not_understood(shown, &class, unknown));
+                return Err(left_out(shown, &class, unknown));
             }
             let found = others.iter().map(|&i| &all[i].name[..]).chain(unknown.iter().copied());
             let found: Vec<&str> = found.take(4).collect();
@@ -79,7 +77,7 @@ impl Contents {
         };
         // Before anything is missing: what is of another name is the reason.
         if !unknown.is_empty() {
-            return Err(not_understood(shown, &class, unknown));
+            return Err(left_out(shown, &class, unknown));
         }
         let shape = |name: &str| encoder.get(name).map(|&i| &all[i].shape[..]);
         let missing = family.poolers().find(|name| shape(name).is_none());
@@ -92,7 +90,7 @@ impl Contents {
         let fitting = Encoder::fitting(config, shape, encoder.len(), shown)?;
         // What other configs of the family compute with, and this one leaves out.
         encoder.retain(|name, i| {
-            let left = fitting.layout().index(name).is_none() && is_by_product(family, name);
+            let left = fitting.layout().index(name).is_none() && family.is_by_product(name);
             if left {
                 others.push(*i);
             }
@@ -101,7 +99,7 @@ impl Contents {
         let more = encoder.iter().filter(|(name, _)| fitting.layout().index(name).is_none());
         let more: Vec<&str> = more.map(|(_, &i)| &all[i].name[..]).collect();
         if !more.is_empty() {
-            return Err(not_understood(shown, &class, more));
+            return Err(left_out(shown, &class, more));
         }
         let (shape, bias_shape) = (&all[weight].shape, &all[bias].shape);
         let outputs: usize = bias_shape.iter().product();
@@ -128,46 +126,10 @@ impl Contents {
     }
 }
 
-/// Whether a tensor of this name has a part in a model that can be packed, or is known to have none.
-pub(super) fn is_understood(family: &Family, name: &str) -> bool {
-    let prefixes = family.spelling.prefixes.iter();
-    let plain = prefixes.filter_map(|prefix| name.strip_prefix(prefix)).next().unwrap_or(name);
-    family.spelling.canonical(name).is_some()
-        || head_names(family).iter().any(|head| head == name)
-        || is_by_product(family, plain)
-        || plain == POSITION_IDS
-}
-
-/// Whether what is called so, without prefix, is nothing that a text classifier computes with.
-fn is_by_product(family: &Family, name: &str) -> bool {
-    family.by_products.iter().any(|begin| name.starts_with(begin))
-}
-
-/// The head's matrix and bias.
-fn head_names(family: &Family) -> [String; 2] {
-    ["weight", "bias"].map(|parameter| format!("{}.{parameter}", family.head))
-}
-
 /// Names the first of the tensors that would be left out.
-fn not_understood(shown: &str, class: &str, mut unknown: Vec<&str>) -> Error {
-    unknown.sort_unstable();
-    let (first, count) = (unknown[0], unknown.len());
-    let hint = if unknown.iter().any(|name| is_adapter(name)) {
-        "merge adapters into the weights first (PEFT: merge_and_unload), and save the model then"
-            .into()
-    } else {
-        format!("only what {class} computes with can be packed")
-    };
-    let what = match count {
-        1 => format!("a tensor that is no part of a {class}: {first}"),
-        _ => format!("{count} tensors that are no part of a {class}, the first of them {first}"),
-    };
-    tuned_error(format!("{shown} holds {what}")).with_hint(hint)
-}
-
-fn is_adapter(name: &str) -> bool {
-    let name = name.to_lowercase();
-    ["adapter", "lora_", "base_layer"].iter().any(|part| name.contains(part))
+fn left_out(shown: &str, class: &str, unknown: Vec<&str>) -> Error {
+    let hint = format!("only what {class} computes with can be packed");
+    not_understood(shown, &format!("a {class}"), unknown, hint)
 }
 
 /// Positions are counted from 0; a table that says otherwise was computed with, once.

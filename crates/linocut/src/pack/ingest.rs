@@ -98,7 +98,7 @@ impl Tuned {
     /// Another architecture or shapes, naming the first that differ; tensors missing on one side;
     /// NaN or infinite values, counted by tensor.
     pub(super) fn check_fits(&self, base: &Base) -> Result<()> {
-        let wrong_base = "give the base that the model was fine-tuned from: --base";
+        let wrong_base = "give the base that the model was fine-tuned from: `base`";
         let place = self.folder.display();
         let (base_type, own_type) = (
             base.encoder.json()["model_type"].as_str(),
@@ -137,7 +137,7 @@ impl Tuned {
             ))
             .with_hint(if tokens_alone {
                 "tokens were added to the model, which a cut cannot hold; or give the base that the \
-                 model was fine-tuned from: --base"
+                 model was fine-tuned from: `base`"
             } else {
                 wrong_base
             }));
@@ -189,7 +189,7 @@ impl Tuned {
             base.name,
             100.0 * (moved / unrelated).sqrt(),
         ))
-        .with_hint("give the base that the model was fine-tuned from: --base"))
+        .with_hint("give the base that the model was fine-tuned from: `base`"))
     }
 
     /// The stored tensor of this canonical name, or `head.weight` or `head.bias`.

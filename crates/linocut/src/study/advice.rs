@@ -1,6 +1,6 @@
 //! What the runs of a study come down to, in plain sentences.
 
-use super::arms::{Arm, Trains, flags};
+use super::arms::{Arm, Trains};
 use super::stats::Paired;
 use super::summary::{Row, Summary};
 use crate::tune::Method;
@@ -13,8 +13,8 @@ pub struct Advice {
     pub task: Option<String>,
     /// What was found.
     pub text: String,
-    /// What to type for it, without base, task and output; none where there is nothing to do.
-    pub train: Option<String>,
+    /// What to train for it; none where there is nothing to do.
+    pub train: Option<Method>,
 }
 
 /// A lower score that still counts as a plateau.
@@ -57,7 +57,7 @@ fn of_rows(
 ) {
     let place = name.clone().unwrap_or_else(|| "The mean of the tasks".into());
     let mut say = |text: String, train: Option<&Method>| {
-        advice.push(Advice { task: name.clone(), text, train: train.map(flags) });
+        advice.push(Advice { task: name.clone(), text, train: train.cloned() });
     };
     let row = |arm: &str| rows.iter().find(|row| row.arm == arm);
     let Some(full) = row("full") else {

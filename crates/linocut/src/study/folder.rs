@@ -83,7 +83,7 @@ impl Folder {
         let Some(why) = &self.other_training else { return Ok(()) };
         let message = format!("{} {why}: more runs could not be compared", self.path.display());
         Err(Error::new(ErrorKind::Config, message)
-            .with_hint("its runs are kept as they are; start another study with another --out"))
+            .with_hint("its runs are kept as they are; start another study with another `out`"))
     }
 
     /// Where it is.
@@ -141,9 +141,7 @@ pub(super) fn read(path: &Path) -> Result<(Setting, Vec<Record>, Vec<String>)> {
     let setting = path.join(SETTING);
     if !setting.exists() {
         let message = format!("{}: no study is there", path.display());
-        return Err(
-            Error::new(ErrorKind::Io, message).with_hint("give the --out of a `linocut study`")
-        );
+        return Err(Error::new(ErrorKind::Io, message).with_hint("give the `out` of a study"));
     }
     let setting = Setting::read(&setting)?;
     let (records, passed_over) = record::read(&path.join(RECORDS), &setting.tasks)?;
@@ -164,7 +162,7 @@ fn check_empty(path: &Path) -> Result<()> {
             ErrorKind::Io,
             format!("{}: a folder that is neither empty nor a study", path.display()),
         )
-        .with_hint("give another --out")),
+        .with_hint("give another `out`")),
     }
 }
 
@@ -173,5 +171,5 @@ pub(super) fn damaged(path: &Path, what: impl std::fmt::Display) -> Error {
     let shown = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.into() };
     let what: String = what.to_string().chars().map(shown).collect();
     Error::new(ErrorKind::Io, format!("{} is no study's: {what}", path.display()))
-        .with_hint("the file is damaged; start another study with another --out")
+        .with_hint("the file is damaged; start another study with another `out`")
 }

@@ -10,10 +10,11 @@ mod run;
 mod setting;
 mod stats;
 mod summary;
+mod table;
 mod within;
 
 pub use advice::{Advice, advise};
-pub use arms::{Arm, Borrowed, Trains, choose, flags};
+pub use arms::{Arm, Borrowed, Trains, choose};
 pub use folder::Folder;
 pub use grid::{Grid, Run, StudyTask, trained};
 pub use record::{Record, SEEDS};

@@ -116,18 +116,18 @@ impl Setting {
                 self.base, self.fingerprint, now.base, now.fingerprint
             );
             return Err(Error::new(ErrorKind::Base, message)
-                .with_hint("give the base it was started with, or another --out"));
+                .with_hint("give the base it was started with, or another `out`"));
         }
         let shown = |n: Option<usize>| n.map_or("none".into(), |n| n.to_string());
         for (option, before, now) in [
-            ("--pooling", self.pooling.clone(), now.pooling.clone()),
-            ("--epochs", shown(self.epochs), shown(now.epochs)),
-            ("--limit", shown(self.limit), shown(now.limit)),
+            ("`pooling`", self.pooling.clone(), now.pooling.clone()),
+            ("`epochs`", shown(self.epochs), shown(now.epochs)),
+            ("`limit`", shown(self.limit), shown(now.limit)),
         ] {
             if before != now {
                 let message = format!("{path} is a study with {option} {before}, found {now}");
                 return Err(Error::new(ErrorKind::Config, message)
-                    .with_hint("give what it was started with, or another --out"));
+                    .with_hint("give what it was started with, or another `out`"));
             }
         }
         for (name, files) in &now.tasks {
@@ -138,7 +138,7 @@ impl Setting {
                 let file = files.folder.join(file);
                 let message = format!("{} changed since {path} was started", file.display());
                 return Err(Error::new(ErrorKind::Data, message)
-                    .with_hint("restore the file, or start another study with another --out"));
+                    .with_hint("restore the file, or start another study with another `out`"));
             }
         }
         Ok(())
@@ -173,7 +173,7 @@ impl Setting {
             let other = |option: &&String| of(was, method, option) != of(now, method, option);
             let option = options.into_iter().find(other)?;
             Some(format!(
-                "was begun by linocut {:?}, for which the default {option} of --method {method} was {:?}, now {:?}",
+                "was begun by linocut {:?}, for which the default {option} of `method={method}` was {:?}, now {:?}",
                 was.linocut,
                 of(was, method, option),
                 of(now, method, option)

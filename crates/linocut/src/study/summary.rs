@@ -283,7 +283,9 @@ fn critical(records: &[&Record], reports: &[ModelReport], layers: usize) -> Crit
     };
     let layers: Vec<Signals> =
         (0..layers).map(|layer| signals(layer.to_string(), "layer", |r| &r.layers)).collect();
-    let kinds = Kind::of_layers().map(|kind| signals(kind.name().into(), "kind", |r| &r.kinds));
+    let nowhere = [Kind::Embeddings, Kind::Projection, Kind::QueryKeyValue, Kind::Pooler];
+    let kinds = Kind::ALL.into_iter().filter(|kind| !nowhere.contains(kind));
+    let kinds = kinds.map(|kind| signals(kind.name().into(), "kind", |r| &r.kinds));
     let correlation = |a: fn(&Signals) -> Option<f64>, b: fn(&Signals) -> Option<f64>| {
         let both = layers.iter().filter_map(|layer| Some((a(layer)?, b(layer)?)));
         let (a, b): (Vec<f64>, Vec<f64>) = both.unzip();

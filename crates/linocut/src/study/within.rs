@@ -71,7 +71,7 @@ pub fn best_within(
         let message = format!("no arm of the study {} fits {budget} bytes", path.display());
         let hint = match least {
             u64::MAX => "it has no finished run yet".into(),
-            _ => format!("the smallest takes {least}; without --study a rule decides"),
+            _ => format!("the smallest takes {least}; without `study` a rule decides"),
         };
         return Err(Error::new(ErrorKind::Config, message).with_hint(hint));
     };

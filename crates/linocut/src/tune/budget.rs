@@ -31,7 +31,7 @@ pub fn method_within(budget: u64, encoder: &Encoder, task: &Dataset) -> Result<M
     let head = FIXED + (entry * outputs * (hidden + 1) + labels) as f64;
     let left = budget as f64 - head;
     if left < 0.0 {
-        let message = format!("--budget is {budget} bytes, expected at least {head:.0}");
+        let message = format!("`budget` is {budget} bytes, expected at least {head:.0}");
         return Err(Error::new(ErrorKind::Config, message)
             .with_hint(format!("a head of {outputs} outputs and the card take as much")));
     }
@@ -104,6 +104,6 @@ mod tests {
         assert!((1..6).contains(&layers) && share >= LEAST, "{share} {layers}");
         assert_eq!(method(6_000).unwrap(), Method::Head);
         let error = method(5_000).unwrap_err().to_string();
-        assert!(error.contains("--budget is 5000 bytes, expected at least"), "{error}");
+        assert!(error.contains("`budget` is 5000 bytes, expected at least"), "{error}");
     }
 }

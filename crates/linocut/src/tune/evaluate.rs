@@ -102,9 +102,9 @@ pub(super) fn can_select(held_out: &Dataset, metric: Option<&Metric>) -> Result<
     let Some(why) = why else { return Ok(()) };
     let (rows, key) = (held_out.rows(), metric.key());
     let message =
-        format!("--early-stop holds out {rows} training rows, of which {key} cannot select: {why}");
+        format!("`early_stop` holds out {rows} training rows, of which {key} cannot select: {why}");
     Err(Error::new(ErrorKind::Data, message)
-        .with_hint("hold out a larger share, as --early-stop 0.2, or leave it out"))
+        .with_hint("hold out a larger share, as `early_stop=0.2`, or leave it out"))
 }
 
 /// Rows of label positions as 0 and 1, `[rows, labels]`.

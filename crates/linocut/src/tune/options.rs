@@ -138,14 +138,14 @@ impl Method {
                 ErrorKind::Config,
                 format!("method {} with these choices trains no tensor", self.name()),
             )
-            .with_hint("widen --layers or --only, or use --method head"));
+            .with_hint("widen `layers` or `only`, or use `method=head`"));
         }
         if let Method::LowRank { rank, .. } = self {
             let chosen = layout.tensors().iter().zip(&marks).filter(|(_, mark)| **mark);
             let narrowest = chosen.flat_map(|(t, _)| &t.shape).copied().min().unwrap_or(0);
             if !(1..=narrowest).contains(rank) {
                 let message =
-                    format!("--rank is {rank}, expected 1 to {narrowest}, the narrowest matrix");
+                    format!("`rank` is {rank}, expected 1 to {narrowest}, the narrowest matrix");
                 return Err(Error::new(ErrorKind::Config, message));
             }
         }
@@ -272,10 +272,10 @@ impl TrainOptions {
     /// Class weights of a task without classes.
     pub fn check_for(&self, problem: Problem) -> Result<()> {
         if (problem, self.class_weights) == (Problem::Regression, ClassWeights::Balanced) {
-            let message = "--class-weights balanced has no meaning for regression, whose labels are \
+            let message = "`class_weights=balanced` has no meaning for regression, whose labels are \
                            numbers and not classes";
             return Err(Error::new(ErrorKind::Config, message)
-                .with_hint("leave it out, or --problem single-label if the numbers are classes"));
+                .with_hint("leave it out, or `problem=single-label` if the numbers are classes"));
         }
         Ok(())
     }
@@ -289,25 +289,25 @@ impl TrainOptions {
             let message = format!("{option} is {value}, expected {expected}");
             Err(Error::new(ErrorKind::Config, message))
         };
-        for (option, value) in [("--epochs", self.epochs), ("--batch", self.batch)] {
+        for (option, value) in [("`epochs`", self.epochs), ("`batch`", self.batch)] {
             if !(1..=1_000_000).contains(&value) {
                 return fail(option, value.to_string(), "1 to 1000000");
             }
         }
-        let rates = [("--lr", self.lr), ("--mask-lr", self.mask_lr), ("--head-lr", self.head_lr)];
-        for (option, value) in rates.into_iter().chain([("--clip", self.clip)]) {
+        let rates = [("`lr`", self.lr), ("`mask_lr`", self.mask_lr), ("`head_lr`", self.head_lr)];
+        for (option, value) in rates.into_iter().chain([("`clip`", self.clip)]) {
             if !(value > 0.0 && value.is_finite()) {
                 return fail(option, value.to_string(), "a number above 0");
             }
         }
-        for (option, value) in [("--warmup", self.warmup), ("--decay", self.decay)] {
+        for (option, value) in [("`warmup`", self.warmup), ("`decay`", self.decay)] {
             if !(0.0..1.0).contains(&value) {
                 return fail(option, value.to_string(), "a number in [0, 1)");
             }
         }
         match self.dropout {
             Dropout::Fixed(p) if !(0.0..1.0).contains(&p) => {
-                return fail("--dropout", p.to_string(), "a number in [0, 1)");
+                return fail("`dropout`", p.to_string(), "a number in [0, 1)");
             }
             Dropout::OfBase(share) if !(0.0..=1.0).contains(&share) => {
                 return fail("the share of the base's dropout", share.to_string(), "0 to 1");
@@ -315,24 +315,24 @@ impl TrainOptions {
             _ => {}
         }
         if let Some(share) = self.early_stop.filter(|s| !(0.01..=0.5).contains(s)) {
-            return fail("--early-stop", share.to_string(), "a share from 0.01 to 0.5");
+            return fail("`early_stop`", share.to_string(), "a share from 0.01 to 0.5");
         }
         if self.eval_every == Some(0) {
-            return fail("--eval-every", "0".into(), "at least 1 step");
+            return fail("`eval_every`", "0".into(), "at least 1 step");
         }
         if let Method::Mask { init_scale, init_sparsity, target, .. } = &self.method {
             if let Some(Target { sparsity, .. }) = target
                 && !(*sparsity > 0.0 && *sparsity < 1.0)
             {
-                return fail("--sparsity", sparsity.to_string(), "a share between 0 and 1");
+                return fail("`sparsity`", sparsity.to_string(), "a share between 0 and 1");
             }
             if let Some(scale) = init_scale
                 && !(*scale > 0.0 && *scale <= 30.0)
             {
-                return fail("--init-scale", scale.to_string(), "a number in (0, 30]");
+                return fail("`init_scale`", scale.to_string(), "a number in (0, 30]");
             }
             if !(0.0..1.0).contains(init_sparsity) {
-                return fail("--init-sparsity", init_sparsity.to_string(), "a share in [0, 1)");
+                return fail("`init_sparsity`", init_sparsity.to_string(), "a share in [0, 1)");
             }
         }
         Ok(())

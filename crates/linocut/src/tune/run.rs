@@ -125,7 +125,7 @@ pub fn train(
     evaluate(&train.select(&[]), &[], metric)?;
     base.check_max_length(options.max_length)?;
     if storage.save_every == Some(0) {
-        let message = "--save-every is 0, expected at least 1 step";
+        let message = "`save_every` is 0, expected at least 1 step";
         return Err(Error::new(ErrorKind::Config, message));
     }
     let (identity, choices) = (identity(base, &train, options), choices(base, &train, options));
@@ -263,8 +263,8 @@ impl Run<'_> {
             if !go_on && step < steps {
                 let message = format!("interrupted after step {step} of {steps}");
                 let hint = match kept {
-                    true => "the state is saved: run the same command with --resume",
-                    false if long => "the state of an earlier step is kept: --resume goes on there",
+                    true => "the state is saved: run the same again with `resume`",
+                    false if long => "the state of an earlier step is kept: `resume` goes on there",
                     false => "no state was kept",
                 };
                 return Err(Error::new(ErrorKind::Interrupted, message).with_hint(hint));

@@ -23,7 +23,7 @@ impl Selection {
     /// Anything else, or a layer beyond `layers`.
     pub fn parse_layers(text: &str, layers: usize) -> Result<Vec<usize>> {
         let wrong = |what: String| {
-            Error::new(ErrorKind::Config, format!("--layers {text}: {what}")).with_hint(format!(
+            Error::new(ErrorKind::Config, format!("`layers={text}`: {what}")).with_hint(format!(
                 "layers of this base are 0 to {}; -2 means the last two",
                 layers - 1
             ))
@@ -67,7 +67,7 @@ impl Selection {
                 return Err(Error::new(
                     ErrorKind::Config,
                     format!(
-                        "--only {item}: neither a kind of tensor nor a pattern that matches one"
+                        "`only={item}`: neither a kind of tensor nor a pattern that matches one"
                     ),
                 )
                 .with_hint(format!(

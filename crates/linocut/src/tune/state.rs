@@ -136,14 +136,15 @@ fn differences(before: &BTreeMap<String, String>, now: &BTreeMap<String, String>
     }
     let names: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
     let differ = names.into_iter().filter(|name| before.get(*name) != now.get(*name));
-    let said = |name: &String| match name.starts_with("--") {
-        true => {
+    // Options are spelled so in the files of states, since the first of them.
+    let said = |name: &String| match name.strip_prefix("--") {
+        Some(option) => {
             let value = |of: &BTreeMap<String, String>| {
                 of.get(name).filter(|value| *value != "null").cloned().unwrap_or("not given".into())
             };
-            format!("{name} was {}, is {}", value(before), value(now))
+            format!("`{}` was {}, is {}", option.replace('-', "_"), value(before), value(now))
         }
-        false => format!("{name} differ"),
+        None => format!("{name} differ"),
     };
     match differ.map(said).collect::<Vec<_>>() {
         differ if differ.is_empty() => "another version of linocut began it".into(),

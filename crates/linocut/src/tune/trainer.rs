@@ -188,7 +188,7 @@ impl Trainer {
                 squares.max(score_square).sqrt()
             );
             return Err(Error::new(ErrorKind::Diverged, message)
-                .with_hint("lower --lr, --mask-lr or --head-lr, or raise --warmup"));
+                .with_hint("lower `lr`, `mask_lr` or `head_lr`, or raise `warmup`"));
         }
         self.update(&loss.weight_grad, &loss.bias_grad, squares.sqrt(), &score_squares);
         Ok(loss.value)

@@ -43,7 +43,7 @@ impl Trunk {
         let floats = offsets[rows.len()] * hidden;
         let full = |e| {
             Error::io(folder, "write the frozen layers' outputs to a temporary file in", e)
-                .with_hint("free some disk space, use --limit, or train all layers")
+                .with_hint("free some disk space, use `limit`, or train all layers")
         };
         let mut store = if floats * 4 <= memory {
             Store::Memory(Vec::with_capacity(floats))

@@ -26,9 +26,9 @@ fn jsonl(labels: &[&str]) -> String {
 #[test]
 fn what_was_decided_is_said_with_its_reason() {
     let (_, said) = judged("a.csv", &csv(&["wet", "dry", "wet"]), &auto());
-    has(&said, &["note: label column \"label\": 2 labels, one a row", "holds texts", "--problem"]);
+    has(&said, &["note: label column \"label\": 2 labels, one a row", "holds texts", "`problem`"]);
     let (_, said) = judged("a.csv", &csv(&["1.5", "2", "3.25"]), &auto());
-    has(&said, &["regression", "not all whole", "line 2: 1.5", "--problem"]);
+    has(&said, &["regression", "not all whole", "line 2: 1.5", "`problem`"]);
     let (_, said) = judged("a.jsonl", &jsonl(&["[\"a\"]", "[\"a\", \"b\"]"]), &auto());
     has(&said, &["2 labels, any number a row", "lists"]);
     let (_, said) = judged("a.csv", &csv(&["wet", "dry"]), &with(Problem::SingleLabel));
@@ -172,7 +172,7 @@ fn labels_that_may_be_one_are_said() {
     let numbered = ["sku-1"; 6].into_iter().chain(["sku-2"]).collect::<Vec<_>>();
     assert!(!judged("a.csv", &csv(&numbered), &auto()).1.contains("warning"));
     let (_, said) = judged("a.csv", &csv(&["c", "perl", "c,perl"]), &auto());
-    has(&said, &["warning: label \"c,perl\" is made of others", "--problem multi-label"]);
+    has(&said, &["warning: label \"c,perl\" is made of others", "`problem=multi-label`"]);
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn numbers_are_amounts_or_codes() {
     let codes: Vec<&str> = (0..40).map(|i| ["250.00", "401.9"][i % 2]).collect();
     let (d, said) = judged("a.csv", &csv(&codes), &auto());
     assert_eq!(d.labels, ["250.00", "401.9"]);
-    has(&said, &["hardly amounts", "--problem"]);
+    has(&said, &["hardly amounts", "`problem`"]);
     let codes: Vec<&str> = (0..60).map(|i| ["250.00", "401.9", "V10.1", "038.0"][i % 4]).collect();
     assert_eq!(train("a.csv", &csv(&codes)).problem, Problem::SingleLabel);
     let stars: Vec<String> =
@@ -188,7 +188,7 @@ fn numbers_are_amounts_or_codes() {
     let stars: Vec<&str> = stars.iter().map(String::as_str).collect();
     let (d, said) = judged("a.csv", &csv(&stars), &auto());
     assert_eq!(d.problem, Problem::Regression);
-    has(&said, &["--problem says otherwise"]);
+    has(&said, &["`problem` says otherwise"]);
     // One value is none.
     let mut odd = stars.clone();
     odd[31] = "3,8x";
@@ -197,7 +197,7 @@ fn numbers_are_amounts_or_codes() {
         &[
             "line 33: expected a number, as 59 of 60 rows have",
             "found \"3,8x\"",
-            "--problem single-label",
+            "`problem=single-label`",
         ],
     );
     assert_eq!(judged("a.csv", &csv(&odd), &with(Problem::SingleLabel)).0.labels.len(), 10);
@@ -212,7 +212,7 @@ fn columns_that_cannot_be_meant_are_refused() {
     let own: Vec<&str> = own.iter().map(String::as_str).collect();
     has(
         &train_error("a.csv", &csv(&own), &auto()),
-        &["40 different labels in 40 rows", "--label", "--problem single-label"],
+        &["40 different labels in 40 rows", "`label`", "`problem=single-label`"],
     );
     assert_eq!(judged("a.csv", &csv(&own), &with(Problem::SingleLabel)).0.labels.len(), 40);
     // Thousands of labels, most of them once, can be meant.

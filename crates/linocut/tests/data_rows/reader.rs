@@ -36,7 +36,7 @@ fn a_quotation_mark_that_is_not_closed_is_found_where_it_opens() {
     has(&next, &["a.csv, line 52: ", "closed in line 102 in the middle of a cell"]);
     for row in ["5\" disk,dry", "\"x\" y,dry", "x,dry\""] {
         let error = table_error("a.csv", rows(|i| (i == 50).then(|| row.into())));
-        has(&error, &["a.csv, line 52: ", "hint: ", "--quotes none"]);
+        has(&error, &["a.csv, line 52: ", "hint: ", "`quotes=none`"]);
     }
     // Too many cells after a cell of several lines: the word is for that cell.
     let error = table_error("a.csv", "text,label\n\"a\nb\",x,\"y\n\"\n");
@@ -88,7 +88,7 @@ fn delimiters_are_seen_or_told() {
     ] {
         let t = table(name, content);
         assert_eq!(cell(&t), found, "{content}");
-        has(&said(&t), &["note: ", "separated by ", word, "--delimiter"]);
+        has(&said(&t), &["note: ", "separated by ", word, "`delimiter`"]);
     }
     let told = Reading { delimiter: Some(':'), ..Reading::default() };
     let t = read("a.csv", "text:label\nb:\"x, y\"\n", &told);
@@ -128,7 +128,7 @@ fn marks_in_tsv_are_what_the_file_makes_of_them() {
     ] {
         let (cell, said) = first(content);
         assert_eq!(cell, text);
-        has(&said, &["note: ", "quotation marks are text", "--quotes"]);
+        has(&said, &["note: ", "quotation marks are text", "`quotes`"]);
     }
     // pandas and csv: marks around what needs them, or around everything.
     for (content, text) in [
@@ -140,7 +140,7 @@ fn marks_in_tsv_are_what_the_file_makes_of_them() {
     ] {
         let (cell, said) = first(content);
         assert_eq!(cell, text);
-        has(&said, &["note: ", "quotation marks enclose cells", "--quotes"]);
+        has(&said, &["note: ", "quotation marks enclose cells", "`quotes`"]);
     }
     assert_eq!(first("text\tlabel\n5\" disk\tx\nb\ty\n"), ("5\" disk".into(), String::new()));
     let told = |quotes| Reading { quotes: Some(quotes), ..Reading::default() };
@@ -148,7 +148,7 @@ fn marks_in_tsv_are_what_the_file_makes_of_them() {
     assert_eq!(read("a.tsv", content, &told(true)).cell(0, 0), Cell::Text("Go on"));
     let content = "text,label\n5\" disk,x\n";
     assert_eq!(read("a.csv", content, &told(false)).cell(0, 0), Cell::Text("5\" disk"));
-    has(&table_error("a.tsv", "a\tb\n\"1\n1\"\t2\n3\n"), &["line 2: expected 2", "--quotes csv"]);
+    has(&table_error("a.tsv", "a\tb\n\"1\n1\"\t2\n3\n"), &["line 2: expected 2", "`quotes=csv`"]);
 }
 
 #[test]

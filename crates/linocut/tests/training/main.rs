@@ -194,7 +194,7 @@ fn the_dropout_asked_for_takes_the_place_of_the_bases_own() {
     for wrong in [1.0, -0.1, f64::NAN] {
         let options = TrainOptions { dropout: Dropout::Fixed(wrong), ..options(Method::Full) };
         let error = options.check().unwrap_err().to_string();
-        let want = format!("--dropout is {wrong}, expected a number in [0, 1)");
+        let want = format!("`dropout` is {wrong}, expected a number in [0, 1)");
         assert_eq!(error.lines().next(), Some(&want[..]));
     }
 }

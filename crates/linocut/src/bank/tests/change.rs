@@ -216,7 +216,7 @@ fn tasks_take_no_more_memory_than_they_may() {
     assert_eq!(error.kind(), ErrorKind::Memory);
     let says = error.to_string();
     assert!(
-        says.starts_with("the task \"second\" needs up to 0.") && says.contains("--task-memory")
+        says.starts_with("the task \"second\" needs up to 0.") && says.contains("`task_memory`")
     );
     // A new version takes the place of the old one; what is small fits; what is prepared counts.
     bank.replace("first", &replaced(3)).unwrap();

@@ -116,7 +116,8 @@ pub(super) fn cut(
             }
             To::LowRank(rank) => {
                 let (rows, columns) = (spec.shape[0], spec.shape[1]);
-                let draw = |j| 0.2 * normal(key, j as u32);
+                // Not so large that layers which repeat a matrix would make rounding grow.
+                let draw = |j| 0.1 * normal(key, j as u32);
                 let factors = (0..(rows + columns) * rank).map(draw).collect();
                 Edit::LowRank(LowRank::new((rows, columns), StoreType::F32, factors).unwrap())
             }

@@ -109,7 +109,7 @@ fn of_texts(table: &Table, column: usize, rows: &[usize]) -> Result<(Problem, St
         let expected = "one label, or a list in brackets";
         return Err(wrong(table, rows[0], column, expected, &found).with_hint(
             "if these say yes or no for every label, write them as [1, 0, 0]; if each is the name \
-             of a class: --problem single-label",
+             of a class: `problem=single-label`",
         ));
     }
     let mut numbers = Numbers::default();
@@ -141,15 +141,15 @@ fn of_texts(table: &Table, column: usize, rows: &[usize]) -> Result<(Problem, St
             let found = shown(text(table, row, column));
             let expected = format!("a number, as {count} of {} rows have", table.rows());
             Err(wrong(table, row, column, &expected, &found).with_hint(
-                "correct it; or, if every value is the name of a class: --problem single-label",
+                "correct it; or, if every value is the name of a class: `problem=single-label`",
             ))
         }
         Numbers { comma: Some(row), commas, count, .. } if nearly(count + commas) => {
             let found = shown(text(table, row, column));
             Err(wrong(table, row, column, "a number with a decimal point, or a label", &found)
                 .with_hint(
-                    "write numbers as 3.8; if each value is the name of a class: --problem \
-                     single-label; if it lists several: --problem multi-label",
+                    "write numbers as 3.8; if each value is the name of a class: \
+                     `problem=single-label`; if it lists several: `problem=multi-label`",
                 ))
         }
         Numbers { other: None, count: 1.., .. } => {
@@ -196,7 +196,7 @@ pub(super) fn check_repeated(table: &Table, column: usize, labels: &[String]) ->
         return Ok(());
     }
     let whole = labels.iter().all(|label| spelling::whole(label).is_some());
-    let hint = if whole { "if they are amounts: --problem regression; " } else { "" };
+    let hint = if whole { "if they are amounts: `problem=regression`; " } else { "" };
     Err(data_error(format!(
         "{}: column {:?} has {} different labels in {} rows, so nearly every row has its own",
         table.path().display(),
@@ -205,6 +205,6 @@ pub(super) fn check_repeated(table: &Table, column: usize, labels: &[String]) ->
         table.rows(),
     ))
     .with_hint(format!(
-        "name the label column: --label; {hint}to learn them all the same: --problem single-label"
+        "name the label column: `label`; {hint}to learn them all the same: `problem=single-label`"
     )))
 }

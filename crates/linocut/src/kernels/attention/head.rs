@@ -136,7 +136,9 @@ impl Attention<'_> {
         let (d, h) = (self.hidden / self.heads, self.hidden);
         let at = place.head * d;
         match operands {
-            Operands::Each([q, ..]) | Operands::Apart(q, _) => pack(into, (q, h, at), &place.rows, d, 1.0),
+            Operands::Each([q, ..]) | Operands::Apart(q, _) => {
+                pack(into, (q, h, at), &place.rows, d, 1.0)
+            }
             Operands::Together(qkv) => {
                 let first = place.tokens.start;
                 pack(into, (qkv, 3 * h, at), &(first..first + place.rows.len()), d, 1.0);

@@ -205,8 +205,7 @@ impl Attention<'_> {
     }
 
     fn place(&self, sequence: usize, head: usize) -> Place {
-        let dropout =
-            self.dropout.map(|d| d.substream((sequence * self.heads + head) as u64));
+        let dropout = self.dropout.map(|d| d.substream((sequence * self.heads + head) as u64));
         Place { rows: self.rows(sequence), tokens: self.tokens(sequence), head, dropout }
     }
 

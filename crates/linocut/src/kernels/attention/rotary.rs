@@ -101,7 +101,8 @@ mod tests {
     #[test]
     fn turned_back_it_is_what_it_was() {
         let rotary = Rotary::new(100.0, 20, 9);
-        let rows: Vec<f32> = (0..4 * 32).map(|i| if i % 32 < 20 { i as f32 } else { 0.0 }).collect();
+        let rows: Vec<f32> =
+            (0..4 * 32).map(|i| if i % 32 < 20 { i as f32 } else { 0.0 }).collect();
         let mut turned = rows.clone();
         rotary.turn(&mut turned, 5, false);
         assert!(turned != rows);

@@ -161,8 +161,9 @@ fn loss(case: &Case, given: &Given, weight: &[f32]) -> f64 {
                             .dropout
                             .map_or(1.0, |d| f64::from(d.factor((i * len + j) as u32)));
                         let value = |c: usize| {
-                            f64::from(given.kv[(tokens.start + j) * 2 * HIDDEN + HIDDEN + h * d + c])
-                                * f64::from(weight[(rows.start + i) * HIDDEN + h * d + c])
+                            f64::from(
+                                given.kv[(tokens.start + j) * 2 * HIDDEN + HIDDEN + h * d + c],
+                            ) * f64::from(weight[(rows.start + i) * HIDDEN + h * d + c])
                         };
                         loss += exps[j] / total * factor * dot(&value);
                     }
@@ -193,8 +194,7 @@ fn forward_and_backward_agree_with_float64() {
     for case in cases() {
         let mut given = given(&case);
         let offsets = offsets(&case);
-        let rows =
-            if case.first_only { offsets.len() - 1 } else { offsets[offsets.len() - 1] };
+        let rows = if case.first_only { offsets.len() - 1 } else { offsets[offsets.len() - 1] };
         let weight = draw(3, rows * HIDDEN);
         let qkv = together(&given);
         let mut grads = Given {

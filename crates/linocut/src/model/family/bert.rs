@@ -19,7 +19,7 @@ pub(super) static BERT: Family = Family {
     models: &[("bert", "Bert")],
     head: "classifier",
     owns_pooler: true,
-    by_products: &["cls.predictions.", "cls.seq_relationship.", "embeddings.token_type_ids"],
+    by_products: &["cls.predictions.", "cls.seq_relationship."],
     spelling: Spelling {
         family: "BERT",
         prefixes: &["bert."],

@@ -165,7 +165,8 @@ fn layers(config: Fields<'_>, sizes: &ModelConfig, b: &mut Builder) -> Result<Va
         b.at(Place::Layer(number));
         let single = number + 1 == sizes.layers && b.reads_first();
         let names = [NAMES.query, NAMES.key, NAMES.value];
-        let [query, key, value] = names.map(|name| (b.weights(&[name], [h, h]), b.biases(&[name], h)));
+        let [query, key, value] =
+            names.map(|name| (b.weights(&[name], [h, h]), b.biases(&[name], h)));
         let own = |b: &mut Builder, name: &str| (b.weights(&[name], [h, h]), b.biases(&[name], h));
         let (mut of_keys, mut of_queries) = (None, None);
         if let Some(distances) = &distances {
@@ -207,12 +208,7 @@ fn layers(config: Fields<'_>, sizes: &ModelConfig, b: &mut Builder) -> Result<Va
 }
 
 /// LayerNorm of the sum of embeddings, made as wide as hidden states where they are not, and dropout.
-fn embeddings(
-    config: Fields<'_>,
-    sizes: &ModelConfig,
-    eps: f32,
-    b: &mut Builder,
-) -> Result<Value> {
+fn embeddings(config: Fields<'_>, sizes: &ModelConfig, eps: f32, b: &mut Builder) -> Result<Value> {
     let h = sizes.hidden;
     let width = match config.count("embedding_size", h)? {
         0 => h,

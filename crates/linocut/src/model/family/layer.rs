@@ -4,11 +4,11 @@
 use crate::Result;
 use crate::checkpoint::LayerNames;
 use crate::kernels::activation::Activation;
-use crate::model::{ModelConfig, Place};
 use crate::model::config::Fields;
 use crate::model::dropout::{DropoutPlace, Dropped};
 use crate::model::op::{Add, Ids, Norm, Positions, Value};
 use crate::model::program::Builder;
+use crate::model::{ModelConfig, Place};
 use serde_json::Value as Json;
 
 /// All layers, alike but for their tensors.

@@ -6,6 +6,7 @@ mod bert;
 mod deberta;
 mod distilbert;
 mod electra;
+mod known;
 mod layer;
 mod modernbert;
 mod mpnet;
@@ -19,6 +20,7 @@ use super::{Layout, ModelConfig, Place, TensorSpec};
 use crate::checkpoint::{Canonical, Checkpoint, Kind, Module, Pooling, Spelling};
 use crate::nearest::nearest;
 use crate::{Error, ErrorKind, Result};
+pub(crate) use known::{POSITION_IDS, is_adapter, not_understood};
 use serde_json::Value as Json;
 use std::path::Path;
 
@@ -89,7 +91,11 @@ pub fn of(config: &Json) -> Result<&'static Family> {
     let known: Vec<&str> = known.collect();
     let message = format!("{what} is not known: expected one of {}", known.join(", "));
     let error = Error::new(ErrorKind::Base, message);
-    let nearest = named.and_then(|named| nearest(named, known, 1).first().copied());
+    // One that begins alike is nearer than one with fewer letters that differ.
+    let nearest = named.and_then(|named| {
+        let alike = known.iter().find(|name| name.starts_with(named) || named.starts_with(**name));
+        alike.copied().or_else(|| nearest(named, known.iter().copied(), 1).first().copied())
+    });
     Err(match nearest {
         Some(nearest) => error.with_hint(format!("the nearest is {nearest}")),
         None => error,

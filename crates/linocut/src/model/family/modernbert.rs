@@ -136,9 +136,8 @@ fn layers(config: Fields<'_>, sizes: &ModelConfig, b: &mut Builder) -> Result<Va
     let local = Positions::Rotary(config.positive("local_rope_theta", 10_000.0)?);
     let types = config.text("layer_types", "")?;
     let types: Vec<&str> = types.split(' ').collect();
-    let bias = |b: &mut Builder, has: bool, module: &str, width| {
-        has.then(|| b.biases(&[module], width))
-    };
+    let bias =
+        |b: &mut Builder, has: bool, module: &str, width| has.then(|| b.biases(&[module], width));
 
     b.stage();
     let words = b.weights(&["embeddings.tok_embeddings"], [sizes.vocab, h]);

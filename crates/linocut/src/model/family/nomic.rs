@@ -1,14 +1,12 @@
 //! NomicBERT: BERT with rotary positions, gated feed-forward blocks and no biases.
 //!
-//! Reference: `NomicBertModel` of Transformers, whose names for the tensors these are.
+//! Reference: `NomicBertModel` of Transformers. The names are those of files, which it converts.
 
 use super::Family;
 use super::layer::{self, BASE, dense_pooler, embeddings, even_heads, plain_angles, rotary};
 use crate::Result;
 use crate::checkpoint::Field::{Count, Real, Word};
-use crate::checkpoint::Kind::{
-    AttentionOutput, Intermediate, Key, Output, Pooler, Query, Value as Values,
-};
+use crate::checkpoint::Kind::{AttentionOutput, Intermediate, Output, Pooler, QueryKeyValue};
 use crate::checkpoint::Module::{Matrix, Norm, Table};
 use crate::checkpoint::Spelling;
 use crate::kernels::activation::Activation;
@@ -30,16 +28,14 @@ pub(super) static NOMIC: Family = Family {
         modules: &[
             ("embeddings.word_embeddings", Table),
             ("embeddings.token_type_embeddings", Table),
-            ("embeddings.LayerNorm", Norm),
-            ("layers.#.self_attn.q_proj", Matrix(Query)),
-            ("layers.#.self_attn.k_proj", Matrix(Key)),
-            ("layers.#.self_attn.v_proj", Matrix(Values)),
-            ("layers.#.self_attn.o_proj", Matrix(AttentionOutput)),
-            ("layers.#.post_attention_layernorm", Norm),
-            ("layers.#.mlp.gate_proj", Matrix(Intermediate)),
-            ("layers.#.mlp.up_proj", Matrix(Intermediate)),
-            ("layers.#.mlp.down_proj", Matrix(Output)),
-            ("layers.#.post_mlp_layernorm", Norm),
+            ("emb_ln", Norm),
+            ("encoder.layers.#.attn.Wqkv", Matrix(QueryKeyValue)),
+            ("encoder.layers.#.attn.out_proj", Matrix(AttentionOutput)),
+            ("encoder.layers.#.norm1", Norm),
+            ("encoder.layers.#.mlp.fc11", Matrix(Intermediate)),
+            ("encoder.layers.#.mlp.fc12", Matrix(Intermediate)),
+            ("encoder.layers.#.mlp.fc2", Matrix(Output)),
+            ("encoder.layers.#.norm2", Norm),
             ("pooler.dense", Matrix(Pooler)),
         ],
         layer: None,
@@ -95,20 +91,17 @@ fn layers(config: Fields<'_>, sizes: &ModelConfig, b: &mut Builder) -> Result<Va
     b.stage();
     let words = b.weights(&["embeddings.word_embeddings"], [sizes.vocab, h]);
     let types = b.weights(&["embeddings.token_type_embeddings"], [sizes.token_types, h]);
-    let norm = b.norm("embeddings.LayerNorm", h, eps);
+    let norm = b.norm("emb_ln", h, eps);
     let mut x = embeddings(b, vec![(words, Ids::Words), (types, Ids::Types)], norm);
     for number in 0..sizes.layers {
         b.at(Place::Layer(number));
         let single = number + 1 == sizes.layers && b.reads_first();
-        let q_weight = b.weights(&["layers.#.self_attn.q_proj"], [h, h]);
-        let kv_weight =
-            b.weights(&["layers.#.self_attn.k_proj", "layers.#.self_attn.v_proj"], [h, h]);
+        let weight = b.weights(&["encoder.layers.#.attn.Wqkv"], [3 * h, h]);
         b.stage();
-        let asking = if single { b.first(x) } else { x };
-        let q = b.linear(q_weight, None, asking);
-        let kv = b.linear(kv_weight, None, x);
+        let qkv = b.linear(weight, None, x);
         let drop = b.drop(Dropped::Attention);
-        let context = b.attend(sizes.heads, (positions, None), [q, kv, kv], single, drop);
+        let context = b.attend(sizes.heads, (positions, None), [qkv; 3], single, drop);
+        let asking = if single { b.first(x) } else { x };
 
         let block = |b: &mut Builder, (matrix, norm), width, from, residual| {
             let weight = b.weights(&[matrix], [h, width]);
@@ -118,13 +111,13 @@ fn layers(config: Fields<'_>, sizes: &ModelConfig, b: &mut Builder) -> Result<Va
             let add = Add { bias: None, drop: Some(b.drop(Dropped::Hidden)), residual };
             b.add_and_norm(Some(add), norm, sum, None)
         };
-        let names = ("layers.#.self_attn.o_proj", "layers.#.post_attention_layernorm");
+        let names = ("encoder.layers.#.attn.out_proj", "encoder.layers.#.norm1");
         let middle = block(b, names, h, context, asking);
-        let gate = b.weights(&["layers.#.mlp.gate_proj", "layers.#.mlp.up_proj"], [f, h]);
+        let gate = b.weights(&["encoder.layers.#.mlp.fc12", "encoder.layers.#.mlp.fc11"], [f, h]);
         b.stage();
         let wide = b.linear(gate, None, middle);
         let wide = b.gate(activation, None, wide);
-        let names = ("layers.#.mlp.down_proj", "layers.#.post_mlp_layernorm");
+        let names = ("encoder.layers.#.mlp.fc2", "encoder.layers.#.norm2");
         x = block(b, names, f, wide, middle);
         b.end_layer(x);
     }
