@@ -21,7 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
-LENGTHS = [512, 2048, 8192]
+LENGTHS = [8192]
 
 
 def peer(length, passes):

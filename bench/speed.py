@@ -70,7 +70,9 @@ def main():
     def best_attention(options):
         if options not in attention:
             rate = {}
-            for attn in ["eager"] if "deberta-v3-base" in options else ["eager", "sdpa"]:
+            # Transformers' DeBERTa and MPNet attend in one way.
+            one = "deberta-v3-base" in options or args.large in options
+            for attn in ["eager"] if one else ["eager", "sdpa"]:
                 argv = [args.torch, "bench/torch_train.py", "--threads", "2", "--attn", attn, *options]
                 rate[attn] = command(argv)[0]["tokens_per_s"]
             attention[options] = max(rate, key=rate.get)

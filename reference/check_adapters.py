@@ -1,7 +1,7 @@
 """Do PEFT and linocut give the same logits for an adapter?
 
     pip install -r reference/requirements.txt
-    python reference/check_adapters.py target/release/linocut > reference/results/adapters.md
+    python reference/check_adapters.py target/release/linocut [model_type ...] > reference/results/adapters.md
 
 For each `model_type` a tiny random base is made with Transformers, and adapters on it with PEFT, of factors
 and heads drawn at random. Each is packed with `linocut pack --adapter --verify`. Then, on 200 texts of the
@@ -30,10 +30,20 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 USUAL = ["query", "value"], "intermediate.dense", "LayerNorm", r".*encoder\.layer\.[02]\..*(dense|query|value)"
 NAMES = {
     "distilbert": (["q_lin", "v_lin"], "lin1", "output_layer_norm", r".*layer\.[02]\.(attention\.(q|out)_lin|ffn\.lin2)"),
+    "albert": (["query", "value"], "ffn", "LayerNorm", r".*albert_layer_groups\.0\..*(dense|query|value)"),
+    "modernbert": (["Wqkv", "Wo"], "Wi", "mlp_norm", r".*layers\.[02]\..*(Wqkv|attn\.Wo)"),
+    "deberta-v2": (
+        ["query_proj", "value_proj"], "intermediate.dense", "attention.output.LayerNorm",
+        r".*encoder\.layer\.[02]\..*(dense|query_proj|value_proj)",
+    ),
     "mpnet": (["q", "v"], "intermediate.dense", "LayerNorm", r".*encoder\.layer\.[02]\..*(dense|attn\.[qo])"),
 }
 # PEFT saves these whole and trips over factors that all-linear puts there first.
-HEADS = {"distilbert": ["pre_classifier", "classifier"]}
+HEADS = {"distilbert": ["pre_classifier", "classifier"], "modernbert": ["head.dense", "classifier"], "deberta-v2": ["pooler.dense", "classifier"]}
+# What Transformers draws at random beside the head, and an adapter must bring.
+SAVED = {"modernbert": ["head"], "deberta-v2": ["pooler"]}
+# Transformers calls its matrices otherwise than its files do.
+WITHOUT = ["nomic_bert"]
 
 
 def adapters(model_type):
@@ -52,9 +62,11 @@ def adapters(model_type):
         ),
     )
     yield "all-linear", dict(r=3, lora_alpha=10, target_modules="all-linear", exclude_modules=HEADS.get(model_type))
-    pooler = ["pooler"] if model_type == "bert" else []
+    pooler = ["pooler"] if model_type in ("bert", "albert") else []
     yield "regex, modules saved", dict(r=2, lora_alpha=3, target_modules=regex, modules_to_save=[norm, *pooler])
-    biases = dict(target_modules=[pair[1], wide], layers_to_transform=[1, 2], bias="lora_only")
+    # The number in the names of ALBERT's layers is that within its group.
+    numbers = [0] if model_type == "albert" else [1, 2]
+    biases = dict(target_modules=[pair[1], wide], layers_to_transform=numbers, bias="lora_only")
     yield "some layers, their biases", dict(r=5, lora_alpha=1, **biases)
 
 
@@ -77,7 +89,8 @@ def main():
     print("Largest difference of a logit, relative to max(1, |logit|); beside it that of PEFT's own two ways.\n")
     print("| model_type | adapter | edits | cut, bytes | factors apart | merged | apart and merged | verified |")
     print("|---|---|---|--:|--:|--:|--:|--:|")
-    for model_type, begins, kind, config in MODELS:
+    wanted = [m for m in MODELS if m[0] in (sys.argv[2:] or [m[0] for m in MODELS]) and m[0] not in WITHOUT]
+    for model_type, begins, kind, config in wanted:
         with tempfile.TemporaryDirectory() as place:
             place = Path(place)
 
@@ -99,6 +112,8 @@ def main():
             tok = AutoTokenizer.from_pretrained(place / "base")
             (place / "rows.tsv").write_text("text\n" + "".join(f"{text}\n" for text in texts))
             for number, (name, options) in enumerate(adapters(model_type)):
+                saved = [*options.pop("modules_to_save", []), *SAVED.get(model_type, [])]
+                options |= dict(modules_to_save=saved) if saved else {}
                 whole = lambda: AutoModelForSequenceClassification.from_pretrained(place / "base", num_labels=4)
                 model = peft.get_peft_model(whole(), peft.LoraConfig(task_type="SEQ_CLS", init_lora_weights=False, **options))
                 with torch.no_grad():

@@ -10,7 +10,7 @@ and on 200 pairs of the bundled data, cut at a length that many exceed:
     train      a mask on the base, and its export: Transformers' logits beside `predict --logits`
     pack       the fine-tuned model, to the bit (--verify): its logits beside `predict --logits` of the
                cut, and the exported tensors beside the model's own
-    measure, plan, verify, inspect, eval on what came of it
+    measure, plan, verify, inspect, eval, study on what came of it
 
 Prints a table; exits 1 if a command fails, a logit differs by more than 1e-5 * max(1, |logit|), or an
 exported tensor by a bit.
@@ -203,8 +203,13 @@ def main():
             for cut in ("mask", "packed"):
                 (place / f"{cut}.cut").rename(place / f"cuts/{cut}.cut")
             run("plan", *on, "--cuts", "cuts")
+            (place / "task").mkdir()
+            (place / "task/task.json").write_text("{}")
+            for part in ("train", "dev"):
+                (place / f"task/{part}.tsv").write_bytes((place / "rows.tsv").read_bytes())
+            run("study", *on, "--task", "task", "--arms", "head,mask,layer-0", "--epochs", 1, "--seeds", 1, "--out", "study")
             print("| " + " | ".join(cells) + " |", flush=True)
-    print("\n" + ("\n".join(failed) or "All agree; measure, verify, inspect, eval and plan ran on each."))
+    print("\n" + ("\n".join(failed) or "All agree; measure, verify, inspect, eval, plan and study ran on each."))
     sys.exit(bool(failed))
 
 

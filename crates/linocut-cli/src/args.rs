@@ -248,7 +248,7 @@ pub(crate) struct TrainArgs {
     #[arg(long, allow_hyphen_values = true, help_heading = "Method")]
     pub layers: Option<String>,
 
-    /// Kinds (query, key, value, attention-output, intermediate, output, layernorm, bias, pooler)
+    /// Kinds (query, key, value, query-key-value, attention-output, intermediate, output, layernorm, bias, pooler)
     /// or name patterns with * to train or mask [default: all; lora: query,value]
     #[arg(long, value_delimiter = ',', value_name = "KINDS", help_heading = "Method")]
     pub only: Option<Vec<String>>,

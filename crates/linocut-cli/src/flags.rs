@@ -3,7 +3,8 @@
 use linocut::tune::{Method, Sampling, Scope, Selection, Target};
 
 /// Fields that the library's messages name and that are flags here: `max_length` is --max-length.
-const FIELDS: [&str; 46] = [
+const FIELDS: [&str; 48] = [
+    "adapter",
     "allow_nan",
     "arms",
     "base",
@@ -23,6 +24,7 @@ const FIELDS: [&str; 46] = [
     "init_scale",
     "init_sparsity",
     "label",
+    "labels",
     "layers",
     "limit",
     "lr",

@@ -2,7 +2,7 @@
 //! `cargo bench -p linocut --bench kernels`. Medians of 15 runs on all cores.
 
 use linocut::kernels::activation::{self, Activation};
-use linocut::kernels::attention::Attention;
+use linocut::kernels::attention::{Attention, OperandGrads, Operands, Positions};
 use linocut::kernels::gemm::{Mat, matmul};
 use linocut::kernels::layernorm::{self, LayerNorm};
 use linocut::kernels::random::{Dropout, normal, uniform};
@@ -96,7 +96,8 @@ fn main() {
                     heads: 12,
                     hidden: h,
                     first_only: false,
-                    distances: None,
+                    positions: Positions::Embedded,
+                    window: None,
                     dropout,
                 };
                 let mut log_sums = vec![0.0; tokens * 12];
@@ -106,10 +107,11 @@ fn main() {
                     format!("{s}, {length}{dropout}")
                 };
                 each(&name("attention"), tokens * h, &mut || {
-                    a.forward(&x, &kv, &mut out, &mut log_sums);
+                    a.forward(Operands::Apart(&x, &kv), &mut out, &mut log_sums);
                 });
                 each(&name("attention backward"), tokens * h, &mut || {
-                    a.backward((&x, &kv), &log_sums, &x, (&mut q_grad, &mut kv_grad));
+                    let grads = OperandGrads::Apart(&mut q_grad, &mut kv_grad);
+                    a.backward(Operands::Apart(&x, &kv), &log_sums, &x, grads);
                 });
             }
         }

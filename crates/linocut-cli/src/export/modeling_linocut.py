@@ -18,6 +18,23 @@ class LinocutConfig(BertConfig):
         self.linocut_pooling = linocut_pooling
 
 
+def convert_names():
+    # Where Transformers calls tensors otherwise than files do, it asks for what they become by model_type.
+    try:
+        from transformers.conversion_mapping import (
+            get_checkpoint_conversion_mapping,
+            register_checkpoint_conversion_mapping,
+        )
+    except ImportError:  # before version 5
+        return
+    mapping = get_checkpoint_conversion_mapping("bert")
+    if mapping:
+        register_checkpoint_conversion_mapping(LinocutConfig.model_type, mapping, overwrite=True)
+
+
+convert_names()
+
+
 class LinocutForSequenceClassification(BertPreTrainedModel):
     config_class = LinocutConfig
 

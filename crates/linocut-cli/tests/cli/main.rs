@@ -22,6 +22,7 @@ mod problems;
 mod serve;
 mod stop;
 mod study;
+mod study_refusals;
 mod train;
 mod usage;
 mod using;

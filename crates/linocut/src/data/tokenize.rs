@@ -1,12 +1,15 @@
 //! Texts to token ids, cut to a length as Hugging Face does, never padded.
 
-use std::ops::Range;
+mod reading;
+
 use std::path::Path;
 
 use rayon::prelude::*;
 use serde_json::Value;
 use tokenizers::PostProcessor;
 use tokenizers::utils::truncation::TruncationDirection;
+
+use reading::Reading;
 
 use super::sure::SurePlaces;
 use super::table::data_error;
@@ -373,88 +376,6 @@ impl Tokenizer {
         let encoded = encoded.into_iter().enumerate().map(placed).collect::<Result<Vec<_>>>()?;
         let cut = encoded.iter().filter(|e| e.cut).count();
         Ok((encoded, cut))
-    }
-}
-
-/// One text, read from the end that is kept.
-struct Reading<'a> {
-    tokenizer: &'a Tokenizer,
-    text: &'a str,
-    /// What is not read yet.
-    rest: Range<usize>,
-    /// Tokens that a text may keep.
-    room: usize,
-    /// The tokens read, but of those beyond the room only one.
-    ids: Vec<u32>,
-    /// How many were read.
-    count: usize,
-}
-
-impl<'a> Reading<'a> {
-    fn new(tokenizer: &'a Tokenizer, text: &'a str, room: usize) -> Self {
-        Self { tokenizer, text, rest: 0..text.len(), room, ids: Vec::new(), count: 0 }
-    }
-
-    fn is_done(&self) -> bool {
-        self.rest.is_empty()
-    }
-
-    /// Reads until there are more tokens than there is room for, or all.
-    fn beyond_room(&mut self) -> Result<()> {
-        while self.count <= self.room && !self.is_done() {
-            // A word and its space take about so many bytes a token.
-            self.advance(64 + 6 * (self.room - self.count))?;
-        }
-        if self.count > 0 {
-            return Ok(());
-        }
-        let message = match self.text.trim().is_empty() {
-            true => "empty text".to_string(),
-            false => format!("the tokenizer finds no token in {}", self.shown()),
-        };
-        Err(data_error(message).with_hint("there is nothing to label in an empty text"))
-    }
-
-    /// Reads `bytes` more, and on to a place where the text may be parted.
-    fn advance(&mut self, bytes: usize) -> Result<()> {
-        let Range { start, end } = self.rest.clone();
-        let whole = bytes >= end - start;
-        let part = match (&self.tokenizer.places, self.tokenizer.direction) {
-            (Some(places), TruncationDirection::Right) if !whole => {
-                start..places.next(&self.text[..end], start + bytes)
-            }
-            (Some(places), TruncationDirection::Left) if !whole => {
-                places.last(&self.text[start..], end - start - bytes) + start..end
-            }
-            _ => start..end,
-        };
-        let tokens = self
-            .tokenizer
-            .contained(|| self.tokenizer.inner.encode_fast(&self.text[part.clone()], false));
-        let tokens = tokens.map_err(|problem| {
-            data_error(format!("cannot tokenise {}: {problem}", self.shown())).with_hint(
-                "change the text; or the added tokens in the base's tokenizer.json, if it was altered",
-            )
-        })?;
-        let new = tokens.get_ids();
-        self.count += new.len();
-        let missing = (self.room + 1).saturating_sub(self.ids.len()).min(new.len());
-        match self.tokenizer.direction {
-            TruncationDirection::Right => {
-                self.ids.extend_from_slice(&new[..missing]);
-                self.rest.start = part.end;
-            }
-            TruncationDirection::Left => {
-                self.ids.splice(0..0, new[new.len() - missing..].iter().copied());
-                self.rest.end = part.start;
-            }
-        }
-        Ok(())
-    }
-
-    /// The text's start, for messages.
-    fn shown(&self) -> String {
-        format!("{:?}", self.text.chars().take(60).collect::<String>())
     }
 }
 

@@ -134,12 +134,10 @@ impl Program {
 
     /// Operations before `at` that fill what is read from there on for distances, whatever the tokens are.
     pub(crate) fn of_distances(&self, at: usize) -> impl Iterator<Item = usize> {
-        let needed = |value: &Value| matches!(self.shape(*value).rows, Rows::Distances(_));
+        let of_distances = |value: &Value| matches!(self.shape(*value).rows, Rows::Distances(_));
         // Each reads what those before it fill.
-        let first = self.live(at).filter(needed).map(|value| self.producer(value)).max();
-        let ops =
-            (0..first.map_or(0, |last| last + 1)).filter(move |&op| needed(&self.ops[op].to()));
-        ops
+        let last = self.live(at).filter(of_distances).map(|value| self.producer(value)).max();
+        (0..last.map_or(0, |last| last + 1)).filter(move |&op| of_distances(&self.ops[op].to()))
     }
 }
 

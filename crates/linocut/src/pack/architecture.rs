@@ -76,7 +76,7 @@ pub(super) fn architecture(folder: &Path, config: &Value) -> Result<(Value, Pool
     if folder.join(adapter::CONFIG).exists() {
         return unfit(
             format!("{} says that adapters belong to the model", adapter::CONFIG),
-            "pack the adapter with --adapter; or merge it into the weights (PEFT: merge_and_unload) and \
+            "pack the adapter with `adapter`; or merge it into the weights (PEFT: merge_and_unload) and \
              remove the file",
         );
     }

@@ -42,7 +42,7 @@ impl Tuned {
         let config = read_model_config(folder)?.ok_or_else(|| {
             if folder.join(adapter::CONFIG).exists() {
                 return tuned_error(format!("{shown} is an adapter: it has {} and no config.json", adapter::CONFIG))
-                    .with_hint("an adapter is packed with --adapter instead of --tuned");
+                    .with_hint("an adapter is packed with `adapter` instead of `tuned`");
             }
             let state = if folder.is_dir() { "has no config.json" } else { "is not a folder" };
             tuned_error(format!("{shown} {state}")).with_hint(

@@ -3,6 +3,8 @@
 use super::super::random::Dropout;
 use super::super::simd::{LANES, exp, maximum, sum};
 use super::super::tiles::product;
+use super::pack::{Columns, fit, pack, pack_transposed};
+use super::terms::Terms;
 use super::{Attention, Disentangled, Operands, PositionGrads, Positions, Rotary, round_up};
 use std::ops::Range;
 
@@ -31,57 +33,38 @@ pub(super) struct Scratch {
     /// Values, `[len, d]` (forward), or Valuesᵀ, `[d, len]` (backward).
     values: Vec<f32>,
     /// Keys, `[len, d]`: scaled by 1/√d in the backward, as they are for positions.
-    keys: Vec<f32>,
+    pub(super) keys: Vec<f32>,
     /// Queries, `[queries, d]`.
-    queries: Vec<f32>,
+    pub(super) queries: Vec<f32>,
     /// Gradient of the output, `[queries, d]`.
     grad: Vec<f32>,
     /// Probabilities of a block of queries, `[block, len]`.
-    probabilities: Vec<f32>,
+    pub(super) probabilities: Vec<f32>,
     /// Their gradient, `[block, len]`.
-    scores_grad: Vec<f32>,
+    pub(super) scores_grad: Vec<f32>,
     /// A result, `[queries or len, d]`.
     pub(super) out: Vec<f32>,
     /// Gradients of keys and of values so far, `[len, d]` each.
-    keys_grad: Vec<f32>,
+    pub(super) keys_grad: Vec<f32>,
     values_grad: Vec<f32>,
     /// The log-sum-exp of every score row, `[queries]`.
     pub(super) log_sums: Vec<f32>,
-    by: Terms,
-}
-
-/// Products with keys and queries of distances.
-#[derive(Default)]
-struct Terms {
-    /// (Keys of distances)ᵀ scaled, `[d, reached]`, and the queries' likewise.
-    keys_t: Vec<f32>,
-    queries_t: Vec<f32>,
-    /// Queries of a block with keys of distances, `[block, reached]`.
-    by_query: Vec<f32>,
-    /// Keys with queries of distances, `[len, reached]`.
-    by_key: Vec<f32>,
-    /// Gradients of these two.
-    by_query_grad: Vec<f32>,
-    by_key_grad: Vec<f32>,
-    /// Rows of a head, as keys or queries of distances, `[reached, d]`.
-    rows: Vec<f32>,
-    /// A part of the queries' or keys' gradient, `[block or len, d]`.
-    sum: Vec<f32>,
+    pub(super) by: Terms,
 }
 
 /// A block of queries and the keys that some of them reach.
-struct Block {
+pub(super) struct Block {
     /// Queries, from the first of the sequence.
-    queries: Range<usize>,
+    pub(super) queries: Range<usize>,
     /// Keys, from the first of the sequence; begins at a whole vector.
     keys: Range<usize>,
     /// Their number rounded up to whole vectors.
-    width: usize,
+    pub(super) width: usize,
 }
 
 impl Attention<'_> {
     /// 1/√d, and less where more products make up a score.
-    fn scale(&self) -> f32 {
+    pub(super) fn scale(&self) -> f32 {
         let terms = match self.positions {
             Positions::Disentangled(by) => by.terms(),
             _ => 1,
@@ -169,13 +152,13 @@ impl Attention<'_> {
         }
     }
 
-    /// Matrix, stride and first column of keys, and of values.
+    /// Where keys and values stand.
     #[inline(always)]
-    fn keys_and_values<'x>(
+    pub(super) fn keys_and_values<'x>(
         &self,
         operands: Operands<'x>,
         place: &Place,
-    ) -> ((&'x [f32], usize, usize), (&'x [f32], usize, usize)) {
+    ) -> (Columns<'x>, Columns<'x>) {
         let h = self.hidden;
         let at = place.head * (h / self.heads);
         match operands {
@@ -263,62 +246,7 @@ impl Attention<'_> {
             }
         }
         if let Some(by) = self.disentangled() {
-            let (t, reached) = (&mut s.by, round_up(by.reached.rows));
-            if by.keys.is_some() {
-                fit(&mut t.by_query, block.queries.len() * reached);
-                product(
-                    &mut t.by_query,
-                    (&s.queries[block.queries.start * d_padded..], d_padded, 1),
-                    (&t.keys_t, reached),
-                    (block.queries.len(), reached, d),
-                );
-            }
-            for (b, i) in block.queries.clone().enumerate() {
-                let row = &mut s.probabilities[b * block.width..][..len];
-                let rows = by.reached.row(i, len);
-                // The distances of the last token come first.
-                if by.keys.is_some() {
-                    let terms = &t.by_query[b * reached..][..reached];
-                    for (p, &r) in row.iter_mut().rev().zip(rows) {
-                        *p += terms[r as usize];
-                    }
-                }
-                if by.queries.is_some() {
-                    for (j, &r) in (0..len).rev().zip(rows) {
-                        row[j] += t.by_key[j * reached + r as usize];
-                    }
-                }
-            }
-        }
-    }
-
-    /// Keys and queries of distances of one head, and the products that all queries share.
-    #[inline(always)]
-    fn pack_terms(
-        &self,
-        s: &mut Scratch,
-        by: Disentangled<'_>,
-        operands: Operands<'_>,
-        place: &Place,
-    ) {
-        let (d, h) = (self.hidden / self.heads, self.hidden);
-        let (at, rows, scale) = (place.head * d, 0..by.reached.rows, self.scale());
-        let reached = round_up(by.reached.rows);
-        if let Some(keys) = by.keys {
-            pack_transposed(&mut s.by.keys_t, (keys, h, at), &rows, d, scale);
-        }
-        if let Some(queries) = by.queries {
-            pack_transposed(&mut s.by.queries_t, (queries, h, at), &rows, d, scale);
-            let keys = self.keys_and_values(operands, place).0;
-            pack(&mut s.by.rows, keys, &place.tokens, d, 1.0);
-            let len = place.tokens.len();
-            fit(&mut s.by.by_key, len * reached);
-            product(
-                &mut s.by.by_key,
-                (&s.by.rows, round_up(d), 1),
-                (&s.by.queries_t, reached),
-                (len, reached, d),
-            );
+            self.add_terms(s, by, block, len);
         }
     }
 
@@ -476,72 +404,6 @@ impl Attention<'_> {
             }
         }
     }
-
-    /// What scores of a block gain from keys of distances: adds to the gradient of the queries, in `s.out`,
-    /// and of these keys; and gathers that of the products of keys with queries of distances.
-    #[inline(always)]
-    fn query_terms_backward(
-        &self,
-        s: &mut Scratch,
-        by: Disentangled<'_>,
-        block: &Block,
-        (positions, place): (&mut PositionGrads, &Place),
-    ) {
-        let (d, h) = (self.hidden / self.heads, self.hidden);
-        let (len, of, d_padded) = (place.tokens.len(), block.queries.len(), round_up(d));
-        let (reached, scale) = (round_up(by.reached.rows), self.scale());
-        let t = &mut s.by;
-        fit(&mut t.by_query_grad, of * reached).fill(0.0);
-        for (b, i) in block.queries.clone().enumerate() {
-            let g = &s.scores_grad[b * block.width..][..len];
-            let rows = by.reached.row(i, len);
-            let terms = &mut t.by_query_grad[b * reached..][..reached];
-            for (g, &r) in g.iter().rev().zip(rows) {
-                terms[r as usize] += g;
-            }
-            for (j, &r) in (0..len).rev().zip(rows) {
-                t.by_key_grad[j * reached + r as usize] += g[j];
-            }
-        }
-        let Some(keys) = by.keys else { return };
-        let queries = &s.queries[block.queries.start * d_padded..];
-        let at = place.head * d;
-        fit(&mut t.rows, by.reached.rows * d_padded);
-        let shape = (by.reached.rows, d_padded, of);
-        product(&mut t.rows, (&t.by_query_grad, 1, reached), (queries, d_padded), shape);
-        add_rows(&t.rows, (&mut positions.keys, h, at), d, scale);
-        pack(&mut t.rows, (keys, h, at), &(0..by.reached.rows), d, scale);
-        fit(&mut t.sum, of * d_padded);
-        let shape = (of, d_padded, by.reached.rows);
-        product(&mut t.sum, (&t.by_query_grad, reached, 1), (&t.rows, d_padded), shape);
-        s.out.iter_mut().zip(&t.sum).for_each(|(out, sum)| *out += sum);
-    }
-
-    /// What scores gain from queries of distances: adds to the gradient of the keys, in `s.keys_grad`, and of
-    /// these queries.
-    #[inline(always)]
-    fn key_terms_backward(
-        &self,
-        s: &mut Scratch,
-        by: Disentangled<'_>,
-        (positions, place): (&mut PositionGrads, &Place),
-    ) {
-        let Some(queries) = by.queries else { return };
-        let (d, h) = (self.hidden / self.heads, self.hidden);
-        let (len, d_padded, reached) = (place.tokens.len(), round_up(d), round_up(by.reached.rows));
-        let at = place.head * d;
-        let t = &mut s.by;
-        fit(&mut t.rows, by.reached.rows * d_padded);
-        let shape = (by.reached.rows, d_padded, len);
-        // The keys are scaled.
-        product(&mut t.rows, (&t.by_key_grad, 1, reached), (&s.keys, d_padded), shape);
-        add_rows(&t.rows, (&mut positions.queries, h, at), d, 1.0);
-        pack(&mut t.rows, (queries, h, at), &(0..by.reached.rows), d, self.scale());
-        fit(&mut t.sum, len * d_padded);
-        let shape = (len, d_padded, by.reached.rows);
-        product(&mut t.sum, (&t.by_key_grad, reached, 1), (&t.rows, d_padded), shape);
-        s.keys_grad.iter_mut().zip(&t.sum).for_each(|(grad, sum)| *grad += sum);
-    }
 }
 
 /// The part of a block's row that is reached; 0 fills the rest.
@@ -551,63 +413,4 @@ fn within<'x>(row: &'x mut [f32], block: &Block, reach: &Range<usize>) -> &'x mu
     row[..from].fill(0.0);
     row[to..].fill(0.0);
     &mut row[from..to]
-}
-
-/// Gives `x` the length `len`; what is new is zero, what was there stays.
-#[inline(always)]
-fn fit(x: &mut Vec<f32>, len: usize) -> &mut [f32] {
-    x.resize(len, 0.0);
-    x
-}
-
-/// Columns `at..at + d` of `to`, `[rows, stride]`, gain scale · rows, `[rows, d]`.
-#[inline(always)]
-fn add_rows(rows: &[f32], (to, stride, at): (&mut [f32], usize, usize), d: usize, scale: f32) {
-    for (row, to) in rows.chunks_exact(round_up(d)).zip(to.chunks_exact_mut(stride)) {
-        for (to, v) in to[at..at + d].iter_mut().zip(row) {
-            *to += scale * v;
-        }
-    }
-}
-
-/// `out[i, ..d]` = scale · x[rows[i], at..at + d]; padding columns are zero.
-#[inline(always)]
-fn pack(
-    out: &mut Vec<f32>,
-    (x, stride, at): (&[f32], usize, usize),
-    rows: &Range<usize>,
-    d: usize,
-    scale: f32,
-) {
-    let padded = round_up(d);
-    fit(out, rows.len() * padded);
-    for (i, row) in rows.clone().enumerate() {
-        let out = &mut out[i * padded..(i + 1) * padded];
-        for (o, v) in out.iter_mut().zip(&x[row * stride + at..][..d]) {
-            *o = v * scale;
-        }
-        out[d..].fill(0.0);
-    }
-}
-
-/// `out[c, i]` = scale · x[rows[i], at + c], `[d, rows]` with padding columns zero.
-#[inline(always)]
-fn pack_transposed(
-    out: &mut Vec<f32>,
-    (x, stride, at): (&[f32], usize, usize),
-    rows: &Range<usize>,
-    d: usize,
-    scale: f32,
-) {
-    let padded = round_up(rows.len());
-    fit(out, d * padded);
-    for (i, row) in rows.clone().enumerate() {
-        let x = &x[row * stride + at..][..d];
-        for (o, v) in out[i..].iter_mut().step_by(padded).zip(x) {
-            *o = v * scale;
-        }
-    }
-    for c in 0..d {
-        out[c * padded + rows.len()..(c + 1) * padded].fill(0.0);
-    }
 }

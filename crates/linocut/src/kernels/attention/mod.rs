@@ -7,7 +7,9 @@
 mod disentangled;
 mod distances;
 mod head;
+mod pack;
 mod rotary;
+mod terms;
 #[cfg(test)]
 mod tests;
 

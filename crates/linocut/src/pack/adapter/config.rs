@@ -13,7 +13,7 @@ pub(in crate::pack) const CONFIG: &str = "adapter_config.json";
 
 /// The way out for what is added to weights in another manner.
 pub(super) const MERGE: &str = "merge the adapter into its base (PEFT: merge_and_unload), save that model \
-                                and pack it with --tuned";
+                                and pack it with `tuned`";
 
 /// Fields that are read below.
 const READ: [&str; 15] = [
@@ -103,7 +103,7 @@ impl AdapterConfig {
             let shown = folder.display();
             if folder.join("config.json").exists() {
                 return Err(tuned_error(format!("{shown} has no {CONFIG}: it is no adapter"))
-                    .with_hint("a whole model's folder is packed with --tuned"));
+                    .with_hint("a whole model's folder is packed with `tuned`"));
             }
             let state =
                 if folder.is_dir() { format!("has no {CONFIG}") } else { "is not a folder".into() };
@@ -242,7 +242,7 @@ fn check_start(found: &Value) -> Result<()> {
     };
     Err(error.with_hint(
         "save it as plain LoRA (PEFT: save_pretrained with path_initial_model_for_weight_conversion), or \
-         merge it (merge_and_unload) and pack the model with --tuned",
+         merge it (merge_and_unload) and pack the model with `tuned`",
     ))
 }
 
@@ -402,7 +402,7 @@ mod tests {
             (|c| c["target_modules"] = json!(null), "target_modules is null"),
             (|c| c["target_modules"] = json!("(query"), "no regular expression"),
             (|c| c["layers_to_transform"] = json!("1"), "layers_to_transform is \"1\""),
-            (|c| c["layers_pattern"] = json!("blocks"), "layers_pattern is \"blocks\""),
+            (|c| c["layers_pattern"] = json!("a.*b"), "layers_pattern is \"a.*b\""),
         ] {
             let error = config(change).err().unwrap_or_else(|| panic!("{said}")).to_string();
             assert!(error.contains(said), "{said}: {error}");

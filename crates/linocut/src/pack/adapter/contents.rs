@@ -156,7 +156,7 @@ impl Reader<'_> {
                 "{stored} is a factor of {module}, which is no matrix of the {name} base"
             ))
             .with_hint(format!(
-                "give the base that the adapter was trained on: --base; or {MERGE}"
+                "give the base that the adapter was trained on: `base`; or {MERGE}"
             )))
     }
 
@@ -182,7 +182,7 @@ impl Reader<'_> {
             return Err(self
                 .wrong(format!("{stored} is no part of a {class}ForSequenceClassification"))
                 .with_hint(format!(
-                    "give the base that the adapter was trained on: --base; or {MERGE}"
+                    "give the base that the adapter was trained on: `base`; or {MERGE}"
                 )));
         };
         let spec = &layout.tensors()[at];
@@ -199,7 +199,7 @@ impl Reader<'_> {
     /// Whether it is the bias of a module with factors, and these are trained.
     fn is_trained_bias(&self, spec: &TensorSpec) -> Result<bool> {
         let is_bias = self.config.biases && spec.role == Role::Bias;
-        Ok(is_bias && self.config.targets.names(&self.module(spec), spec.layer())?)
+        Ok(is_bias && self.config.targets.names(&self.module(spec))?)
     }
 
     /// Checks that factors are those of the modules that the config names.
@@ -209,8 +209,7 @@ impl Reader<'_> {
                 continue;
             }
             let module = self.module(spec);
-            let named =
-                !self.config.saves(&module) && self.config.targets.names(&module, spec.layer())?;
+            let named = !self.config.saves(&module) && self.config.targets.names(&module)?;
             let what = match (named, sorted.factors.contains_key(&at)) {
                 (true, false) => format!("target_modules names {module}, and it has no factors"),
                 (false, true) => {
@@ -289,7 +288,7 @@ impl Reader<'_> {
             let (name, found) = (&self.stored(i).name, &self.stored(i).shape);
             if found.len() != 2 || found[1 - side] != expected {
                 let what = format!("{name} is {found:?}, and the base's matrix {:?}", spec.shape);
-                let hint = "give the base that the adapter was trained on: --base";
+                let hint = "give the base that the adapter was trained on: `base`";
                 return Err(self.wrong(what).with_hint(hint));
             }
             if found[side] != rank {
@@ -335,7 +334,7 @@ impl Reader<'_> {
             return Err(error.with_hint(if grown {
                 "tokens were added to the model, which a cut cannot hold"
             } else {
-                "give the base that the adapter was trained on: --base"
+                "give the base that the adapter was trained on: `base`"
             }));
         }
         let Some(store) = StoreType::of(tensor.dtype) else {

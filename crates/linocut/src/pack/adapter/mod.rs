@@ -130,7 +130,7 @@ impl AdapterFolder {
 
 /// Names of labels, as many as there are outputs and no two alike.
 fn checked(names: Vec<String>, outputs: usize, problem: Problem) -> Result<Vec<String>> {
-    let wrong = |what: String| Err(Error::new(ErrorKind::Config, format!("--labels {what}")));
+    let wrong = |what: String| Err(Error::new(ErrorKind::Config, format!("`labels` {what}")));
     if problem == Problem::Regression {
         return wrong("names labels, and a regression has none".into());
     }

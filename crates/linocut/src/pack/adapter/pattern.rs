@@ -50,6 +50,8 @@ pub(super) struct Targets {
     unwanted: Option<Names>,
     /// Numbers of layers; all where there are none.
     layers: Vec<usize>,
+    /// What stands before these numbers in names; any word where there are none.
+    called: Vec<String>,
 }
 
 enum Names {
@@ -92,20 +94,23 @@ impl Targets {
             Value::Array(list) => list.iter().map(number).collect::<Result<_>>()?,
             one => vec![number(one)?],
         };
-        let list = &get("layers_pattern");
-        let called = list.as_array().map_or_else(|| std::slice::from_ref(*list), Vec::as_slice);
-        if called.iter().any(|name| !matches!(name.as_str().unwrap_or("layer"), "layer" | "")) {
-            return Err(wrong("layers_pattern", list, "null or \"layer\""));
+        let called = match get("layers_pattern") {
+            Value::String(name) if name.is_empty() => vec![],
+            Value::String(name) => vec![name.clone()],
+            list => texts("layers_pattern", list)?,
+        };
+        let plain = |name: &String| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        if !called.iter().all(plain) {
+            return Err(wrong("layers_pattern", get("layers_pattern"), "names without signs"));
         }
-        Ok(Self { wanted, unwanted: names("exclude_modules")?, layers })
+        Ok(Self { wanted, unwanted: names("exclude_modules")?, layers, called })
     }
 
-    /// Whether they name this module, a matrix of the layer of this number if of any. Numbers of layers count
-    /// beside lists of names alone, as in PEFT.
+    /// Whether they name this module. Numbers of layers count beside lists of names alone, as in PEFT.
     ///
     /// # Errors
     /// A pattern that takes too long to match.
-    pub(super) fn names(&self, module: &str, layer: Option<usize>) -> Result<bool> {
+    pub(super) fn names(&self, module: &str) -> Result<bool> {
         if let Some(unwanted) = &self.unwanted
             && unwanted.have(module)?
         {
@@ -114,11 +119,23 @@ impl Targets {
         let in_layers = match &self.wanted {
             // A whole name is of its own layer.
             Names::Ends(ends) if !ends.iter().any(|end| end == module) => {
+                let layer = self.layer(module);
                 self.layers.is_empty() || layer.is_some_and(|layer| self.layers.contains(&layer))
             }
             _ => true,
         };
         Ok(in_layers && self.wanted.have(module)?)
+    }
+
+    /// The number of a module's layer as PEFT finds it: the last in its name, after one of the words that
+    /// layers are called by where there are such words. (`check_target_module_exists`)
+    fn layer(&self, module: &str) -> Option<usize> {
+        let words: Vec<&str> = module.split('.').collect();
+        let inner = 2..words.len().saturating_sub(1);
+        inner.rev().find_map(|at| {
+            let known = self.called.is_empty() || self.called.iter().any(|c| c == words[at - 1]);
+            words[at].parse().ok().filter(|_| known)
+        })
     }
 }
 
@@ -175,15 +192,32 @@ mod tests {
                 [true, false, false],
             ),
             (
-                json!({"target_modules": ["query"], "layers_to_transform": [], "layers_pattern": "layer"}),
+                json!({"target_modules": ["query"], "layers_to_transform": [1], "layers_pattern": "layer"}),
                 [true, false, false],
+            ),
+            (
+                json!({"target_modules": ["query"], "layers_to_transform": 1, "layers_pattern": ["h"]}),
+                [false, false, false],
             ),
         ] {
             let targets = Targets::new(fields.as_object().unwrap()).unwrap();
-            let found = [(QUERY, Some(1)), (DENSE, Some(1)), (POOLER, None)]
-                .map(|(module, layer)| targets.names(module, layer).unwrap());
+            let found = [QUERY, DENSE, POOLER].map(|module| targets.names(module).unwrap());
             assert_eq!(found, expected, "{fields}");
         }
+    }
+
+    /// ALBERT's layers are numbered within their groups.
+    #[test]
+    fn the_last_number_is_the_layers() {
+        let module = "albert.encoder.albert_layer_groups.1.albert_layers.0.ffn";
+        let named = |called: serde_json::Value, layer: usize| {
+            let fields = json!({
+                "target_modules": ["ffn"], "layers_to_transform": layer, "layers_pattern": called,
+            });
+            Targets::new(fields.as_object().unwrap()).unwrap().names(module).unwrap()
+        };
+        assert!(named(json!(null), 0) && !named(json!(null), 1));
+        assert!(named(json!("albert_layer_groups"), 1) && !named(json!([]), 1));
     }
 
     #[test]
