@@ -3,7 +3,7 @@
 use super::super::random::Dropout;
 use super::super::simd::{LANES, exp, maximum, sum};
 use super::super::tiles::product;
-use super::pack::{Columns, fit, pack, pack_transposed};
+use super::pack::{Columns, fit, pack, pack_transposed, stride};
 use super::terms::Terms;
 use super::{Attention, Disentangled, Operands, PositionGrads, Positions, Rotary, round_up};
 use std::ops::Range;
@@ -233,7 +233,7 @@ impl Attention<'_> {
         product(
             &mut s.probabilities,
             (&s.queries[block.queries.start * d_padded..], d_padded, 1),
-            (&s.keys_t[block.keys.start..], round_up(len)),
+            (&s.keys_t[block.keys.start..], stride(len)),
             (block.queries.len(), block.width, d),
         );
         if let Positions::Distances(distances) = self.positions {
@@ -363,7 +363,7 @@ impl Attention<'_> {
         product(
             &mut s.scores_grad,
             (&s.grad[block.queries.start * d_padded..], d_padded, 1),
-            (&s.values[block.keys.start..], round_up(len)),
+            (&s.values[block.keys.start..], stride(len)),
             (block.queries.len(), block.width, d),
         );
         for (b, i) in block.queries.clone().enumerate() {

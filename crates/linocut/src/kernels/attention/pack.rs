@@ -1,5 +1,6 @@
 //! Rows and columns of one head, laid out for products of small matrices.
 
+use super::super::simd::LANES;
 use super::round_up;
 use std::ops::Range;
 
@@ -48,19 +49,27 @@ pub(super) fn pack(
     }
 }
 
-/// `out[c, i]` = scale · x[rows[i], at + c], `[d, rows]` with padding columns zero.
+/// Length of a row of `n` entries in matrices that are read down their columns: never a multiple of 64, so
+/// that the entries of a column do not lie in one set of the cache.
+#[inline(always)]
+pub(super) fn stride(n: usize) -> usize {
+    let padded = round_up(n);
+    if padded.is_multiple_of(64) { padded + LANES } else { padded }
+}
+
+/// `out[c, i]` = scale · x[rows[i], at + c], `[d, rows]` with rows of [`stride`] and padding columns zero.
 #[inline(always)]
 pub(super) fn pack_transposed(
     out: &mut Vec<f32>,
-    (x, stride, at): Columns<'_>,
+    (x, wide, at): Columns<'_>,
     rows: &Range<usize>,
     d: usize,
     scale: f32,
 ) {
-    let padded = round_up(rows.len());
+    let padded = stride(rows.len());
     fit(out, d * padded);
     for (i, row) in rows.clone().enumerate() {
-        let x = &x[row * stride + at..][..d];
+        let x = &x[row * wide + at..][..d];
         for (o, v) in out[i..].iter_mut().step_by(padded).zip(x) {
             *o = v * scale;
         }

@@ -2,7 +2,7 @@
 
 use super::super::tiles::product;
 use super::head::{Block, Place, Scratch};
-use super::pack::{add_rows, fit, pack, pack_transposed};
+use super::pack::{add_rows, fit, pack, pack_transposed, stride};
 use super::{Attention, Disentangled, Operands, PositionGrads, round_up};
 
 /// Products with keys and queries of distances.
@@ -49,7 +49,7 @@ impl Attention<'_> {
             product(
                 &mut s.by.by_key,
                 (&s.by.rows, round_up(d), 1),
-                (&s.by.queries_t, reached),
+                (&s.by.queries_t, stride(by.reached.rows)),
                 (len, reached, d),
             );
         }
@@ -72,7 +72,7 @@ impl Attention<'_> {
             product(
                 &mut t.by_query,
                 (&s.queries[block.queries.start * d_padded..], d_padded, 1),
-                (&t.keys_t, reached),
+                (&t.keys_t, stride(by.reached.rows)),
                 (block.queries.len(), reached, d),
             );
         }
