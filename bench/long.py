@@ -76,7 +76,11 @@ def main():
     p.add_argument("--linocut", default="target/release/linocut")
     p.add_argument("--runs", type=int, default=5)
     p.add_argument("--peer", type=int, help="only PyTorch, on so many tokens")
+    # By itself: a process that once held a model would lend its children its peak of memory.
+    p.add_argument("--make", type=Path, help="only write the base into this folder")
     args = p.parse_args()
+    if args.make:
+        return make_base(args.make)
     if args.peer:
         return peer(args.peer, 3)
     step = max((f for f in Path("target/release/deps").glob("step-*") if not f.suffix), key=lambda f: f.stat().st_mtime)
@@ -86,7 +90,7 @@ def main():
     print("|--:|--:|--:|--:|--:|--:|--:|")
     with tempfile.TemporaryDirectory() as place:
         place = Path(place)
-        make_base(place / "base")
+        child([sys.executable, __file__, "--make", place / "base"])
         letters = lambda n: " ".join("abcdefghijklmnopqrstuvwxyz"[i * i % 26] for i in range(n))
         (place / "train.tsv").write_text("text\tlabel\n" + "".join(f"{letters(3 + i)}\t{'ab'[i % 2]}\n" for i in range(8)))
         child([args.linocut, "train", "--base", place / "base", "--train", place / "train.tsv", "--method", "head",
