@@ -64,7 +64,7 @@ def adapters(model_type):
     yield "all-linear", dict(r=3, lora_alpha=10, target_modules="all-linear", exclude_modules=HEADS.get(model_type))
     pooler = ["pooler"] if model_type in ("bert", "albert") else []
     yield "regex, modules saved", dict(r=2, lora_alpha=3, target_modules=regex, modules_to_save=[norm, *pooler])
-    # The number in the names of ALBERT's layers is that within its group.
+    # ALBERT's groups count as layers.
     numbers = [0] if model_type == "albert" else [1, 2]
     biases = dict(target_modules=[pair[1], wide], layers_to_transform=numbers, bias="lora_only")
     yield "some layers, their biases", dict(r=5, lora_alpha=1, **biases)

@@ -127,12 +127,12 @@ impl Targets {
         Ok(in_layers && self.wanted.have(module)?)
     }
 
-    /// The number of a module's layer as PEFT finds it: the last in its name, after one of the words that
+    /// The number of a module's layer as PEFT finds it: the first in its name, after one of the words that
     /// layers are called by where there are such words. (`check_target_module_exists`)
     fn layer(&self, module: &str) -> Option<usize> {
         let words: Vec<&str> = module.split('.').collect();
-        let inner = 2..words.len().saturating_sub(1);
-        inner.rev().find_map(|at| {
+        let mut inner = 2..words.len().saturating_sub(1);
+        inner.find_map(|at| {
             let known = self.called.is_empty() || self.called.iter().any(|c| c == words[at - 1]);
             words[at].parse().ok().filter(|_| known)
         })
@@ -206,9 +206,9 @@ mod tests {
         }
     }
 
-    /// ALBERT's layers are numbered within their groups.
+    /// ALBERT's groups are numbered, and layers within them.
     #[test]
-    fn the_last_number_is_the_layers() {
+    fn the_first_number_is_the_layers() {
         let module = "albert.encoder.albert_layer_groups.1.albert_layers.0.ffn";
         let named = |called: serde_json::Value, layer: usize| {
             let fields = json!({
@@ -216,8 +216,8 @@ mod tests {
             });
             Targets::new(fields.as_object().unwrap()).unwrap().names(module).unwrap()
         };
-        assert!(named(json!(null), 0) && !named(json!(null), 1));
-        assert!(named(json!("albert_layer_groups"), 1) && !named(json!([]), 1));
+        assert!(named(json!(null), 1) && !named(json!([]), 0));
+        assert!(named(json!("albert_layers"), 0) && !named(json!("albert_layers"), 1));
     }
 
     #[test]
