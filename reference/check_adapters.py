@@ -13,7 +13,6 @@ Prints a table; exits 1 if a command fails or a logit differs by more than 1e-5 
 
 import csv
 import json
-import subprocess
 import sys
 import tempfile
 import warnings
@@ -22,7 +21,7 @@ from pathlib import Path
 import peft
 import torch
 import transformers
-from check_families import DATA, LENGTH, MODELS, ROWS, TOLERANCE, tokenizer, worst
+from check_families import DATA, LENGTH, ROWS, TOLERANCE, asked, command, tokenizer, worst
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 # What stands for query and value, for the first matrix of the feed-forward block and for a LayerNorm; some
@@ -89,17 +88,11 @@ def main():
     print("Largest difference of a logit, relative to max(1, |logit|); beside it that of PEFT's own two ways.\n")
     print("| model_type | adapter | edits | cut, bytes | factors apart | merged | apart and merged | verified |")
     print("|---|---|---|--:|--:|--:|--:|--:|")
-    wanted = [m for m in MODELS if m[0] in (sys.argv[2:] or [m[0] for m in MODELS]) and m[0] not in WITHOUT]
-    for model_type, begins, kind, config in wanted:
+    for model_type, begins, kind, config in (m for m in asked() if m[0] not in WITHOUT):
         with tempfile.TemporaryDirectory() as place:
             place = Path(place)
 
-            def run(*line):
-                done = subprocess.run([linocut, *map(str, line)], capture_output=True, text=True, cwd=place)
-                if done.returncode:
-                    sys.exit(f"{model_type}: {' '.join(map(str, line))}\n{done.stderr}")
-                return done.stdout
-
+            run = command(linocut, model_type, place)
             torch.manual_seed(1)
             tok = tokenizer(kind, learnt)
             full = dict(config, vocab_size=len(tok), pad_token_id=tok.pad_token_id)

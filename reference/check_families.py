@@ -125,6 +125,23 @@ def worst(found, expected):
     return ((found - expected).abs() / expected.abs().clamp(min=1)).max().item()
 
 
+def asked():
+    """The models named on the command line, or all."""
+    return [m for m in MODELS if m[0] in sys.argv[2:] or not sys.argv[2:]]
+
+
+def command(linocut, model_type, place):
+    """Runs a command of linocut in the folder `place`; gives what it prints."""
+
+    def run(*line):
+        done = subprocess.run([linocut, *map(str, line)], capture_output=True, text=True, cwd=place)
+        if done.returncode:
+            sys.exit(f"{model_type}: {' '.join(map(str, line))}\n{done.stderr}")
+        return done.stdout
+
+    return run
+
+
 def main():
     linocut = Path(sys.argv[1]).resolve()
     transformers.logging.set_verbosity_error()
@@ -137,17 +154,11 @@ def main():
     print("Largest difference of a logit, relative to max(1, |logit|).\n")
     print("| model_type | tokenizer | cut | trained, mean | packed, its own head | pairs, cut | trained | packed |")
     print("|---|---|--:|--:|--:|--:|--:|--:|")
-    wanted = [m for m in MODELS if m[0] in (sys.argv[2:] or [m[0] for m in MODELS])]
-    for model_type, begins, kind, config in wanted:
+    for model_type, begins, kind, config in asked():
         with tempfile.TemporaryDirectory() as place:
             place = Path(place)
 
-            def run(*line):
-                done = subprocess.run([linocut, *map(str, line)], capture_output=True, text=True, cwd=place)
-                if done.returncode:
-                    sys.exit(f"{model_type}: {' '.join(map(str, line))}\n{done.stderr}")
-                return done.stdout
-
+            run = command(linocut, model_type, place)
             torch.manual_seed(1)
             tok = tokenizer(kind, texts)
             full = dict(config, vocab_size=len(tok), pad_token_id=tok.pad_token_id)
