@@ -126,15 +126,15 @@ impl Backward<'_> {
                 }
             }
             Op::Attend { positions, q, k, v, .. } => {
-                let [mut q_grad, mut k_grad, mut v_grad] =
-                    [q, k, v].map(|value| self.take(value).0);
+                let mut values = vec![q, k, v];
+                values.dedup();
+                let mut into: Vec<_> = values.iter().map(|value| self.take(*value).0).collect();
                 let (by, table) = pass.attend(at, self.tape, |attention, operands| {
-                    let grads = if q == k {
-                        OperandGrads::Together(&mut q_grad)
-                    } else if k == v {
-                        OperandGrads::Apart(&mut q_grad, &mut k_grad)
-                    } else {
-                        OperandGrads::Each([&mut q_grad, &mut k_grad, &mut v_grad])
+                    let grads = match &mut into[..] {
+                        [qkv] => OperandGrads::Together(qkv),
+                        [q, kv] => OperandGrads::Apart(q, kv),
+                        [q, k, v] => OperandGrads::Each([q, k, v]),
+                        _ => unreachable!("attention reads three values"),
                     };
                     let by = attention.backward(operands, &self.tape.notes[at], grad, grads);
                     let mut table = vec![];
@@ -160,12 +160,8 @@ impl Backward<'_> {
                         }
                     }
                 }
-                self.give(q, |place| *place = q_grad);
-                if k != q {
-                    self.give(k, |place| *place = k_grad);
-                }
-                if v != k {
-                    self.give(v, |place| *place = v_grad);
+                for (value, grad) in values.into_iter().zip(into) {
+                    self.give(value, |place| *place = grad);
                 }
             }
             Op::Distances { table, to } => {
