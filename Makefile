@@ -6,18 +6,32 @@ BASE_SHA256 := 53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db
 LARGE := models/all-mpnet-base-v2
 LARGE_SHA256 := 78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658
 LINOCUT := target/release/linocut
+VENV := target/venv
 
-.PHONY: help build base base-large quickstart test deny
+.PHONY: help build wheel base base-large quickstart test test-python deny
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/'
 
-# Without this the binary would carry the paths of the machine that built it, in its panics' messages.
+# Without this a binary would carry the paths of the machine that built it, in its panics' messages.
+REMAPPED = flags="--remap-path-prefix=$(CURDIR)=linocut"; \
+	for sources in "$${CARGO_HOME:-$$HOME/.cargo}"/registry/src/*; do flags="$$flags --remap-path-prefix=$$sources=crates"; done; \
+	export RUSTFLAGS="$${RUSTFLAGS:-} $$flags"
+
 build: ## the release binary
 	@cargo fetch --locked --quiet
-	@flags="--remap-path-prefix=$(CURDIR)=linocut"; \
-	for sources in "$${CARGO_HOME:-$$HOME/.cargo}"/registry/src/*; do flags="$$flags --remap-path-prefix=$$sources=crates"; done; \
-	RUSTFLAGS="$${RUSTFLAGS:-} $$flags" cargo build --release --locked -p linocut-cli
+	@$(REMAPPED); cargo build --release --locked -p linocut-cli
+
+wheel: $(VENV)/bin/pytest ## a Python wheel into target/wheels, for any Python from 3.10 on
+	@cargo fetch --locked --quiet
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check maturin==1.16.0
+	@$(REMAPPED); $(VENV)/bin/maturin build --release --locked --out target/wheels
+
+# A virtual environment for Python's tests.
+$(VENV)/bin/pytest: python/requirements.txt
+	@rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -r python/requirements.txt && touch $@
 
 base: $(BASE)/model.safetensors ## all-MiniLM-L6-v2 into models/, checked
 
@@ -48,7 +62,15 @@ test: base ## formatting, lints, all tests, documentation
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo test --workspace --locked
+	$(MAKE) test-python
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+
+test-python: base $(VENV)/bin/pytest ## the Python package's tests, types and examples
+	cargo build --workspace --locked
+	@rm -rf target/python && mkdir -p target/python && cp -r python/linocut target/python/ \
+	&& cp target/debug/lib_core.so target/python/linocut/_core.abi3.so
+	$(VENV)/bin/mypy --strict target/python/linocut
+	PYTHONPATH=target/python $(VENV)/bin/pytest -q -p no:cacheprovider python/tests
 
 deny: target/tools/bin/cargo-deny ## licences, bans and sources of the dependencies, and known advisories where their database can be had
 	target/tools/bin/cargo-deny check licenses bans sources

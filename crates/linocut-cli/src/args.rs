@@ -6,7 +6,7 @@ use crate::export::ExportArgs;
 use crate::inspect::InspectArgs;
 use crate::measure::MeasureArgs;
 use crate::output::{escaped, shown};
-use crate::pack::{Budget, PackArgs};
+use crate::pack::PackArgs;
 use crate::plan::PlanArgs;
 use crate::predict::PredictArgs;
 use crate::serve::ServeArgs;
@@ -16,6 +16,7 @@ use clap::{Arg, ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcomma
 use linocut::cut::StoreType;
 use linocut::data::{Columns, Problem, Reading, TaskSpec};
 use linocut::model::Pooling;
+use linocut::output::Budget;
 use linocut::tune::{ClassWeights, Method, Sampling, Scope};
 use std::any::TypeId;
 use std::path::PathBuf;

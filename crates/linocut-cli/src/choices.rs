@@ -1,11 +1,10 @@
 //! Choices by name on the command line, each the library's own type.
 
-use crate::train::RANK;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use linocut::cut::StoreType;
 use linocut::data::Problem;
 use linocut::model::Pooling;
-use linocut::tune::{ClassWeights, Method, Sampling, Scope, Selection};
+use linocut::tune::{ClassWeights, Method, Sampling, Scope};
 
 /// One of these values by its name; the last of the three is its help.
 fn choice<T: Clone + Send + Sync + 'static, const N: usize>(
@@ -20,23 +19,16 @@ fn choice<T: Clone + Send + Sync + 'static, const N: usize>(
 
 /// A method as it is where nothing more is said.
 pub(crate) fn method() -> impl TypedValueParser<Value = Method> {
-    let all = Selection::default;
-    choice([
-        ("mask", Method::mask(), "Zero entries of the encoder's matrices: the smallest cuts"),
-        (
-            "layers",
-            Method::Layers(all()),
-            "Train some layers, kinds or names: see --layers and --only",
-        ),
-        ("bias", Method::Bias, "Train every bias"),
-        (
-            "lora",
-            Method::low_rank(RANK, all()),
-            "Add low-rank factors to query and value (LoRA): see --rank, --layers and --only",
-        ),
-        ("head", Method::Head, "Train the head alone"),
-        ("full", Method::Full, "Train everything"),
-    ])
+    let help = [
+        "Zero entries of the encoder's matrices: the smallest cuts",
+        "Train some layers, kinds or names: see --layers and --only",
+        "Train every bias",
+        "Add low-rank factors to query and value (LoRA): see --rank, --layers and --only",
+        "Train the head alone",
+        "Train everything",
+    ];
+    let plain = |name| Method::plain(name).expect("a name of a method");
+    choice(std::array::from_fn::<_, 6, _>(|i| (Method::NAMES[i], plain(Method::NAMES[i]), help[i])))
 }
 
 pub(crate) fn sampling() -> impl TypedValueParser<Value = Sampling> {

@@ -1,14 +1,14 @@
 //! `linocut eval`
 
 use crate::args::{BaseArgs, ColumnArgs, FormatArgs};
-use crate::model::{TaskModel, note_texts_cut};
+use crate::model::{self, note_texts_cut};
 use crate::output::{print, print_json};
 use crate::scores;
 use crate::task::Tell;
 use clap::{ArgGroup, Args};
 use linocut::data::{Dataset, Table, TaskFolder, TaskSpec};
 use linocut::{Error, ErrorKind, Result, tune};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use std::path::PathBuf;
 
 /// Score a cut on labelled rows.
@@ -56,7 +56,7 @@ pub(crate) struct EvalArgs {
 
 pub(crate) fn run(args: EvalArgs) -> Result<()> {
     let (file, spec) = rows(&args)?;
-    let model = TaskModel::open(&args.cut, &args.base)?;
+    let model = model::open(&args.cut, &args.base)?;
     let card = model.cut.card();
     let table = Table::read(&file, &args.format.reading(spec.columns(), args.limit))?;
     let mut remarks = table.remarks().to_vec();
@@ -68,30 +68,18 @@ pub(crate) fn run(args: EvalArgs) -> Result<()> {
     let evaluation =
         tune::evaluate(&data, &logits.values, Some(spec.metric.as_ref().unwrap_or(&card.metric)))?;
     if args.json {
-        let classes = data.labels.iter().zip(&evaluation.classes);
-        let classes: Vec<_> = classes
-            .map(|(label, class)| {
-                json!({
-                    "label": label,
-                    "precision": class.precision,
-                    "recall": class.recall,
-                    "f1": class.f1,
-                    "support": class.support,
-                })
-            })
-            .collect();
-        let result = json!({
-            "cut": args.cut,
-            "task": card.task,
-            "data": file,
-            "rows": evaluation.metrics.rows,
-            "texts_cut": logits.texts_cut,
-            "primary": evaluation.metrics.primary,
-            "metrics": evaluation.metrics.values,
-            "classes": classes,
-            "confusion": evaluation.confusion.as_ref().map(|c| &c.counts),
-        });
-        return print_json(&result);
+        let mut result: Map<String, Value> = [
+            ("cut", json!(args.cut)),
+            ("task", json!(card.task)),
+            ("data", json!(file)),
+            ("rows", json!(evaluation.metrics.rows)),
+            ("texts_cut", json!(logits.texts_cut)),
+        ]
+        .map(|(name, value)| (name.to_string(), value))
+        .into_iter()
+        .collect();
+        result.extend(evaluation.to_json(&data.labels));
+        return print_json(&result.into());
     }
     note_texts_cut(logits.texts_cut, card.max_length);
     print(&scores::text(&evaluation, &data.labels))

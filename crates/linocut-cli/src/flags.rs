@@ -3,7 +3,7 @@
 use linocut::tune::{Method, Sampling, Scope, Selection, Target};
 
 /// Fields that the library's messages name and that are flags here: `max_length` is --max-length.
-const FIELDS: [&str; 48] = [
+const FIELDS: [&str; 49] = [
     "adapter",
     "allow_nan",
     "arms",
@@ -38,6 +38,7 @@ const FIELDS: [&str; 48] = [
     "problem",
     "quotes",
     "rank",
+    "report",
     "resume",
     "sampling",
     "save_every",

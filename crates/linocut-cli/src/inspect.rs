@@ -1,13 +1,13 @@
 //! `linocut inspect`
 
 use crate::output::{aligned, print, print_json, rounded, shortened, shown};
-use crate::train::bytes;
 use clap::Args;
 use linocut::Result;
 use linocut::cut::{Card, Cut, EditKind, Sizes, TensorNote};
 use linocut::data::Problem;
 use linocut::model::Kind;
 use linocut::model::family::canonical;
+use linocut::output::in_words;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -178,7 +178,7 @@ fn size_table(sizes: &Sizes) -> String {
     // Few cuts have these two.
     let rare = |name: &str| matches!(name.trim(), "differences" | "other tensors");
     let parts = parts.iter().filter(|(name, n)| *n > 0 || !rare(name));
-    let rows = parts.map(|(name, n)| vec![name.to_string(), bytes(*n)]);
+    let rows = parts.map(|(name, n)| vec![name.to_string(), in_words(*n)]);
     aligned(&rows.collect::<Vec<_>>())
 }
 

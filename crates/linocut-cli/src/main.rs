@@ -6,8 +6,6 @@ mod choices;
 mod eval;
 mod export;
 mod flags;
-#[cfg(feature = "hub")]
-mod hub;
 mod inspect;
 mod interrupt;
 mod measure;

@@ -3,12 +3,12 @@
 use crate::args::BaseArgs;
 use crate::measure::number;
 use crate::output::{aligned, print, print_json};
-use crate::train::bytes;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use linocut::bank::{Bank, Costs, Options, TaskPlan};
 use linocut::cut::Cut;
 use linocut::model::Pooling;
+use linocut::output::in_words;
 use linocut::{Error, ErrorKind, Result};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -157,7 +157,7 @@ fn text(args: &PlanArgs, bank: &Bank, plans: &[TaskPlan]) -> String {
             plan.corrected.to_string(),
             plan.materialised.to_string(),
             plan.replaced.to_string(),
-            bytes(plan.task.bytes() as u64),
+            in_words(plan.task.bytes() as u64),
             format!("+{:.1}%", 100.0 * plan.cost),
         ]);
     }
@@ -167,9 +167,9 @@ fn text(args: &PlanArgs, bank: &Bank, plans: &[TaskPlan]) -> String {
     text += &format!(
         "\n{} tasks in {}; materialised matrices would take {} of a budget of {}\n",
         plans.len(),
-        bytes(bank.bytes().0 as u64),
-        bytes(materialised as u64),
-        bytes(budget),
+        in_words(bank.bytes().0 as u64),
+        in_words(materialised as u64),
+        in_words(budget),
     );
     if materialised as u64 > budget {
         text += "where the budget is full, those used longest ago give way\n";

@@ -6,42 +6,38 @@ use crate::interrupt;
 use crate::output::{print, print_json, say};
 use crate::place;
 use crate::progress::Progress;
-use crate::task::Task;
+use crate::task;
 use linocut::cut::StoreType;
-use linocut::data::Problem;
-use linocut::model::{Base, Layout, ModelConfig};
+use linocut::data::{Problem, TaskRows};
+use linocut::model::{Base, Layout};
+use linocut::output::{check_room, folder_of, in_words, keep};
 use linocut::study::{self, Choice};
-use linocut::tune::{
-    self, Dropout, Event, Method, Outcome, Scope, Selection, Shared, Storage, Target, TrainOptions,
-};
+use linocut::tune::{self, Choices, Event, Method, Outcome, Shared, Storage, TrainOptions};
 use linocut::{Error, ErrorKind, Result};
 use serde_json::json;
 use std::path::Path;
 
-/// Rank of low-rank factors, PEFT's default.
-pub(crate) const RANK: usize = 8;
-
 pub(crate) fn run(args: TrainArgs) -> Result<()> {
     let state = tune::state_path(&args.out);
-    let _held = place::claim(&args.out, "--out", args.force)?;
+    let _held = place::claim(&args.out, "out", args.force)?;
     check_state(&args, &state)?;
-    let task = Task::read(&args)?;
+    let task = task::read(&args)?;
     let base = args.base.open(args.pooling)?;
     let budget = args.budget.map(|budget| budget.of(base.encoder.layout().len() as u64 * 4));
     let (method, chosen_by) = match budget {
         Some(budget) => fitting(&args, &task, &base, budget)?,
-        None => (method(&args, base.config())?, None),
+        None => (choices(&args).method(base.config())?, None),
     };
-    let options = options(&args, method, task.train.rows(), base.config());
+    let options = choices(&args).options(method, task.train.rows(), base.config());
     options.check()?;
     base.check_max_length(options.max_length)?;
-    place::check_room(&args.out, least_bytes(&options, &base, &task)?)?;
+    check_room(&args.out, least_bytes(&options, &base, &task)?)?;
     let mut progress = Progress::new(args.base.quiet);
     progress.say(&describe(&task, &options, &base.name));
     if let Some(budget) = budget {
         progress.say(&format!(
             "for {} at most: {}",
-            bytes(budget),
+            in_words(budget),
             flags::of_method(&options.method)
         ));
     }
@@ -52,7 +48,7 @@ pub(crate) fn run(args: TrainArgs) -> Result<()> {
         resume: args.resume,
         save_every: args.save_every,
         trunk_memory: args.trunk_memory << 20,
-        scratch: place::folder_of(&args.out).to_path_buf(),
+        scratch: folder_of(&args.out).to_path_buf(),
         shared: Shared::default(),
     };
     interrupt::stop_when_asked();
@@ -75,7 +71,7 @@ pub(crate) fn run(args: TrainArgs) -> Result<()> {
     );
     progress.finish();
     let outcome = outcome?;
-    let kept = place::keep(&args.out, args.force, |path, force| outcome.cut.write(path, force))?;
+    let kept = keep(&args.out, args.force, |path, force| outcome.cut.write(path, force))?;
     if kept.in_place()
         && let Err(e) = std::fs::remove_file(&state)
         && e.kind() != std::io::ErrorKind::NotFound
@@ -114,7 +110,7 @@ fn check_state(args: &TrainArgs, state: &Path) -> Result<()> {
 }
 
 /// Least size of the cut: head and trained tensors, in full; of masks nobody knows more before.
-fn least_bytes(options: &TrainOptions, base: &Base, task: &Task) -> Result<u64> {
+fn least_bytes(options: &TrainOptions, base: &Base, task: &TaskRows) -> Result<u64> {
     let layout = base.encoder.layout();
     let marks = options.method.marks(&base.encoder)?;
     let stored = match options.method {
@@ -132,7 +128,7 @@ fn least_bytes(options: &TrainOptions, base: &Base, task: &Task) -> Result<u64> 
 /// library's rule.
 fn fitting(
     args: &TrainArgs,
-    task: &Task,
+    task: &TaskRows,
     base: &Base,
     budget: u64,
 ) -> Result<(Method, Option<String>)> {
@@ -167,88 +163,34 @@ fn fitting(
     Ok((method, Some(line)))
 }
 
-fn method(args: &TrainArgs, base: &ModelConfig) -> Result<Method> {
-    let parse = |text: &String| Selection::parse_layers(text, base.own_layers);
-    let selection =
-        Selection { layers: args.layers.as_ref().map(parse).transpose()?, only: args.only.clone() };
-    let masks = [
-        ("--sampling", args.sampling.is_some()),
-        ("--init-sparsity", args.init_sparsity.is_some()),
-        ("--init-scale", args.init_scale.is_some()),
-        ("--sparsity", args.sparsity.is_some()),
-        ("--mask-lr", args.mask_lr.is_some()),
-    ];
-    let (name, is_mask) = (args.method.name(), matches!(args.method, Method::Mask { .. }));
-    let unused = |option: &str, of: &str| {
-        Error::new(ErrorKind::Config, format!("{option} has no meaning for --method {name}"))
-            .with_hint(format!("it belongs to --method {of}"))
-    };
-    if let (Some((option, _)), false) = (masks.iter().find(|(_, given)| *given), is_mask) {
-        return Err(unused(option, "mask"));
-    }
-    if selection != Selection::default()
-        && matches!(args.method, Method::Bias | Method::Head | Method::Full)
-    {
-        return Err(unused("--layers or --only", "mask, layers and lora"));
-    }
-    if args.lr.is_some() && (is_mask || args.method == Method::Head) {
-        return Err(
-            unused("--lr", "full, layers, bias and lora").with_hint("use --mask-lr or --head-lr")
-        );
-    }
-    if args.rank.is_some() && !matches!(args.method, Method::LowRank { .. }) {
-        return Err(unused("--rank", "lora"));
-    }
-    Ok(match args.method {
-        Method::Layers(_) => Method::Layers(selection),
-        Method::LowRank { rank, .. } => Method::low_rank(args.rank.unwrap_or(rank), selection),
-        Method::Mask { .. } => mask(args, selection),
-        Method::Bias | Method::Head | Method::Full => args.method.clone(),
-    })
-}
-
-fn options(args: &TrainArgs, method: Method, rows: usize, base: &ModelConfig) -> TrainOptions {
-    let default = TrainOptions::new(method, rows);
-    TrainOptions {
-        epochs: args.epochs.unwrap_or(default.epochs),
-        batch: args.batch.unwrap_or(default.batch),
-        lr: args.lr.unwrap_or(default.lr),
-        mask_lr: args.mask_lr.unwrap_or(default.mask_lr),
-        head_lr: args.head_lr.unwrap_or(default.head_lr),
-        warmup: args.warmup.unwrap_or(default.warmup),
-        dropout: args.dropout.map_or(default.dropout, Dropout::Fixed),
-        max_length: args.max_length.unwrap_or(default.max_length.min(base.positions)),
+fn choices(args: &TrainArgs) -> Choices {
+    Choices {
+        method: args.method.clone(),
+        layers: args.layers.clone(),
+        only: args.only.clone(),
+        sampling: args.sampling,
+        init_sparsity: args.init_sparsity,
+        init_scale: args.init_scale,
+        rank: args.rank,
+        sparsity: args.sparsity,
+        sparsity_scope: args.sparsity_scope,
+        epochs: args.epochs,
+        batch: args.batch,
+        lr: args.lr,
+        mask_lr: args.mask_lr,
+        head_lr: args.head_lr,
+        dropout: args.dropout,
+        warmup: args.warmup,
         seed: args.seed,
+        max_length: args.max_length,
         early_stop: args.early_stop,
         eval_every: args.eval_every,
         class_weights: args.class_weights,
         store: args.store,
-        ..default
     }
 }
 
-/// The mask that the options ask for.
-fn mask(args: &TrainArgs, selection: Selection) -> Method {
-    let default = match args.sparsity {
-        Some(sparsity) => {
-            let scope = args.sparsity_scope.unwrap_or(Scope::Matrix);
-            Method::mask_to(Target { sparsity, scope }, selection.clone())
-        }
-        None => Method::mask(),
-    };
-    let Method::Mask { sampling, init_scale, init_sparsity, target, .. } = default else {
-        unreachable!("masks are made")
-    };
-    Method::Mask {
-        sampling: args.sampling.unwrap_or(sampling),
-        init_scale: args.init_scale.or(init_scale),
-        init_sparsity: args.init_sparsity.unwrap_or(init_sparsity),
-        target,
-        selection,
-    }
-}
-
-fn describe(task: &Task, options: &TrainOptions, base: &str) -> String {
+fn describe(task: &TaskRows, options: &TrainOptions, base: &str) -> String {
     let (train, dev) = (&task.train, &task.dev);
     let kind = match train.labels.len() {
         0 => "regression".into(),
@@ -325,20 +267,11 @@ fn report(
     text += &format!(
         "{}: {} ({} without the head){zeros}; the base is {}\n",
         out.display(),
-        bytes(sizes.file),
-        bytes(sizes.file - sizes.head),
-        bytes(dense_bytes as u64)
+        in_words(sizes.file),
+        in_words(sizes.file - sizes.head),
+        in_words(dense_bytes as u64)
     );
     print(&text)
-}
-
-/// 12,345 bytes as `12.3 KB`.
-pub(crate) fn bytes(n: u64) -> String {
-    match n {
-        0..1000 => format!("{n} B"),
-        1000..1_000_000 => format!("{:.1} KB", n as f64 / 1e3),
-        _ => format!("{:.1} MB", n as f64 / 1e6),
-    }
 }
 
 #[cfg(test)]
@@ -354,9 +287,10 @@ mod tests {
         let default = TrainOptions::new(Method::mask(), 1000);
         let bias = TrainOptions::new(Method::Bias, 1000);
         let Method::Mask { init_sparsity, .. } = default.method else { unreachable!() };
+        let Some(Method::LowRank { rank, .. }) = Method::plain("lora") else { unreachable!() };
         for (option, value) in [
             ("batch", default.batch.to_string()),
-            ("rank", super::RANK.to_string()),
+            ("rank", rank.to_string()),
             (
                 "lr",
                 format!("{}; bias and lora: {}", TrainOptions::new(Method::Full, 1000).lr, bias.lr),

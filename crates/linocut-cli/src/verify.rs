@@ -2,11 +2,10 @@
 
 use crate::args::BaseArgs;
 use crate::flags;
-use crate::model::head;
 use crate::output::{print, print_json, shown};
 use clap::Args;
 use linocut::cut::Cut;
-use linocut::model::{self, Base, Pooling};
+use linocut::model::{Base, Pooling};
 use linocut::{Error, ErrorKind, Result};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -41,7 +40,7 @@ struct Verified {
 
 pub(crate) fn run(args: VerifyArgs) -> Result<()> {
     let mut base = args.base.open(Some(Pooling::First))?;
-    let before = digest(base.weights.data());
+    let before = base.weights.digest();
     let mut failed = 0;
     for path in &args.cuts {
         let result = verify(path, &mut base, before);
@@ -59,32 +58,8 @@ pub(crate) fn run(args: VerifyArgs) -> Result<()> {
 
 fn verify(path: &Path, base: &mut Base, before: blake3::Hash) -> Result<Verified> {
     let cut = Cut::read(path)?; // its digest is checked here
-    cut.check_fits(base)?;
-    let encoder = base.encoder.with_pooling(cut.card().pooling);
-    let inputs = cut.probe_inputs();
-    let applied = cut.apply(&mut base.weights)?;
-    let logits = model::logits(&encoder, &base.weights, &head(&cut), &inputs, |_| {});
-    applied.undo(&mut base.weights);
-    if digest(base.weights.data()) != before {
-        return Err(Error::new(
-            ErrorKind::Cut,
-            "taking the cut off did not restore the base to the bit",
-        ));
-    }
-    let difference = cut.check_probes(&logits)?;
-    Ok(Verified { task: cut.card().task.clone(), probes: inputs.len(), difference })
-}
-
-/// Equal only for weights equal to the bit, −0.0 and +0.0 being different.
-fn digest(weights: &[f32]) -> blake3::Hash {
-    let mut hasher = blake3::Hasher::new();
-    let mut bytes = Vec::new();
-    for chunk in weights.chunks(1 << 16) {
-        bytes.clear();
-        bytes.extend(chunk.iter().flat_map(|w| w.to_bits().to_le_bytes()));
-        hasher.update(&bytes);
-    }
-    hasher.finalize()
+    let difference = cut.verify(base, before)?;
+    Ok(Verified { task: cut.card().task.clone(), probes: cut.probes().len(), difference })
 }
 
 fn line(path: &Path, result: &Result<Verified>) -> String {

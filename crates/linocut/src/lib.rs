@@ -10,6 +10,8 @@ pub mod closeness;
 pub mod cut;
 pub mod data;
 mod error;
+pub mod export;
+pub mod hub;
 pub mod kernels;
 pub mod model;
 mod nearest;

@@ -385,7 +385,7 @@ fn base(family: &str) -> Base {
     let encoder = Encoder::open(&checkpoint, None).unwrap();
     let weights = encoder.load(&checkpoint).unwrap();
     let (name, fingerprint) = (family.to_string(), checkpoint.fingerprint());
-    Base { name, folder, fingerprint, encoder, weights, tokenizer: tokenizer() }
+    Base { name, folder, fingerprint, encoder, weights, tokenizer: tokenizer().into() }
 }
 
 fn pooling(case: &Case<'_>) -> Pooling {

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 /// From the top down; a module may use those of later rows, and of its own row as long as no two
 /// use each other.
 const ROWS: [&[&str]; 6] = [
-    &["study"],
+    &["export", "study"],
     &["closeness", "tune", "bank", "pack"],
-    &["cut", "model"],
+    &["cut", "hub", "model"],
     &["checkpoint", "data"],
     &["kernels", "output"],
     &["error", "nearest"],

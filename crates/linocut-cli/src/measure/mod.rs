@@ -118,7 +118,7 @@ pub(crate) fn run(args: MeasureArgs) -> Result<()> {
         return print(include_str!("explain.txt"));
     };
     let report = args.report.as_ref();
-    let _held = report.map(|path| place::claim(path, "--report", args.force)).transpose()?;
+    let _held = report.map(|path| place::claim(path, "report", args.force)).transpose()?;
     base::start_threads(args.threads)?;
     let base = folder(base, &args)?;
     let tuned = args.tuned.iter().map(|path| open(path)).collect::<Result<Vec<_>>>()?;

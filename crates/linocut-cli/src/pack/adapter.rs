@@ -2,10 +2,10 @@
 
 use super::{PackArgs, Rows, Verified, report};
 use crate::output::say;
-use crate::place;
 use linocut::Result;
 use linocut::cut::Cut;
 use linocut::model::Pooling;
+use linocut::output;
 use linocut::pack::{self, AdapterFolder};
 use std::path::Path;
 
@@ -34,7 +34,7 @@ pub(super) fn run(args: &PackArgs, folder: &Path) -> Result<()> {
         }
         false => None,
     };
-    let kept = place::keep(&args.out, args.force, |path, force| cut.write(path, force))?;
+    let kept = output::keep(&args.out, args.force, |path, force| cut.write(path, force))?;
     report(args, &kept.path, adapter.bytes, &cut, verified)?;
     kept.check(&args.out)
 }

@@ -4,18 +4,17 @@ mod adapter;
 
 use crate::args::{BaseArgs, ColumnArgs, FormatArgs};
 use crate::choices;
-use crate::export;
-use crate::model::{TaskModel, note_texts_cut};
+use crate::model::note_texts_cut;
 use crate::output::{print, print_json, say};
 use crate::place;
 use crate::task::Tell;
-use crate::train::bytes;
 use clap::{ArgGroup, Args};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use linocut::cut::Cut;
+use linocut::cut::{Cut, TaskModel};
 use linocut::data::{Dataset, Encoding, Problem, Table, TaskSpec};
+use linocut::export;
 use linocut::model::{self, Base, Encoder, Head, Pooling, Weights};
-use linocut::output::TemporaryFolder;
+use linocut::output::{self, Budget, TemporaryFolder, in_words};
 use linocut::pack::{self, Outline, Scores, Tuned};
 use linocut::{Error, ErrorKind, Result, tune};
 use serde_json::json;
@@ -111,45 +110,6 @@ pub(crate) struct PackArgs {
     pub json: bool,
 }
 
-/// A number of bytes, or a share of the model's.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Budget {
-    Bytes(f64),
-    Share(f64),
-}
-
-impl std::str::FromStr for Budget {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let expected = || format!("{text:?} is no size: expected one such as 2MB, 500KB or 0.5%");
-        let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == '%');
-        let number: f64 = digits.trim().parse().map_err(|_| expected())?;
-        if !(number.is_finite() && number > 0.0) {
-            return Err(expected());
-        }
-        let unit = match text[digits.len()..].to_ascii_uppercase().as_str() {
-            "%" if number <= 100.0 => return Ok(Budget::Share(number / 100.0)),
-            "" | "B" => 1.0,
-            "K" | "KB" => 1e3,
-            "M" | "MB" => 1e6,
-            "G" | "GB" => 1e9,
-            _ => return Err(expected()),
-        };
-        Ok(Budget::Bytes(number * unit))
-    }
-}
-
-impl Budget {
-    /// In bytes, rounded down, of a model of `whole` bytes.
-    pub(crate) fn of(self, whole: u64) -> u64 {
-        match self {
-            Budget::Bytes(n) => n as u64,
-            Budget::Share(share) => (share * whole as f64) as u64,
-        }
-    }
-}
-
 /// Rows of `--data` that `--verify` compares logits on.
 const TEXTS: usize = 100;
 
@@ -160,7 +120,7 @@ struct Rows {
 }
 
 pub(crate) fn run(args: PackArgs) -> Result<()> {
-    let _held = place::claim(&args.out, "--out", args.force)?;
+    let _held = place::claim(&args.out, "out", args.force)?;
     match (&args.tuned, &args.adapter) {
         (Some(folder), _) => tuned(&args, folder),
         (None, Some(folder)) => adapter::run(&args, folder),
@@ -206,7 +166,7 @@ fn tuned(args: &PackArgs, folder: &Path) -> Result<()> {
         }
         false => None,
     };
-    let kept = place::keep(&args.out, args.force, |path, force| cut.write(path, force))?;
+    let kept = output::keep(&args.out, args.force, |path, force| cut.write(path, force))?;
     report(args, &kept.path, tuned.bytes(), &cut, verified)?;
     kept.check(&args.out)
 }
@@ -288,9 +248,9 @@ fn verify(
     cut: Cut,
     rows: Option<&Rows>,
 ) -> Result<Verified> {
-    let parent = place::folder_of(&args.out);
+    let parent = output::folder_of(&args.out);
     let aside = TemporaryFolder::new(parent).map_err(|e| Error::io(parent, "write into", e))?;
-    let model = TaskModel::on(base, cut)?;
+    let model = TaskModel::new(base, cut)?;
     export::fill(&model, aside.path())?;
     let tensors = pack::check_restored(tuned, aside.path())?;
     let back = Tuned::open(aside.path(), None)?;
@@ -350,9 +310,9 @@ fn report(
     let mut text = format!(
         "{}: {}, {share:.2}% of the {}'s {}\n",
         out.display(),
-        bytes(sizes.file),
+        in_words(sizes.file),
         if args.adapter.is_some() { "adapter" } else { "model" },
-        bytes(whole)
+        in_words(whole)
     );
     let identical = card.training["identical"].as_u64().unwrap_or(0);
     let total = card.training["tensors"].as_u64().unwrap_or(0);
@@ -400,21 +360,4 @@ fn progress(quiet: bool) -> ProgressBar {
         bar.set_style(style);
     }
     bar
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Budget;
-
-    #[test]
-    fn sizes() {
-        let of = |text: &str| text.parse::<Budget>().map(|b| b.of(90_000_000));
-        assert_eq!(of("200000"), Ok(200_000));
-        assert_eq!(of("2MB"), Ok(2_000_000));
-        assert_eq!(of("1.5 kb"), Ok(1_500));
-        assert_eq!(of("0.5%"), Ok(450_000));
-        for wrong in ["", "MB", "-1", "0", "2XB", "nan", "inf", "200%", "1e999"] {
-            assert!(of(wrong).unwrap_err().contains("expected"), "{wrong}");
-        }
-    }
 }

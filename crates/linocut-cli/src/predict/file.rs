@@ -3,13 +3,13 @@
 use super::format::Predictions;
 use super::kept::Kept;
 use super::{PredictArgs, check_output};
-use crate::model::{TaskModel, note_texts_cut};
+use crate::model::{self, note_texts_cut};
 use crate::output::{json_line, say, stdout_error};
-use crate::place;
 use crate::task::Tell;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use linocut::checkpoint::write_file;
 use linocut::data::{Columns, Dataset, Table, TaskSpec};
+use linocut::output;
 use linocut::{Error, ErrorKind, Result};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -63,7 +63,7 @@ pub(super) fn run(args: &PredictArgs, input: &Path) -> Result<()> {
     let (texts, pairs) = Dataset::texts(&table, &spec)?;
     let kept = Kept::of(&table, keep)?;
     drop(table);
-    let model = TaskModel::open(&args.cut, &args.base)?;
+    let model = model::open(&args.cut, &args.base)?;
     let place = input.display().to_string();
     model.check_pairs(pairs.is_some(), &place, "name the columns: --text and --text-pair")?;
     let card = model.cut.card();
@@ -78,7 +78,7 @@ pub(super) fn run(args: &PredictArgs, input: &Path) -> Result<()> {
             let write = |path: &Path, force: bool| {
                 write_file(path, force, |to| written.write(&predictions, to))
             };
-            Some((out, place::keep(out, args.force, write)?))
+            Some((out, output::keep(out, args.force, write)?))
         }
         None => {
             let mut to = BufWriter::new(io::stdout().lock());

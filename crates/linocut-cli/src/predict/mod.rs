@@ -6,7 +6,7 @@ mod kept;
 mod lines;
 
 use crate::args::{BaseArgs, FormatArgs};
-use crate::model::{TaskModel, note_texts_cut};
+use crate::model::{self, note_texts_cut};
 use crate::output::{print, print_json};
 use crate::place;
 use clap::Args;
@@ -118,7 +118,7 @@ fn one(args: &PredictArgs, text: &str) -> Result<()> {
                 .with_hint("there is nothing to label in an empty text"));
         }
     }
-    let model = TaskModel::open(&args.cut, &args.base)?;
+    let model = model::open(&args.cut, &args.base)?;
     let pairs: Option<Vec<String>> = args.other.clone().map(|other| vec![other]);
     let hint = "give TEXT and PAIR for a task on pairs, TEXT alone for any other";
     model.check_pairs(pairs.is_some(), "the command line", hint)?;
@@ -148,5 +148,5 @@ fn check_output(args: &PredictArgs, input: &std::path::Path) -> Result<Option<Lo
         let message = format!("{} is the input itself", out.display());
         return Err(Error::new(ErrorKind::Config, message).with_hint("give another --out"));
     }
-    place::claim(out, "--out", args.force).map(Some)
+    place::claim(out, "out", args.force).map(Some)
 }

@@ -1,6 +1,7 @@
 //! Charts of a study.
 
 use crate::measure::charts::{BLUE, Drawn, FAINT, FONT, INK, RED, svg};
+use linocut::output::in_words;
 use linocut::study::{Pair, Row, Signals};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
@@ -105,7 +106,7 @@ fn range<'a>(rows: impl Iterator<Item = &'a Row> + Clone) -> (f64, f64) {
 pub(super) fn by_bytes(rows: &[Row]) -> String {
     let points: Vec<(f64, &Row)> =
         rows.iter().filter(|r| r.bytes > 0.0).map(|r| (r.bytes, r)).collect();
-    scatter(&points, rows, "bytes of a cut, logarithmic", |x| crate::train::bytes(x.round() as u64))
+    scatter(&points, rows, "bytes of a cut, logarithmic", |x| in_words(x.round() as u64))
 }
 
 /// Score of the arms with masks against their share of zeros, logarithmically.

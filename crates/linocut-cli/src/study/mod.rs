@@ -10,12 +10,12 @@ use crate::choices;
 use crate::flags;
 use crate::interrupt;
 use crate::output::{print, print_json, say};
-use crate::place;
-use crate::task::{Task, Tell};
+use crate::task::{self, Tell};
 use clap::Args;
 use linocut::checkpoint::write_atomically;
-use linocut::data::{Reading, TaskFolder};
+use linocut::data::{Reading, TaskFolder, TaskRows};
 use linocut::model::{Base, Pooling};
+use linocut::output::check_folder;
 use linocut::study::{
     Advice, Arm, Folder, Grid, SEEDS, Setting, StudyTask, Summary, TaskFiles, advise, choose,
     summarise,
@@ -163,11 +163,11 @@ fn check(args: &StudyArgs) -> Result<()> {
         let message = format!("--out {}: a file, expected a folder", args.out.display());
         return Err(Error::new(ErrorKind::Io, message));
     }
-    place::check_folder(&args.out)
+    check_folder(&args.out)
 }
 
 /// The tasks' rows, and the digests of their files by name of the task.
-fn tasks(args: &StudyArgs) -> Result<(Vec<Task>, BTreeMap<String, TaskFiles>)> {
+fn tasks(args: &StudyArgs) -> Result<(Vec<TaskRows>, BTreeMap<String, TaskFiles>)> {
     let (mut tasks, mut all) = (Vec::new(), BTreeMap::<String, TaskFiles>::new());
     for path in &args.task {
         let folder = TaskFolder::open(path)?;
@@ -176,7 +176,7 @@ fn tasks(args: &StudyArgs) -> Result<(Vec<Task>, BTreeMap<String, TaskFiles>)> {
         let reading =
             Reading { columns: folder.spec.columns(), limit: args.limit, ..Reading::default() };
         let tell = Tell { quiet: args.base.quiet, strict: false };
-        let task = Task::of(&folder.spec, &folder.train, dev, &reading, 0, tell)?;
+        let task = task::rows(&folder.spec, &folder.train, dev, &reading, 0, tell)?;
         let mut files = BTreeMap::new();
         let task_file = path.join("task.json");
         for file in [&task_file, &folder.train].into_iter().chain(&folder.dev) {
@@ -200,14 +200,14 @@ fn tasks(args: &StudyArgs) -> Result<(Vec<Task>, BTreeMap<String, TaskFiles>)> {
     Ok((tasks, all))
 }
 
-fn counted(task: Task, base: &Base, shared: &Shared) -> Result<StudyTask> {
+fn counted(task: TaskRows, base: &Base, shared: &Shared) -> Result<StudyTask> {
     let limit = TrainOptions::new(Method::Head, 1).max_length.min(base.config().positions);
     let tokens = |data: &linocut::data::Dataset| -> Result<usize> {
         let tokens = shared.encode(&base.tokenizer, data, limit)?;
         Ok(tokens.rows.iter().map(|row| row.ids.len()).sum())
     };
     let (tokens, dev_tokens) = (tokens(&task.train)?, tokens(&task.dev)?);
-    let Task { train, dev, metric, .. } = task;
+    let TaskRows { train, dev, metric, .. } = task;
     Ok(StudyTask { train, dev, metric, tokens, dev_tokens })
 }
 

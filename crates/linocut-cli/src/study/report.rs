@@ -6,9 +6,9 @@ use crate::flags;
 use crate::measure::charts::heat_map;
 use crate::measure::page::{STYLE, escaped};
 use crate::output::aligned;
-use crate::train::bytes;
 use indicatif::HumanCount;
 use linocut::closeness::{Distance, ModelReport, Overlap};
+use linocut::output::in_words;
 use linocut::study::{
     Advice, Critical, DRAWS, Pair, Paired, Row, Sampled, Setting, Signals, Summary, TaskSummary,
 };
@@ -155,7 +155,7 @@ fn table(rows: &[Row]) -> Vec<Vec<String>> {
             format!("{}{failed}", row.seeds),
             row.sparsity.map_or("·".into(), |s| format!("{:.2}%", 100.0 * s)),
             HumanCount(row.trained).to_string(),
-            bytes(row.bytes as u64),
+            in_words(row.bytes as u64),
         ]);
     }
     table

@@ -4,9 +4,9 @@ use super::{StudyArgs, time};
 use crate::interrupt;
 use crate::output::say;
 use crate::progress::{Progress, bars};
-use crate::train::bytes;
 use indicatif::MultiProgress;
 use linocut::model::Base;
+use linocut::output::in_words;
 use linocut::study::{ArmOutcome, Folder, Grid, Record, Run, train_arm, trained};
 use linocut::tune::{Method, Shared, Storage};
 use linocut::{Error, ErrorKind, Result};
@@ -257,7 +257,7 @@ impl Session<'_> {
                 let record = record(self.grid, run, self.base, &arm, (took.as_secs_f64(), work))?;
                 let score =
                     record.score.map_or("undefined".into(), |s| format!("{:.2}", 100.0 * s));
-                self.say(&shown(format!("{} {score}, {}", record.metric, bytes(record.bytes))));
+                self.say(&shown(format!("{} {score}, {}", record.metric, in_words(record.bytes))));
                 board.folder.add(record, Some(&arm.outcome.cut))?;
                 board.pace = self.grid.pace(board.folder.records(), self.base)?;
                 Ok(())

@@ -12,14 +12,11 @@ use super::flow::{Flow, Forked};
 use super::plan::Planner;
 use super::task::{Change, Task};
 use crate::data::Encoding;
-use crate::kernels::attention::{
-    self, Attention, Disentangled, Distances, Operands, Reached, Rotaries,
-};
+use crate::kernels::attention::{self, Attention, Disentangled, Distances, Reached, Rotaries};
 use crate::kernels::layernorm::LayerNorm;
 use crate::kernels::{activation, gather, layernorm, sums};
 use crate::model::op::{Add, Ids, Norm, Op, Positions, Rows, Value};
-use crate::model::program::Shape;
-use crate::model::{Base, Pooling, Program};
+use crate::model::{Base, Pooling, Program, operands};
 use std::borrow::Cow;
 
 /// One batch on its way through the base.
@@ -248,7 +245,7 @@ impl<'a> Pass<'a> {
                 let log_sums = fit(&mut s.log_sums, rows * heads);
                 let values = |value| &s.values[program.buffer(value)][..];
                 let places = (fit(out, rows * width), log_sums);
-                self.attend(op, shape, &fork.after, values, places);
+                self.attend(program, op, &fork.after, values, places);
             }
             Op::Activate { activation, gated, bias, from, .. } => {
                 let wide = program.shape(*from).width;
@@ -288,15 +285,16 @@ impl<'a> Pass<'a> {
     /// Attention, with what the tasks have in the place of tables and distances.
     fn attend<'s>(
         &self,
+        program: &Program,
         op: &Op,
-        shape: Shape,
         flow: &Flow,
         values: impl Fn(Value) -> &'s [f32],
         (out, log_sums): (&mut [f32], &mut [f32]),
     ) {
-        let Op::Attend { heads, positions, window, q, k, v, .. } = *op else {
+        let Op::Attend { heads, positions, window, q, k, v, to, .. } = *op else {
             unreachable!("the operation attends")
         };
+        let shape = program.shape(to);
         let (hidden, streams, single) = (shape.width, &flow.tokens, shape.single());
         let whole = streams.of(true);
         // Sequences whose tasks agree on what positions bring, each with one of the tasks.
@@ -339,19 +337,13 @@ impl<'a> Pass<'a> {
                 window,
                 dropout: None,
             };
-            let part = |value: Value, rows: &Range<usize>, width: usize| {
-                &values(value)[rows.start * width..rows.end * width]
-            };
-            let operands = if q == k {
-                Operands::Together(part(q, &tokens, 3 * hidden))
-            } else if k == v {
-                Operands::Apart(part(q, &rows, hidden), part(k, &tokens, 2 * hidden))
-            } else {
-                let [k, v] = [k, v].map(|value| part(value, &tokens, hidden));
-                Operands::Each([part(q, &rows, hidden), k, v])
+            let part = |value: Value| {
+                let shape = program.shape(value);
+                let rows = if shape.single() { &mine } else { &tokens };
+                &values(value)[rows.start * shape.width..rows.end * shape.width]
             };
             attention.forward(
-                operands,
+                operands([q, k, v], part),
                 &mut out[rows.start * hidden..rows.end * hidden],
                 &mut log_sums[rows.start * heads..rows.end * heads],
             );

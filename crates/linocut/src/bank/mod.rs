@@ -67,7 +67,7 @@ impl Default for Options {
 /// tasks that there were when it began, and a removed task's memory is freed when the last
 /// prediction that sees it ends.
 pub struct Bank {
-    base: Base,
+    base: Arc<Base>,
     matrices: Matrices,
     planner: Planner,
     batch_tokens: usize,
@@ -127,7 +127,8 @@ impl Bank {
     ///
     /// # Errors
     /// Options out of range.
-    pub fn new(base: Base, options: Options) -> Result<Self> {
+    pub fn new(base: impl Into<Arc<Base>>, options: Options) -> Result<Self> {
+        let base = base.into();
         if options.batch_tokens == 0 {
             let message = "a batch of 0 tokens, expected at least 1";
             return Err(Error::new(ErrorKind::Config, message));

@@ -73,7 +73,7 @@ impl Task {
         for (number, mine) in parts(base, &edits(cut, base)?) {
             changes[number] = Some(Arc::new(Change::new(base, number, &mine)?));
         }
-        let head = Head { weight: cut.head().weight.clone(), bias: cut.head().bias.clone() };
+        let head = Head::from(cut.head());
         let layers = base.config().layers;
         let changed = (0..changes.len()).filter(|&number| changes[number].is_some());
         let below = changed.map(|part| base.encoder.layers_below(part)).min().unwrap_or(layers);

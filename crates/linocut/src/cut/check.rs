@@ -3,7 +3,7 @@
 use super::content::{Cut, Probe};
 use super::edit::TensorEdit;
 use crate::data::{Encoding, Tokenizer};
-use crate::model::{Base, Layout, ModelConfig, Pooling, TensorSpec};
+use crate::model::{self, Base, Layout, ModelConfig, Pooling, TensorSpec};
 use crate::{Error, ErrorKind, Result};
 
 /// Logits of a probe may differ by this, relative to the largest of them or 1, whichever is more.
@@ -87,6 +87,26 @@ impl Cut {
             cut: false,
         };
         self.probes().iter().map(input).collect()
+    }
+
+    /// Puts the cut on `base`, whose weights have the digest `before`, compares the logits of its probes as
+    /// [`Cut::check_probes`] does and gives the largest difference, and takes it off again.
+    ///
+    /// # Errors
+    /// If it does not belong to the base, a probe has other logits, or the base is not as it was, to the
+    /// bit.
+    pub fn verify(&self, base: &mut Base, before: blake3::Hash) -> Result<f32> {
+        self.check_fits(base)?;
+        let encoder = base.encoder.with_pooling(self.card().pooling);
+        let applied = self.apply(&mut base.weights)?;
+        let head = model::Head::from(self.head());
+        let logits = model::logits(&encoder, &base.weights, &head, &self.probe_inputs(), |_| {});
+        applied.undo(&mut base.weights);
+        if base.weights.digest() != before {
+            let message = "taking the cut off did not restore the base to the bit";
+            return Err(Error::new(ErrorKind::Cut, message));
+        }
+        self.check_probes(&logits)
     }
 
     /// Compares `found`, `[probes, outputs]`, with the logits that the probes expect, and gives the

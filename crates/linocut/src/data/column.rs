@@ -16,8 +16,10 @@ pub enum Cell<'a> {
     Other(&'static str),
 }
 
-/// A cell on its way into a column.
-pub(super) enum Value {
+/// A cell on its way into a column, see [`Cell`].
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)] // as there
+pub enum Value {
     Missing,
     Text(String),
     List(Vec<String>),

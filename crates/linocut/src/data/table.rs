@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::batch::SplitMix64;
-use super::column::{Cell, Column};
+use super::column::{Cell, Column, Value};
 use super::remark::Remark;
 use crate::nearest::{distance, nearest};
 use crate::{Error, ErrorKind, Result};
@@ -117,6 +117,39 @@ impl Table {
                 "{}: {rows} of {seen} rows are read, chosen by a hash of their numbers",
                 path.display()
             )));
+        }
+        Ok(table)
+    }
+
+    /// Rows that are in memory already, by their columns; `name` stands for the file in messages, which
+    /// count rows from 0.
+    ///
+    /// # Errors
+    /// Columns of different lengths, no rows, or more than 2³².
+    pub fn of_columns(name: &str, columns: Vec<(&str, Vec<Value>)>) -> Result<Self> {
+        let reading = Reading::default();
+        let mut table = Self::new(Path::new(name), "row", &reading);
+        let rows = columns.first().map_or(0, |(_, cells)| cells.len());
+        for (column, cells) in &columns {
+            if cells.len() != rows {
+                let (first, found) = (columns[0].0, cells.len());
+                let message = format!(
+                    "{name}: column {column:?} has {found} rows, expected {rows} as of column {first:?}"
+                );
+                return Err(data_error(message));
+            }
+            table.add_column(column.to_string(), &reading);
+        }
+        if rows == 0 {
+            return Err(data_error(format!("{name}: there are no rows")));
+        }
+        for row in 0..rows {
+            table.start_row(row)?;
+        }
+        for (number, (_, cells)) in columns.into_iter().enumerate() {
+            for (row, cell) in cells.into_iter().enumerate() {
+                table.columns[number].put(row as u32, cell);
+            }
         }
         Ok(table)
     }

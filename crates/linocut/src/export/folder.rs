@@ -1,22 +1,25 @@
 //! A folder that appears whole or not at all.
 
 use super::texts::MARK;
-use crate::place;
-use linocut::output::{self, Lock, TemporaryFolder};
-use linocut::{Error, ErrorKind, Result};
+use crate::output::{self, Lock, TemporaryFolder};
+use crate::{Error, ErrorKind, Result};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
 
-/// Refuses to write over anything, with `force` over anything but an earlier export, and takes the place.
-pub(super) fn check(out: &Path, force: bool) -> Result<Lock> {
-    place::check_free(out, "--out", force)?;
-    let lock = place::hold(out)?;
+/// Refuses to write over anything, with `force` over anything but an earlier export, and takes the place
+/// until the lock is dropped; `doing` says what for, such as `linocut export`.
+///
+/// # Errors
+/// Whatever stands in the way.
+pub fn claim(out: &Path, force: bool, doing: &str) -> Result<Lock> {
+    output::check_free(out, "out", force)?;
+    let lock = output::hold(out, doing)?;
     if out.symlink_metadata().is_err() || force && is_export(out) {
         return Ok(lock);
     }
     let message = format!("{} is no earlier export, and is not replaced", out.display());
-    Err(Error::new(ErrorKind::Io, message).with_hint("give another --out, or remove it yourself"))
+    Err(Error::new(ErrorKind::Io, message).with_hint("give another `out`, or remove it yourself"))
 }
 
 /// Whether `folder` was written by this command: everything in it may go.
@@ -30,7 +33,7 @@ fn is_export(folder: &Path) -> bool {
 /// Fills a folder beside `out`, then renames it to `out`. On an error nothing is left behind and an
 /// earlier folder stays.
 pub(super) fn write(out: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let parent = place::folder_of(out);
+    let parent = output::folder_of(out);
     let temporary = TemporaryFolder::new(parent).map_err(|e| Error::io(parent, "write into", e))?;
     let new = temporary.path().join("new");
     fs::create_dir(&new).map_err(|e| Error::io(&new, "write", e))?;

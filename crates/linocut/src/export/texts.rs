@@ -1,8 +1,8 @@
 //! The JSON files and the README of an exported folder.
 
-use linocut::cut::{Card, StoreType};
-use linocut::data::Problem;
-use linocut::model::{Base, Encoder, Pooling};
+use crate::cut::{Card, StoreType};
+use crate::data::Problem;
+use crate::model::{Base, Encoder, Pooling};
 use serde_json::{Map, Value, json};
 
 /// Key in config.json that marks a folder as an export, with the cut's identity below it.

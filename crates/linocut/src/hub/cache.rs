@@ -1,11 +1,10 @@
-//! A base from the Hugging Face hub, kept in the cache that all its tools share.
-//!
-//! Environment, as the hub's own library reads it: `HF_HOME` or `HF_HUB_CACHE` (place of the cache),
-//! `HF_ENDPOINT` (another server), `HF_TOKEN` (private models), `HF_HUB_OFFLINE=1` (the cache alone).
+//! A model from the hub, kept in its cache.
 
+use super::Fetch;
+use crate::data::Remark;
+use crate::{Error, ErrorKind, Result};
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
 use hf_hub::{Cache, Repo, RepoType};
-use linocut::{Error, ErrorKind, Result};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::IsTerminal;
@@ -30,9 +29,8 @@ const POOLING: &str = "1_Pooling/config.json";
 const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
-/// The cache's folder of the model `name`, downloaded as far as it is not there yet. `own_pooling`
-/// says that the model's own pooling matters.
-pub(crate) fn folder(name: &str, quiet: bool, own_pooling: bool) -> Result<PathBuf> {
+/// The cache's folder of the model `name`, downloaded as far as it is not there yet.
+pub(super) fn folder(name: &str, fetch: Fetch, remarks: &mut Vec<Remark>) -> Result<PathBuf> {
     let cache = match variable("HF_HUB_CACHE").or_else(|| variable("HUGGINGFACE_HUB_CACHE")) {
         Some(path) => Cache::new(path.into()),
         None => match (variable("HF_HOME"), variable("XDG_CACHE_HOME")) {
@@ -40,13 +38,14 @@ pub(crate) fn folder(name: &str, quiet: bool, own_pooling: bool) -> Result<PathB
             _ => Cache::from_env(),
         },
     };
-    let copy = || {
+    let mut copy = || {
         let folder = cached(&cache, name)?;
-        if own_pooling && !folder.join(POOLING).exists() && !absent_pooling(&folder).exists() {
-            crate::output::say(&format!(
-                "note: the copy of {name} in the cache has no {POOLING}; if the model has one, its \
-                 pooling is another than what is taken now: give it as --pooling"
-            ));
+        if fetch.own_pooling && !folder.join(POOLING).exists() && !absent_pooling(&folder).exists()
+        {
+            remarks.push(Remark::Note(format!(
+                "the copy of {name} in the cache has no {POOLING}; if the model has one, its \
+                 pooling is another than what is taken now: give it as `pooling`"
+            )));
         }
         Ok(folder)
     };
@@ -55,12 +54,12 @@ pub(crate) fn folder(name: &str, quiet: bool, own_pooling: bool) -> Result<PathB
         && ["1", "on", "yes", "true"].contains(&&*value.to_ascii_lowercase())
     {
         return copy().map_err(|lack: String| {
-            failure(format!("--base {name}: {lack}, and {set} is set"))
+            failure(format!("`base` {name}: {lack}, and {set} is set"))
                 .with_hint("unset it for once to fetch the model, or give a folder that holds it")
         });
     }
     let mut builder = ApiBuilder::from_cache(cache.clone())
-        .with_progress(!quiet && std::io::stderr().is_terminal())
+        .with_progress(fetch.progress && std::io::stderr().is_terminal())
         .with_user_agent("linocut", env!("CARGO_PKG_VERSION"));
     if let Some(endpoint) = variable("HF_ENDPOINT") {
         builder = builder.with_endpoint(endpoint.trim_end_matches('/').to_string());
@@ -72,9 +71,9 @@ pub(crate) fn folder(name: &str, quiet: bool, own_pooling: bool) -> Result<PathB
     match download(&api, &cache, name) {
         Err(Failed::NoAnswer(error)) => match copy() {
             Ok(folder) => {
-                crate::output::say(&format!(
-                    "note: the hub does not answer; using the copy of {name} in the cache"
-                ));
+                remarks.push(Remark::Note(format!(
+                    "the hub does not answer; using the copy of {name} in the cache"
+                )));
                 Ok(folder)
             }
             Err(_) => Err(error),
@@ -104,10 +103,10 @@ fn download(api: &Api, cache: &Cache, name: &str) -> std::result::Result<PathBuf
     let info = api.model(name.to_string()).info().map_err(|e| failed("the model", e))?;
     let listed: BTreeSet<&str> = info.siblings.iter().map(|s| s.rfilename.as_str()).collect();
     if !listed.contains("config.json") {
-        return Err(other(format!("--base {name}: the model has no config.json")));
+        return Err(other(format!("`base` {name}: the model has no config.json")));
     }
     if !VOCABULARIES.iter().any(|file| listed.contains(file)) {
-        let message = format!("--base {name}: the model has no {}", VOCABULARIES.join(", no "));
+        let message = format!("`base` {name}: the model has no {}", VOCABULARIES.join(", no "));
         return Err(Failed::Other(failure(message).with_hint(format!(
             "write a folder of it with tokenizer.json: python -c \"from transformers import AutoModel, \
              AutoTokenizer; [c.from_pretrained('{name}').save_pretrained('base') for c in (AutoModel, \
@@ -115,7 +114,7 @@ fn download(api: &Api, cache: &Cache, name: &str) -> std::result::Result<PathBuf
         ))));
     }
     if !listed.contains(WEIGHTS) && !listed.contains(INDEX) {
-        return Err(other(format!("--base {name}: the model has no {WEIGHTS} and no {INDEX}")));
+        return Err(other(format!("`base` {name}: the model has no {WEIGHTS} and no {INDEX}")));
     }
     // All files of one commit, even if another is pushed meanwhile.
     let commit = Repo::with_revision(name.to_string(), RepoType::Model, info.sha.clone());
@@ -220,17 +219,17 @@ fn request_error(name: &str, what: &str, error: &ApiError) -> Error {
     match status {
         // The hub answers 401 for a model that is not there, too.
         Some(status @ (401 | 403 | 404)) => failure(format!(
-            "--base {name}: no such folder here, and the hub does not show {what} (status {status})"
+            "`base` {name}: no such folder here, and the hub does not show {what} (status {status})"
         ))
         .with_hint("check the name; for a private or gated model set HF_TOKEN"),
         Some(status) => {
-            failure(format!("--base {name}: the hub answers {what} with status {status}"))
+            failure(format!("`base` {name}: the hub answers {what} with status {status}"))
                 .with_hint("try again later, or give a folder")
         }
         None if no_answer(error) => failure(format!(
-            "--base {name}: no such folder here, and the hub does not answer: {error}"
+            "`base` {name}: no such folder here, and the hub does not answer: {error}"
         ))
         .with_hint("without a network give a folder that holds the model"),
-        None => failure(format!("--base {name}: cannot fetch {what} from the hub: {error}")),
+        None => failure(format!("`base` {name}: cannot fetch {what} from the hub: {error}")),
     }
 }

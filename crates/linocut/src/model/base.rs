@@ -5,8 +5,10 @@ use crate::checkpoint::Fingerprint;
 use crate::data::Tokenizer;
 use crate::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-/// A pretrained model in memory.
+/// A pretrained model in memory. A clone has weights of its own.
+#[derive(Clone)]
 pub struct Base {
     /// Name for people: the folder's.
     pub name: String,
@@ -19,7 +21,7 @@ pub struct Base {
     /// Its weights.
     pub weights: Weights,
     /// Its tokenizer.
-    pub tokenizer: Tokenizer,
+    pub tokenizer: Arc<Tokenizer>,
 }
 
 impl Base {
@@ -41,7 +43,7 @@ impl Base {
             fingerprint: checkpoint.fingerprint(),
             encoder,
             weights,
-            tokenizer,
+            tokenizer: Arc::new(tokenizer),
         })
     }
 

@@ -20,6 +20,7 @@ pub use config::ModelConfig;
 pub use dropout::DropoutStep;
 pub use encoder::{Encoder, Input};
 pub use forward::Tape;
+pub(crate) use forward::operands;
 pub use grads::Grads;
 pub use head::{Head, Loss, LossTargets};
 pub use predict::{logits, probabilities};

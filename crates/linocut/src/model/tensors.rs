@@ -164,6 +164,18 @@ impl Weights {
         &self.data
     }
 
+    /// Equal only for weights equal to the bit, −0.0 and +0.0 being different.
+    pub fn digest(&self) -> blake3::Hash {
+        let mut hasher = blake3::Hasher::new();
+        let mut bytes = Vec::new();
+        for chunk in self.data.chunks(1 << 16) {
+            bytes.clear();
+            bytes.extend(chunk.iter().flat_map(|w| w.to_bits().to_le_bytes()));
+            hasher.update(&bytes);
+        }
+        hasher.finalize()
+    }
+
     /// All entries, writable.
     pub fn data_mut(&mut self) -> &mut [f32] {
         &mut self.data

@@ -1,40 +1,49 @@
 //! Places that results go to: tried and locked before the work; and what was learned is kept in any case.
 
-use linocut::output::{Lock, TemporaryFile};
-use linocut::{Error, ErrorKind, Result};
+use super::{Lock, TemporaryFile, in_words};
+use crate::{Error, ErrorKind, Result};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// Takes the place of a file to write, `option` having named it, before anything is computed: nothing may
-/// stand there (with `force` a file may), its folder must take new files, and no other process may be
-/// about to write it. The place is this process's until the lock is dropped.
-pub(crate) fn claim(out: &Path, option: &str, force: bool) -> Result<Lock> {
-    check_ordinary(out, option)?;
-    check_free(out, option, force)?;
-    let lock = hold(out)?;
-    check_free(out, option, force)?; // its last holder may have written it
+/// Takes the place of a file to write before anything is computed: nothing may stand there (with `force` a
+/// file may), its folder must take new files, and no other process may be about to write it. `field` names
+/// what the place was given as, and `doing` what for, such as `linocut train`. The place is this process's
+/// until the lock is dropped.
+///
+/// # Errors
+/// Whatever stands in the way.
+pub fn claim(out: &Path, field: &str, force: bool, doing: &str) -> Result<Lock> {
+    check_ordinary(out, field)?;
+    check_free(out, field, force)?;
+    let lock = hold(out, doing)?;
+    check_free(out, field, force)?; // its last holder may have written it
     Ok(lock)
 }
 
 /// Locks the place of a file or folder and sees whether its folder takes new ones.
-pub(crate) fn hold(out: &Path) -> Result<Lock> {
-    let command = std::env::args().nth(1).unwrap_or_default();
+///
+/// # Errors
+/// If another process holds it, or nothing can be written there.
+pub fn hold(out: &Path, doing: &str) -> Result<Lock> {
     let with_hint = |e: Error| match e.hint().map(str::to_string) {
         // Another process holds it: as with a wrong option nothing was begun, which the exit code tells.
         Some(hint) => Error::new(ErrorKind::Config, e.message()).with_hint(hint),
         None => e.with_hint("choose a place that can be written"),
     };
-    let lock = Lock::file(out, &format!("linocut {command}")).map_err(with_hint)?;
+    let lock = Lock::file(out, doing).map_err(with_hint)?;
     let folder = folder_of(out);
     TemporaryFile::new(folder).map_err(|e| with_hint(Error::io(folder, "write into", e)))?;
     Ok(lock)
 }
 
 /// Refuses to replace what exists, and to write into a folder that does not.
-pub(crate) fn check_free(out: &Path, option: &str, force: bool) -> Result<()> {
+///
+/// # Errors
+/// Either; `field` names what the place was given as.
+pub fn check_free(out: &Path, field: &str, force: bool) -> Result<()> {
     if out.symlink_metadata().is_ok() && !force {
         return Err(Error::new(ErrorKind::Io, format!("{} exists already", out.display()))
-            .with_hint(format!("give another {option}, or --force to replace it")));
+            .with_hint(format!("give another `{field}`, or `force` to replace it")));
     }
     let folder = folder_of(out);
     if folder.is_dir() {
@@ -46,7 +55,7 @@ pub(crate) fn check_free(out: &Path, option: &str, force: bool) -> Result<()> {
 
 /// Refuses folders, devices, pipes and the streams of processes: a file is written aside and renamed,
 /// which would put it in their place.
-fn check_ordinary(out: &Path, option: &str) -> Result<()> {
+fn check_ordinary(out: &Path, field: &str) -> Result<()> {
     let found = match out.metadata() {
         Ok(found) if found.is_dir() => "a folder",
         Ok(found) if !found.is_file() => "a device or pipe",
@@ -60,12 +69,15 @@ fn check_ordinary(out: &Path, option: &str) -> Result<()> {
             "a device or pipe"
         }
     };
-    let message = format!("{option} {} is {found}, expected a file to write", out.display());
-    Err(Error::new(ErrorKind::Io, message).with_hint(format!("give another {option}")))
+    let message = format!("`{field}` {} is {found}, expected a file to write", out.display());
+    Err(Error::new(ErrorKind::Io, message).with_hint(format!("give another `{field}`")))
 }
 
 /// Sees whether a folder can be filled, or made where it is to be.
-pub(crate) fn check_folder(folder: &Path) -> Result<()> {
+///
+/// # Errors
+/// If it cannot.
+pub fn check_folder(folder: &Path) -> Result<()> {
     let there = folder.ancestors().find(|path| path.exists() || path.as_os_str().is_empty());
     let there = there.filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
     TemporaryFile::new(there).map(drop).map_err(|e| {
@@ -74,7 +86,7 @@ pub(crate) fn check_folder(folder: &Path) -> Result<()> {
 }
 
 /// The folder that `path` stands in.
-pub(crate) fn folder_of(path: &Path) -> &Path {
+pub fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -84,7 +96,10 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
 /// Sees whether `bytes` more fit beside `out`, by writing them once.
 ///
 /// What others write in the meantime is not foreseen.
-pub(crate) fn check_room(out: &Path, bytes: u64) -> Result<()> {
+///
+/// # Errors
+/// If they do not.
+pub fn check_room(out: &Path, bytes: u64) -> Result<()> {
     let fits = || -> io::Result<()> {
         let file = TemporaryFile::new(folder_of(out))?;
         let (mut to, chunk) = (file.file(), [0; 1 << 16]);
@@ -97,7 +112,7 @@ pub(crate) fn check_room(out: &Path, bytes: u64) -> Result<()> {
         Ok(())
     };
     fits().map_err(|e| {
-        let need = crate::train::bytes(bytes);
+        let need = in_words(bytes);
         let message = format!("cannot write {}: no room for its {need}: {e}", out.display());
         Error::new(ErrorKind::Io, message)
             .with_source(e)
@@ -108,11 +123,10 @@ pub(crate) fn check_room(out: &Path, bytes: u64) -> Result<()> {
 /// Writes a result to `out` by `write`, which takes a path and whether to replace what is there. Where
 /// that is no longer possible, the result is kept beside it under another name, or in the current
 /// folder, or in that of temporary files: the error that stood in the way comes with the place then.
-pub(crate) fn keep(
-    out: &Path,
-    force: bool,
-    write: impl Fn(&Path, bool) -> Result<()>,
-) -> Result<Kept> {
+///
+/// # Errors
+/// If it can be written nowhere.
+pub fn keep(out: &Path, force: bool, write: impl Fn(&Path, bool) -> Result<()>) -> Result<Kept> {
     let Err(error) = write(out, force) else {
         return Ok(Kept { path: out.to_path_buf(), error: None });
     };
@@ -133,20 +147,24 @@ pub(crate) fn keep(
 }
 
 /// Where a result was written.
-pub(crate) struct Kept {
+pub struct Kept {
+    /// The file.
     pub path: PathBuf,
     /// Why that is not where it should be.
     error: Option<Error>,
 }
 
 impl Kept {
-    /// Whether it is where it should be.
-    pub(crate) fn in_place(&self) -> bool {
+    /// Whether it is at the place that was asked for.
+    pub fn in_place(&self) -> bool {
         self.error.is_none()
     }
 
-    /// The error that the result is elsewhere, naming the place, if it is.
-    pub(crate) fn check(self, out: &Path) -> Result<()> {
+    /// Whether it is where it should be.
+    ///
+    /// # Errors
+    /// If it is elsewhere, naming the place.
+    pub fn check(self, out: &Path) -> Result<()> {
         let Some(error) = self.error else { return Ok(()) };
         let (kept, out) = (self.path.display(), out.display());
         Err(Error::new(error.kind(), format!("{}; the result is kept in {kept}", error.message()))

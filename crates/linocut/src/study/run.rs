@@ -98,7 +98,7 @@ fn sampled(
     let Base { encoder, mut weights, tokenizer, .. } = base;
     let dev = &task.dev;
     let tokens = shared.encode(&tokenizer, dev, options.max_length)?;
-    let head = Head { weight: head.weight.clone(), bias: head.bias.clone() };
+    let head = Head::from(head);
     // Steps that training did not reach have draws of their own.
     let steps = (options.epochs * task.train.rows().div_ceil(options.batch)) as u64;
     let mut sum = 0.0;

@@ -3,6 +3,7 @@
 use super::metrics::{ClassScore, Confusion, Metrics, multi_label_report};
 use crate::data::{Dataset, Metric, Problem, Targets};
 use crate::{Error, ErrorKind, Result};
+use serde_json::{Map, Value, json};
 
 /// Everything that is said about predictions on a data set.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -15,6 +16,33 @@ pub struct Evaluation {
     /// Counts of (true, predicted) classes of a single-label task.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub confusion: Option<Confusion>,
+}
+
+impl Evaluation {
+    /// For programs: `rows`, `primary`, `metrics`, `classes` with the labels' names, and `confusion`.
+    pub fn to_json(&self, labels: &[String]) -> Map<String, Value> {
+        let classes: Vec<Value> = labels
+            .iter()
+            .zip(&self.classes)
+            .map(|(label, class)| {
+                json!({
+                    "label": label,
+                    "precision": class.precision,
+                    "recall": class.recall,
+                    "f1": class.f1,
+                    "support": class.support,
+                })
+            })
+            .collect();
+        let fields = [
+            ("rows", json!(self.metrics.rows)),
+            ("primary", json!(self.metrics.primary)),
+            ("metrics", json!(self.metrics.values)),
+            ("classes", classes.into()),
+            ("confusion", json!(self.confusion.as_ref().map(|confusion| &confusion.counts))),
+        ];
+        fields.map(|(name, value)| (name.to_string(), value)).into_iter().collect()
+    }
 }
 
 /// Index of the largest logit, the first of equals.

@@ -2,6 +2,7 @@
 
 mod batches;
 mod budget;
+mod choices;
 mod evaluate;
 mod finish;
 mod lowrank;
@@ -19,6 +20,7 @@ mod trainer;
 mod trunk;
 
 pub use budget::method_within;
+pub use choices::Choices;
 pub use evaluate::{Evaluation, argmax, evaluate};
 pub use lowrank::LowRank;
 pub use masks::{Masks, Sampling, Scope, Target};

@@ -51,7 +51,27 @@ pub enum Method {
 /// learned ones do not help; the smallest entries, where more zeros are asked for, harm least.
 const LEARNED: f64 = 0.01;
 
+/// Rank of low-rank factors where nothing is said, PEFT's default.
+const RANK: usize = 8;
+
 impl Method {
+    /// Names of all methods, the smallest cuts first.
+    pub const NAMES: [&str; 6] = ["mask", "layers", "bias", "lora", "head", "full"];
+
+    /// The method of a name, as it is where nothing more is said.
+    pub fn plain(name: &str) -> Option<Self> {
+        let all = Selection::default;
+        Some(match name {
+            "mask" => Method::mask(),
+            "layers" => Method::Layers(all()),
+            "bias" => Method::Bias,
+            "lora" => Method::low_rank(RANK, all()),
+            "head" => Method::Head,
+            "full" => Method::Full,
+            _ => return None,
+        })
+    }
+
     /// Masks of every matrix, by the recipe that `bench/LOG.md` arrived at.
     pub fn mask() -> Self {
         Method::Mask {

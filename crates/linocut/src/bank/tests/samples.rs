@@ -58,7 +58,7 @@ pub(super) fn base_of(family: &str) -> Base {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/tiny");
     Base {
         name: "small".into(),
-        tokenizer: Tokenizer::open(&folder).unwrap(),
+        tokenizer: Tokenizer::open(&folder).unwrap().into(),
         folder,
         fingerprint: Fingerprint([7; 32]),
         weights: Weights::new(layout, data),
@@ -265,7 +265,7 @@ pub(super) fn alone(base: &Base, cut: &Cut, text: &Encoding) -> Vec<f32> {
     let encoder = base.encoder.with_pooling(cut.card().pooling);
     let mut weights = base.weights.clone();
     drop(cut.apply(&mut weights).unwrap());
-    let head = Head { weight: cut.head().weight.clone(), bias: cut.head().bias.clone() };
+    let head = Head::from(cut.head());
     model::logits(&encoder, &weights, &head, std::slice::from_ref(text), |_| {})
 }
 

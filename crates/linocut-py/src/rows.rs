@@ -1,0 +1,47 @@
+//! Rows as Python gives them.
+
+use linocut::Result;
+use linocut::data::{Remark, Table, Value};
+use pyo3::prelude::*;
+
+/// Texts, their second texts and their labels, row by row.
+pub(crate) type Rows = (Vec<String>, Option<Vec<String>>, Vec<Label>);
+
+/// What one row is labelled with.
+#[derive(FromPyObject)]
+pub(crate) enum Label {
+    /// One label, or a number as text.
+    Text(String),
+    /// Any number of labels.
+    List(Vec<String>),
+}
+
+/// The columns' names in messages, which are also the arguments' in Python.
+pub(crate) const COLUMNS: [&str; 3] = ["texts", "pairs", "labels"];
+
+/// The rows as a table.
+pub(crate) fn table(name: &str, (texts, pairs, labels): Rows) -> Result<Table> {
+    let text = |texts: Vec<String>| texts.into_iter().map(Value::Text).collect();
+    let label = |label| match label {
+        Label::Text(text) => Value::Text(text),
+        Label::List(items) => Value::List(items),
+    };
+    let mut columns = vec![(COLUMNS[0], text(texts))];
+    columns.extend(pairs.map(|pairs| (COLUMNS[1], text(pairs))));
+    columns.push((COLUMNS[2], labels.into_iter().map(label).collect()));
+    Table::of_columns(name, columns)
+}
+
+/// Remarks: whether each is a warning, and its text.
+pub(crate) type Told = Vec<(bool, String)>;
+
+/// Remarks as Python gets them.
+pub(crate) fn told(remarks: Vec<Remark>) -> Told {
+    remarks
+        .into_iter()
+        .map(|remark| match remark {
+            Remark::Note(text) => (false, text),
+            Remark::Warning(text) => (true, text),
+        })
+        .collect()
+}

@@ -1,0 +1,76 @@
+//! A base with one cut applied to it: what evaluating, predicting and exporting work with.
+
+use super::{Cut, Head};
+use crate::model::{self, Base, logits};
+use crate::{Error, Result};
+
+/// One task ready for use.
+pub struct TaskModel {
+    /// The base, its weights edited by the cut.
+    pub base: Base,
+    /// The cut.
+    pub cut: Cut,
+    /// Its head.
+    pub head: model::Head,
+}
+
+/// Logits of some texts.
+pub struct Logits {
+    /// `[texts, outputs]`
+    pub values: Vec<f32>,
+    /// Texts longer than the cut's limit, of which only the first tokens were read.
+    pub texts_cut: usize,
+}
+
+impl From<&Head> for model::Head {
+    fn from(head: &Head) -> Self {
+        Self { weight: head.weight.clone(), bias: head.bias.clone() }
+    }
+}
+
+impl TaskModel {
+    /// Puts a cut on a base, if it belongs there.
+    ///
+    /// # Errors
+    /// As [`Cut::check_fits`].
+    pub fn new(mut base: Base, cut: Cut) -> Result<Self> {
+        cut.check_fits(&base)?;
+        base.encoder = base.encoder.with_pooling(cut.card().pooling);
+        // The cut stays on: what it overwrote is not needed again.
+        drop(cut.apply(&mut base.weights)?);
+        let head = cut.head().into();
+        Ok(Self { base, cut, head })
+    }
+
+    /// Logits of texts, or pairs of texts, in their order; `progress` hears of every batch how many texts
+    /// are done.
+    ///
+    /// # Errors
+    /// A text that the tokenizer rejects, or as many pairs as there are not texts.
+    pub fn logits(
+        &self,
+        texts: &[String],
+        pairs: Option<&[String]>,
+        progress: impl FnMut(usize),
+    ) -> Result<Logits> {
+        let card = self.cut.card();
+        let (encodings, texts_cut) =
+            self.base.tokenizer.encode_all(texts, pairs, card.max_length)?;
+        let (encoder, weights) = (&self.base.encoder, &self.base.weights);
+        let values = logits(encoder, weights, &self.head, &encodings, progress);
+        Ok(Logits { values, texts_cut })
+    }
+
+    /// Checks that texts come alone or in pairs, as the task was trained. `given` says whether they are
+    /// pairs, `place` where they were found, and `hint` what to do where the card says nothing.
+    ///
+    /// # Errors
+    /// The other of the two.
+    pub fn check_pairs(&self, given: bool, place: &str, hint: &str) -> Result<()> {
+        let card = self.cut.card();
+        card.check_pairs(&card.task, given).map_err(|e| {
+            let hint = e.hint().unwrap_or(hint);
+            Error::new(e.kind(), format!("{place}: {}", e.message())).with_hint(hint)
+        })
+    }
+}

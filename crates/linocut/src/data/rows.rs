@@ -1,0 +1,81 @@
+//! Rows to learn from and rows to report on.
+
+use super::remark::Remark;
+use super::{Dataset, Metric, Reading, Table, TaskSpec, split_holdout};
+use crate::Result;
+use std::path::Path;
+
+/// What a task is learned from and judged by.
+#[derive(Debug, Clone)]
+pub struct TaskRows {
+    /// Rows to learn from.
+    pub train: Dataset,
+    /// Rows to report on.
+    pub dev: Dataset,
+    /// The score to report, where the task says one.
+    pub metric: Option<Metric>,
+    /// Whether `dev` was held out of the training rows.
+    pub held_out: bool,
+}
+
+/// Share of the training rows held out where there are no dev rows.
+const HELD_OUT: f64 = 0.1;
+
+impl TaskRows {
+    /// Reads the rows of each file; without dev rows, holds some out by `seed`. `remarks` get what there is
+    /// to say of them.
+    ///
+    /// # Errors
+    /// As [`Table::read`], [`Dataset::train`], [`Dataset::evaluation`] and [`split_holdout`].
+    pub fn read(
+        spec: &TaskSpec,
+        train: &Path,
+        dev: Option<&Path>,
+        reading: &Reading,
+        seed: u64,
+        remarks: &mut Vec<Remark>,
+    ) -> Result<Self> {
+        let table = Table::read(train, reading)?;
+        remarks.extend_from_slice(table.remarks());
+        let rows = Dataset::train(&table, spec, remarks)?;
+        drop(table);
+        let Some(dev) = dev else { return Self::new(rows, None, spec.metric.clone(), seed) };
+        let table = Table::read(dev, reading)?;
+        // Of a file like the training rows' the same is said.
+        let same = same_file(train, dev);
+        remarks.extend(table.remarks().iter().filter(|_| !same).cloned());
+        let (problem, labels) = (rows.problem, &rows.labels);
+        let dev_rows = Dataset::evaluation(&table, spec, problem, labels, remarks)?;
+        if same {
+            remarks.push(Remark::Warning(format!(
+                "{} is the training file itself: its score says what was learned by heart",
+                dev.display()
+            )));
+        } else {
+            remarks.extend(rows.overlap(&dev_rows));
+        }
+        Self::new(rows, Some(dev_rows), spec.metric.clone(), seed)
+    }
+
+    /// Rows that are there already; without dev rows, some are held out by `seed`.
+    ///
+    /// # Errors
+    /// As [`split_holdout`].
+    pub fn new(
+        train: Dataset,
+        dev: Option<Dataset>,
+        metric: Option<Metric>,
+        seed: u64,
+    ) -> Result<Self> {
+        let held_out = dev.is_none();
+        let (train, dev) = match dev {
+            Some(dev) => (train, dev),
+            None => split_holdout(&train, HELD_OUT, seed)?,
+        };
+        Ok(Self { train, dev, metric, held_out })
+    }
+}
+
+fn same_file(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}

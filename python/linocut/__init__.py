@@ -1,0 +1,48 @@
+"""One pretrained language model, a thousand tasks: each stored as a small cut of the shared base.
+
+>>> import linocut
+>>> base = linocut.Base("models/all-minilm-l6-v2")
+>>> texts = ["where is my parcel?", "it never arrived", "i want my money back", "please refund me"] * 4
+>>> cut = base.train(texts, ["parcel", "parcel", "refund", "refund"] * 4, method="head", epochs=40)
+>>> base.predict(cut, ["my parcel is late"]).labels
+['parcel']
+"""
+
+from __future__ import annotations
+
+from ._bank import Bank
+from ._base import Base
+from ._core import __version__, set_threads
+from ._cut import Cut, Predictions
+from ._models import measure, pack
+from ._errors import (
+    BaseError,
+    ConfigError,
+    CutError,
+    DataError,
+    Diverged,
+    Error,
+    FileError,
+    OutOfMemory,
+    Stopped,
+)
+
+__all__ = [
+    "Bank",
+    "Base",
+    "BaseError",
+    "ConfigError",
+    "Cut",
+    "CutError",
+    "DataError",
+    "Diverged",
+    "Error",
+    "FileError",
+    "OutOfMemory",
+    "Predictions",
+    "Stopped",
+    "__version__",
+    "measure",
+    "pack",
+    "set_threads",
+]

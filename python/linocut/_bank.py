@@ -1,0 +1,69 @@
+"""One base with many tasks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, MutableMapping, Sequence
+from typing import Any
+
+from . import _core
+from ._base import Base
+from ._cut import Cut, Predictions, predictions
+from ._texts import as_list, same_length
+from ._texts import texts as as_texts
+
+
+class Bank(MutableMapping[str, Any]):
+    """A base and any number of tasks on it, which share its memory and, where they do not differ, its work.
+
+    Tasks are set and taken away as in a dict; each may be replaced while other threads predict.
+
+    >>> bank = linocut.Bank(base)
+    >>> bank["queue"] = cut
+    >>> bank.predict(["where is my parcel?"])["queue"].labels
+    ['parcel']
+    """
+
+    def __init__(self, base: Base, *, task_memory: int | None = None) -> None:
+        self._core = _core.Bank(base._core, task_memory)
+
+    def __setitem__(self, name: str, cut: Cut) -> None:
+        self._core.put(name, cut._core)
+
+    def __getitem__(self, name: str) -> dict[str, Any]:
+        """The card of a task."""
+        if name not in self._core.names():
+            raise KeyError(name)
+        card: dict[str, Any] = json.loads(self._core.card(name))
+        return card
+
+    def __delitem__(self, name: str) -> None:
+        if name not in self._core.names():
+            raise KeyError(name)
+        self._core.remove(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._core.names())
+
+    def __len__(self) -> int:
+        return len(self._core.names())
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory of all tasks, beside the base's."""
+        return self._core.size()
+
+    def predict(
+        self, texts: Any, tasks: Sequence[str] | str | None = None, *, pairs: Any = None
+    ) -> dict[str, Predictions]:
+        """What each of the tasks (all of them, where none is named) says of each text."""
+        names = [tasks] if isinstance(tasks, str) else as_list(self if tasks is None else tasks, "tasks")
+        rows = as_texts(texts)
+        second = None if pairs is None else as_texts(pairs, "pairs")
+        if rows:
+            same_length(texts=rows, pairs=second)
+        found = self._core.logits(rows, second, names)
+        return {name: predictions(self[name], *answer) for name, answer in zip(names, found)}
+
+    def __repr__(self) -> str:
+        return f"<linocut.Bank: {len(self)} tasks, {self.nbytes:,} bytes>"

@@ -1,0 +1,211 @@
+"""Bases: pretrained models in memory, and what is done on them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from . import _core, _progress
+from ._cut import Cut, Predictions, predictions
+from ._errors import BaseError, DataError
+from ._texts import as_list, same_length
+from ._texts import labels as as_labels
+from ._texts import texts as as_texts
+
+LOG = logging.getLogger("linocut")
+
+
+class Base:
+    """A pretrained encoder, from its folder or by its name on the Hugging Face hub.
+
+    :param name: a folder with ``config.json``, ``model.safetensors`` and the tokenizer's files, or ``owner/name``.
+    :param pooling: how hidden states become one vector when a task is trained: ``"mean"``, ``"first"`` or ``"cls"``;
+        the model's own where nothing is said.
+    :param progress: show how far a download is.
+
+    >>> base = linocut.Base("models/all-minilm-l6-v2")
+    >>> base.hidden
+    384
+    """
+
+    def __init__(self, name: str | os.PathLike[str], *, pooling: str | None = None, progress: bool = False) -> None:
+        self._core = _core.Base(os.fspath(name), pooling, progress)
+        self._pooling = pooling
+        _tell(self._core.remarks())
+        about = json.loads(self._core.about())
+        #: Name for people, and the folder it was read from.
+        self.name: str = about["name"]
+        self.folder: str = about["folder"]
+        #: Identity of its weights and architecture.
+        self.fingerprint: str = about["fingerprint"]
+        self.pooling: str = about["pooling"]
+        #: ``model_type``, layers, width, and number of weights.
+        self.family: str = about["family"]
+        self.layers: int = about["layers"]
+        self.hidden: int = about["hidden"]
+        self.parameters: int = about["parameters"]
+
+    def train(
+        self,
+        texts: Any,
+        labels: Any,
+        *,
+        pairs: Any = None,
+        dev: tuple[Any, ...] | bool | None = None,
+        name: str = "task",
+        problem: str | None = None,
+        metric: str | None = None,
+        method: str = "mask",
+        layers: str | Sequence[int] | None = None,
+        only: Sequence[str] | None = None,
+        state: str | os.PathLike[str] | None = None,
+        resume: bool = False,
+        save_every: int | None = None,
+        trunk_memory: int = 2048,
+        progress: bool | Callable[[dict[str, Any]], Any] = False,
+        **choices: Any,
+    ) -> Cut:
+        """Learns a task and gives it as a cut.
+
+        :param texts: a list, array, series, one-column frame or Arrow column of texts.
+        :param labels: as many labels: texts or whole numbers (one label a text), lists of texts (any number of
+            labels), or numbers (regression).
+        :param pairs: second texts, for a task on pairs.
+        :param dev: ``(texts, labels)`` or ``(texts, pairs, labels)`` to score on; a tenth of the rows is held out where
+            nothing is said; with ``False`` every row is learned from and nothing scored. Nothing is selected by them.
+        :param name: the task's name in the card.
+        :param problem: ``"single-label"``, ``"multi-label"`` or ``"regression"``; seen from the labels otherwise.
+        :param metric: the score to report: ``"accuracy"``, ``"macro-f1"``, ``"micro-f1"``, ``"matthews"``,
+            ``"pearson-spearman"``.
+        :param method: ``"mask"``, ``"layers"``, ``"bias"``, ``"lora"``, ``"head"`` or ``"full"``.
+        :param layers: layers to train: ``"4-5"``, ``"-2"`` or ``[0, 2]``.
+        :param only: kinds of tensors, or patterns of names.
+        :param state: a file that keeps the run resumable; Ctrl-C leaves it there.
+        :param resume: go on from ``state``.
+        :param save_every: steps between saved states; about one a minute otherwise.
+        :param trunk_memory: MB for frozen layers' outputs; more go to a temporary file.
+        :param progress: a bar on standard error, or a callable that gets every event as a dict and stops the run by
+            ``False``.
+        :param choices: ``epochs``, ``batch``, ``lr``, ``mask_lr``, ``head_lr``, ``dropout``, ``warmup``, ``seed``,
+            ``max_length``, ``early_stop``, ``eval_every``, ``class_weights``, ``store``, ``sampling``, ``sparsity``,
+            ``sparsity_scope``, ``init_sparsity``, ``init_scale``, ``rank``, as the command's options.
+        :raises linocut.DataError: what is wrong with texts or labels.
+        :raises linocut.ConfigError: an argument out of its range.
+
+        >>> cut = base.train(texts, labels, method="mask", epochs=1, name="queue")
+        >>> cut.card["task"]
+        'queue'
+        """
+        if isinstance(layers, Sequence) and not isinstance(layers, str):
+            layers = ",".join(str(layer) for layer in layers)
+        given = {"method": method, "layers": layers, "only": None if only is None else list(only), **choices}
+        given = {key: _plain(value) for key, value in given.items() if value is not None}
+        task = {
+            "name": name,
+            "problem": problem,
+            "metric": metric,
+            "state": None if state is None else os.fspath(state),
+            "resume": resume,
+            "save_every": save_every,
+            "trunk_memory": trunk_memory,
+            "hold_out": dev is None or dev is True,
+        }
+        rows = _rows(texts, pairs, labels)
+        dev_rows = _dev_rows(dev) if isinstance(dev, tuple) else None
+        observe = _progress.observer(progress)
+        try:
+            core, about, remarks = self._core.train(
+                rows, dev_rows, json.dumps(task), json.dumps(given), observe
+            )
+        finally:
+            if isinstance(observe, _progress.Bar):
+                observe.close()
+        _tell(remarks)
+        cut = Cut._of(core)
+        cut.training = json.loads(about)
+        return cut
+
+    def predict(self, cut: Cut, texts: Any, *, pairs: Any = None) -> Predictions:
+        """What a task says of texts: the same numbers as ``linocut predict`` prints.
+
+        For many tasks, or texts of many tasks, a :class:`Bank` shares what they have in common.
+
+        >>> base.predict(cut, ["where is my parcel?"]).scores.shape
+        (1, 2)
+        """
+        rows = as_texts(texts)
+        second = None if pairs is None else as_texts(pairs, "pairs")
+        if rows:
+            same_length(texts=rows, pairs=second)
+        return predictions(cut.card, *self._core.logits(cut._core, rows, second))
+
+    def evaluate(self, cut: Cut, texts: Any, labels: Any, *, pairs: Any = None, metric: str | None = None) -> dict[str, Any]:
+        """Scores of a cut on labelled rows: ``primary``, ``metrics``, ``classes`` and ``confusion``.
+
+        >>> base.evaluate(cut, texts, labels)["primary"]["name"]
+        'accuracy'
+        """
+        found, remarks = self._core.evaluate(cut._core, _rows(texts, pairs, labels), None if metric is None else json.dumps(metric))
+        _tell(remarks)
+        scores: dict[str, Any] = json.loads(found)
+        return scores
+
+    def verify(self, cut: Cut) -> float:
+        """Checks that a cut belongs here and gives the logits it was stored with; the largest difference of one.
+
+        :raises linocut.CutError: if it does not.
+        """
+        return self._core.verify(cut._core)
+
+    def export(self, cut: Cut, out: str | os.PathLike[str], *, force: bool = False) -> None:
+        """Writes base and cut together as a Hugging Face model folder, which gives the same logits."""
+        self._core.export(cut._core, os.fspath(out), force)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Weights are not copied into a pickle: the folder is opened again.
+        return (_reopened, (self.folder, self._pooling, self.fingerprint))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Base:
+        return self  # nothing about it changes
+
+    def __repr__(self) -> str:
+        return f"<linocut.Base {self.name!r}: {self.family}, {self.parameters:,} weights>"
+
+
+def _rows(texts: Any, pairs: Any, labels: Any) -> tuple[list[str], list[str] | None, list[str | list[str]]]:
+    rows = as_texts(texts)
+    second = None if pairs is None else as_texts(pairs, "pairs")
+    targets = as_labels(labels)
+    same_length(texts=rows, pairs=second, labels=targets)
+    return rows, second, targets
+
+
+def _dev_rows(dev: tuple[Any, ...]) -> tuple[list[str], list[str] | None, list[str | list[str]]]:
+    if len(dev) == 3:
+        return _rows(dev[0], dev[1], dev[2])
+    texts, labels = dev
+    return _rows(texts, None, labels)
+
+
+def _reopened(folder: str, pooling: str | None, fingerprint: str) -> Base:
+    base = Base(folder, pooling=pooling)
+    if base.fingerprint != fingerprint:
+        raise BaseError(f"the base in {folder} has fingerprint {base.fingerprint}, expected {fingerprint}", "it was changed or replaced")
+    return base
+
+
+def _plain(value: Any) -> Any:
+    """A number of NumPy as Python's own."""
+    return value.item() if hasattr(value, "item") else value
+
+
+def _tell(remarks: list[tuple[bool, str]]) -> None:
+    for is_warning, text in remarks:
+        if is_warning:
+            warnings.warn(text, stacklevel=3)
+        else:
+            LOG.info(text)

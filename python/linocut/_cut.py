@@ -1,0 +1,113 @@
+"""Cuts, and what they predict."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from . import _core
+
+
+class Cut:
+    """A task, stored as what it changes of its base.
+
+    Read from a file, or what :meth:`Base.train` gives.
+
+    >>> cut.save("target/queue.cut", force=True)
+    >>> linocut.Cut("target/queue.cut").labels
+    ['parcel', 'refund']
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._core = _core.Cut.read(os.fspath(path))
+        #: Of a cut just trained: scores on the dev rows, and how many texts were cut.
+        self.training: dict[str, Any] | None = None
+
+    @classmethod
+    def _of(cls, core: _core.Cut) -> Cut:
+        cut = cls.__new__(cls)
+        cut._core, cut.training = core, None
+        return cut
+
+    def save(self, path: str | os.PathLike[str], force: bool = False) -> None:
+        """Writes the file, whole or not at all; an existing one is replaced only with ``force``."""
+        self._core.save(os.fspath(path), force)
+
+    def to_bytes(self) -> bytes:
+        """The file's bytes."""
+        return self._core.to_bytes()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Cut:
+        """The cut of a file's bytes."""
+        return cls._of(_core.Cut.from_bytes(data))
+
+    @cached_property
+    def card(self) -> dict[str, Any]:
+        """What the cut says of itself: task, base, labels, method, training, scores."""
+        card: dict[str, Any] = json.loads(self._core.card())
+        return card
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels, in the order of the outputs; none for a regression."""
+        return list(self.card["labels"])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the file."""
+        return self._core.size()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Cut.from_bytes, (self.to_bytes(),))
+
+    def __repr__(self) -> str:
+        card = self.card
+        kind = f"{len(card['labels'])} labels" if card["labels"] else "regression"
+        return f"<linocut.Cut {card['task']!r}: {card['method']['name']}, {kind}, {self.nbytes:,} bytes>"
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a task says of texts, row by row."""
+
+    #: The label of each text; for multi-label tasks the list of those above ½; for a regression the number.
+    labels: list[Any]
+    #: Probabilities ``[texts, labels]`` as float32; for a regression the numbers ``[texts, 1]``.
+    scores: np.ndarray
+    #: Raw outputs ``[texts, outputs]`` as float32.
+    logits: np.ndarray
+    #: The labels' names, in the order of the columns of ``scores``.
+    names: list[str]
+    #: Texts longer than the task reads, of which only the beginning counted.
+    texts_cut: int
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def predictions(card: dict[str, Any], data: bytes, texts_cut: int) -> Predictions:
+    """Predictions of a task with this card from the bytes of its logits."""
+    outputs = card["outputs"]
+    logits = np.frombuffer(data, dtype=np.float32).reshape(-1, outputs).copy()
+    names = list(card["labels"])
+    problem = card["problem"]
+    labels: list[Any]
+    if problem == "regression":
+        scores = logits.copy()
+        labels = scores[:, 0].tolist()
+    elif problem == "multi-label":
+        wide = logits.astype(np.float64)
+        scores = (1.0 / (1.0 + np.exp(-wide))).astype(np.float32)
+        labels = [[name for name, score in zip(names, row) if score > 0.5] for row in scores]
+    else:
+        wide = logits.astype(np.float64)
+        wide = np.exp(wide - wide.max(axis=1, keepdims=True, initial=-np.inf))
+        scores = (wide / wide.sum(axis=1, keepdims=True)).astype(np.float32)
+        labels = [names[i] for i in logits.argmax(axis=1)]
+    return Predictions(labels, scores, logits, names, texts_cut)

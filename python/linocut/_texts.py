@@ -1,0 +1,85 @@
+"""Texts and labels as lists, from whatever holds them in Python."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ._errors import DataError
+
+
+def as_list(values: Any, what: str) -> list[Any]:
+    """The items of a list, array, series, one-column frame or Arrow column."""
+    if isinstance(values, (str, bytes)):
+        raise DataError(f"{what} is a single text, expected a list of them", f"give {what} as [text]")
+    if values is None or isinstance(values, dict) or not isinstance(values, Iterable):
+        raise DataError(f"{what} is {type(values).__name__}, expected a list, array or column")
+    if hasattr(values, "to_pylist"):  # Arrow
+        return list(values.to_pylist())
+    if getattr(values, "ndim", 1) == 2:
+        if values.shape[1] != 1:
+            raise DataError(f"{what} has {values.shape[1]} columns, expected one")
+        values = values.iloc[:, 0] if hasattr(values, "iloc") else values[:, 0]
+    if hasattr(values, "tolist"):  # NumPy, pandas: to Python's own types
+        return list(values.tolist())
+    return list(values)
+
+
+def texts(values: Any, what: str = "texts") -> list[str]:
+    """Texts, every one of them a text."""
+    found = as_list(values, what)
+    for i, text in enumerate(found):
+        if not isinstance(text, str):
+            raise DataError(f"{what}[{i}] is {shown(text)}, expected a text", "give every row a text, or leave it out")
+    return found
+
+
+def labels(values: Any, what: str = "labels") -> list[str | list[str]]:
+    """Labels as the library reads them: text, numbers as text, or lists of texts; an indicator matrix is no such
+    list."""
+    found = as_list(values, what)
+    kinds: dict[str, int] = {}
+    read: list[str | list[str]] = []
+    value: str | list[str]
+    for i, label in enumerate(found):
+        if isinstance(label, str):
+            kind, value = "text", label
+        elif isinstance(label, bool):
+            kind, value = "a truth value", str(label)
+        elif isinstance(label, (int, float)):
+            if isinstance(label, float) and not math.isfinite(label):
+                raise DataError(f"{what}[{i}] is {shown(label)}, expected a label or a finite number")
+            kind, value = "a number", repr(label)
+        elif isinstance(label, Sequence) or hasattr(label, "tolist"):
+            items = label.tolist() if hasattr(label, "tolist") else label
+            if not all(isinstance(item, str) for item in items):
+                raise DataError(f"{what}[{i}] is {shown(label)}, expected a list of texts")
+            kind, value = "a list", list(items)
+        else:
+            raise DataError(f"{what}[{i}] is {shown(label)}, expected a label", "give every row a label, or leave it out")
+        kinds.setdefault(kind, i)
+        read.append(value)
+    if len(kinds) > 1:
+        (one, i), (other, j), *_ = kinds.items()
+        raise DataError(
+            f"{what} are of different types: {what}[{i}] is {one}, {what}[{j}] is {other}",
+            f"make them one, such as [str(label) for label in {what}]",
+        )
+    return read
+
+
+def same_length(**columns: Sequence[Any] | None) -> None:
+    """Refuses columns of different lengths."""
+    lengths = {name: len(column) for name, column in columns.items() if column is not None}
+    if len(set(lengths.values())) > 1:
+        shown = ", ".join(f"{n} {name}" for name, n in lengths.items())
+        raise DataError(f"there are {shown}: expected as many of each")
+    if lengths and not next(iter(lengths.values())):
+        raise DataError(f"{next(iter(lengths))} is empty, expected one row or more")
+
+
+def shown(value: Any) -> str:
+    """A value for a message."""
+    text = repr(value)
+    return f"{text[:60]}… ({type(value).__name__})" if len(text) > 60 else f"{text} ({type(value).__name__})"

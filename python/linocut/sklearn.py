@@ -1,0 +1,212 @@
+"""scikit-learn estimators: texts in, a cut inside.
+
+>>> from linocut.sklearn import CutClassifier
+>>> model = CutClassifier("models/all-minilm-l6-v2", method="head", epochs=40).fit(texts, labels)
+>>> model.predict(["my parcel is late"]).tolist()
+['parcel']
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+try:
+    from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+    from sklearn.utils.multiclass import type_of_target
+    from sklearn.utils.validation import check_is_fitted
+except ImportError as error:  # pragma: no cover
+    raise ImportError("linocut.sklearn needs scikit-learn: pip install scikit-learn") from error
+
+from ._base import Base
+from ._cut import Cut, Predictions
+from ._errors import BaseError, DataError
+from ._texts import as_list, same_length
+from ._texts import texts as as_texts
+
+#: Bases by folder, so that clones of an estimator share one.
+_BASES: dict[tuple[str, str | None], Base] = {}
+
+
+def _base(name: Any, pooling: str | None) -> Base:
+    if isinstance(name, Base):
+        return name
+    key = (os.fspath(name), pooling)
+    if key not in _BASES:
+        _BASES[key] = Base(name, pooling=pooling)
+    return _BASES[key]
+
+
+class _Estimator(BaseEstimator):
+    """What classifier and regressor share. Its parameters are those of :meth:`linocut.Base.train`."""
+
+    cut_: Cut
+    n_features_in_: int
+
+    def __init__(
+        self,
+        base: str | os.PathLike[str] | Base = "models/all-minilm-l6-v2",
+        *,
+        pooling: str | None = None,
+        method: str = "mask",
+        layers: str | None = None,
+        only: list[str] | None = None,
+        sparsity: float | None = None,
+        rank: int | None = None,
+        epochs: int | None = None,
+        batch: int | None = None,
+        lr: float | None = None,
+        mask_lr: float | None = None,
+        head_lr: float | None = None,
+        dropout: float | None = None,
+        warmup: float | None = None,
+        max_length: int | None = None,
+        early_stop: float | None = None,
+        class_weights: str | None = None,
+        store: str | None = None,
+        random_state: int | None = 0,
+        progress: bool = False,
+    ) -> None:
+        self.base = base
+        self.pooling = pooling
+        self.method = method
+        self.layers = layers
+        self.only = only
+        self.sparsity = sparsity
+        self.rank = rank
+        self.epochs = epochs
+        self.batch = batch
+        self.lr = lr
+        self.mask_lr = mask_lr
+        self.head_lr = head_lr
+        self.dropout = dropout
+        self.warmup = warmup
+        self.max_length = max_length
+        self.early_stop = early_stop
+        self.class_weights = class_weights
+        self.store = store
+        self.random_state = random_state
+        self.progress = progress
+
+    def _train(self, texts: list[str], labels: list[Any], problem: str) -> None:
+        named = ["method", "layers", "only", "sparsity", "rank", "epochs", "batch", "lr", "mask_lr", "head_lr"]
+        named += ["dropout", "warmup", "max_length", "early_stop", "class_weights", "store", "progress"]
+        choices = {name: getattr(self, name) for name in named if getattr(self, name) is not None}
+        base = _base(self.base, self.pooling)
+        # Every row is learned from: scores are for who holds rows out.
+        self.cut_ = base.train(
+            texts, labels, dev=False, problem=problem, seed=self.random_state or 0, **choices
+        )
+        self.n_features_in_ = 1
+
+    def _predictions(self, texts: Any) -> Predictions:
+        check_is_fitted(self, "cut_")
+        return self._opened().predict(self.cut_, as_texts(texts))
+
+    def _opened(self) -> Base:
+        try:
+            return _base(self.base, self.pooling)
+        except BaseError as error:
+            fingerprint = self.cut_.card["base"]["fingerprint"]
+            message = f"the base of this estimator cannot be opened: {error.message}"
+            hint = f"put it back, or set it: estimator.set_params(base=...); its fingerprint is {fingerprint}"
+            raise BaseError(message, hint) from error
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        # The base by its folder: it is not this estimator's to carry.
+        if isinstance(state["base"], Base):
+            state["base"] = state["base"].folder
+        return state
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        tags.input_tags.one_d_array = True
+        return tags
+
+
+class CutClassifier(ClassifierMixin, _Estimator):
+    """A text classifier whose parameters are a cut of a shared base.
+
+    Parameters are those of :meth:`linocut.Base.train`; ``base`` is a folder, a hub name or a :class:`linocut.Base`,
+    and ``random_state`` the seed. Labels may be anything hashable, one a text, or an indicator matrix of 0 and 1,
+    ``[texts, labels]``, for any number of labels.
+
+    After ``fit``: ``cut_`` (the :class:`linocut.Cut`), ``classes_``.
+    """
+
+    classes_: np.ndarray
+    _indicator: bool
+    _order: list[int]
+
+    def fit(self, X: Any, y: Any) -> CutClassifier:
+        """Learns from texts (a list, array or one-column frame) and as many labels.
+
+        >>> CutClassifier(base, method="head", epochs=1).fit(texts, labels).classes_.tolist()
+        ['parcel', 'refund']
+        """
+        texts = as_texts(X, "X")
+        if y is None:
+            raise ValueError("This CutClassifier estimator requires y to be passed, but the target y is None.")
+        self._indicator = type_of_target(y) == "multilabel-indicator"
+        if self._indicator:
+            matrix = np.asarray(y)
+            self.classes_ = np.arange(matrix.shape[1])
+            names = [str(i) for i in range(matrix.shape[1])]
+            labels: list[Any] = [[names[i] for i in np.flatnonzero(row)] for row in matrix]
+            same_length(X=texts, y=labels)
+            seen = matrix.any(axis=0)
+            if not seen.all():
+                missing = np.flatnonzero(~seen).tolist()
+                raise DataError(f"no row has the labels of columns {missing}", "leave those columns out")
+            self._train(texts, labels, "multi-label")
+            self._order = [self.cut_.labels.index(name) for name in names]
+            return self
+        values = np.asarray(as_list(y, "y"))
+        same_length(X=texts, y=values.tolist())
+        self.classes_, codes = np.unique(values, return_inverse=True)
+        names = [str(label) for label in self.classes_.tolist()]
+        if len(set(names)) < len(names) or not all(name.strip() for name in names):
+            names = [str(i) for i in range(len(names))]
+        self._train(texts, [names[i] for i in codes], "single-label")
+        self._order = [self.cut_.labels.index(name) for name in names]
+        return self
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probabilities, ``[texts, classes]``, in the order of ``classes_``."""
+        return self._predictions(X).scores[:, self._order]
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Logits; of two classes the difference of the second and the first."""
+        logits = self._predictions(X).logits[:, self._order]
+        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 and not self._indicator else logits
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The label of each text, or an indicator matrix."""
+        found = self._predictions(X)
+        if self._indicator:
+            return (found.scores[:, self._order] > 0.5).astype(int)
+        labels: np.ndarray = self.classes_[found.logits[:, self._order].argmax(axis=1)]
+        return labels
+
+
+class CutRegressor(RegressorMixin, _Estimator):
+    """A regression of texts whose parameters are a cut of a shared base; see :class:`CutClassifier`."""
+
+    def fit(self, X: Any, y: Any) -> CutRegressor:
+        """Learns from texts and as many numbers."""
+        texts = as_texts(X, "X")
+        if y is None:
+            raise ValueError("This CutRegressor estimator requires y to be passed, but the target y is None.")
+        values = [float(value) for value in as_list(y, "y")]
+        same_length(X=texts, y=values)
+        self._train(texts, values, "regression")
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The number of each text."""
+        return self._predictions(X).scores[:, 0]
