@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import importlib.util
 import pkgutil
 
 import pytest
@@ -10,7 +11,10 @@ import linocut
 
 from conftest import LABELS, ROOT, TEXTS
 
-MODULES = [linocut, *(importlib.import_module(f"linocut.{m.name}") for m in pkgutil.iter_modules(linocut.__path__))]
+NAMES = [module.name for module in pkgutil.iter_modules(linocut.__path__)]
+if importlib.util.find_spec("torch") is None:
+    NAMES.remove("torch")
+MODULES = [linocut, *(importlib.import_module(f"linocut.{name}") for name in NAMES)]
 EXAMPLES = [test for module in MODULES for test in doctest.DocTestFinder().find(module) if test.examples]
 
 
