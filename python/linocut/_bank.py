@@ -8,8 +8,9 @@ from typing import Any
 
 from . import _core
 from ._base import Base
-from ._cut import Cut, Predictions, predictions
-from ._texts import as_list, same_length
+from ._cut import Cut, Predictions, core_of, predictions
+from ._errors import DataError
+from ._texts import same_length
 from ._texts import texts as as_texts
 
 
@@ -28,7 +29,9 @@ class Bank(MutableMapping[str, Any]):
         self._core = _core.Bank(base._core, task_memory)
 
     def __setitem__(self, name: str, cut: Cut) -> None:
-        self._core.put(name, cut._core)
+        if not isinstance(name, str) or not name.strip():
+            raise DataError(f"the name of a task is {name!r}, expected a text")
+        self._core.put(name, core_of(cut))
 
     def __getitem__(self, name: str) -> dict[str, Any]:
         """The card of a task."""
@@ -57,13 +60,13 @@ class Bank(MutableMapping[str, Any]):
         self, texts: Any, tasks: Sequence[str] | str | None = None, *, pairs: Any = None
     ) -> dict[str, Predictions]:
         """What each of the tasks (all of them, where none is named) says of each text."""
-        names = [tasks] if isinstance(tasks, str) else as_list(self if tasks is None else tasks, "tasks")
+        names = None if tasks is None else as_texts([tasks] if isinstance(tasks, str) else tasks, "tasks")
         rows = as_texts(texts)
         second = None if pairs is None else as_texts(pairs, "pairs")
         if rows:
             same_length(texts=rows, pairs=second)
         found = self._core.logits(rows, second, names)
-        return {name: predictions(self[name], *answer) for name, answer in zip(names, found)}
+        return {name: predictions(json.loads(card), data, texts_cut) for name, card, data, texts_cut in found}
 
     def __repr__(self) -> str:
         return f"<linocut.Bank: {len(self)} tasks, {self.nbytes:,} bytes>"

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import _core, _progress
-from ._cut import Cut, Predictions, predictions
-from ._errors import BaseError, DataError
+from ._cut import Cut, Predictions, core_of, predictions
+from ._errors import BaseError, ConfigError, DataError
 from ._texts import as_list, same_length
 from ._texts import labels as as_labels
 from ._texts import texts as as_texts
@@ -60,7 +61,7 @@ class Base:
         problem: str | None = None,
         metric: str | None = None,
         method: str = "mask",
-        layers: str | Sequence[int] | None = None,
+        layers: str | int | Sequence[int] | None = None,
         only: Sequence[str] | None = None,
         state: str | os.PathLike[str] | None = None,
         resume: bool = False,
@@ -100,10 +101,14 @@ class Base:
         >>> cut.card["task"]
         'queue'
         """
-        if isinstance(layers, Sequence) and not isinstance(layers, str):
-            layers = ",".join(str(layer) for layer in layers)
+        if layers is not None and not isinstance(layers, str):
+            layers = ",".join(str(layer) for layer in ([layers] if isinstance(layers, int) else layers))
         given = {"method": method, "layers": layers, "only": None if only is None else list(only), **choices}
-        given = {key: _plain(value) for key, value in given.items() if value is not None}
+        given = {key: _plain(key, value) for key, value in given.items() if value is not None}
+        if resume and state is None:
+            raise ConfigError("resume has no meaning without state", "name the file that the run left: state=...")
+        if not isinstance(name, str) or not name.strip():
+            raise ConfigError(f"name is {name!r}, expected the task's name")
         task = {
             "name": name,
             "problem": problem,
@@ -115,7 +120,9 @@ class Base:
             "hold_out": dev is None or dev is True,
         }
         rows = _rows(texts, pairs, labels)
-        dev_rows = _dev_rows(dev) if isinstance(dev, tuple) else None
+        if not (dev is None or isinstance(dev, (bool, tuple, list))):
+            raise DataError(f"dev is {type(dev).__name__}, expected (texts, labels), (texts, pairs, labels) or False")
+        dev_rows = _dev_rows(tuple(dev)) if isinstance(dev, (tuple, list)) else None
         observe = _progress.observer(progress)
         try:
             core, about, remarks = self._core.train(
@@ -141,7 +148,8 @@ class Base:
         second = None if pairs is None else as_texts(pairs, "pairs")
         if rows:
             same_length(texts=rows, pairs=second)
-        return predictions(cut.card, *self._core.logits(cut._core, rows, second))
+        found = self._core.logits(core_of(cut), rows, second)
+        return predictions(cut.card, *found)
 
     def evaluate(self, cut: Cut, texts: Any, labels: Any, *, pairs: Any = None, metric: str | None = None) -> dict[str, Any]:
         """Scores of a cut on labelled rows: ``primary``, ``metrics``, ``classes`` and ``confusion``.
@@ -149,7 +157,7 @@ class Base:
         >>> base.evaluate(cut, texts, labels)["primary"]["name"]
         'accuracy'
         """
-        found, remarks = self._core.evaluate(cut._core, _rows(texts, pairs, labels), None if metric is None else json.dumps(metric))
+        found, remarks = self._core.evaluate(core_of(cut), _rows(texts, pairs, labels), None if metric is None else json.dumps(metric))
         _tell(remarks)
         scores: dict[str, Any] = json.loads(found)
         return scores
@@ -159,11 +167,11 @@ class Base:
 
         :raises linocut.CutError: if it does not.
         """
-        return self._core.verify(cut._core)
+        return self._core.verify(core_of(cut))
 
     def export(self, cut: Cut, out: str | os.PathLike[str], *, force: bool = False) -> None:
         """Writes base and cut together as a Hugging Face model folder, which gives the same logits."""
-        self._core.export(cut._core, os.fspath(out), force)
+        self._core.export(core_of(cut), os.fspath(out), force)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Weights are not copied into a pickle: the folder is opened again.
@@ -185,10 +193,11 @@ def _rows(texts: Any, pairs: Any, labels: Any) -> tuple[list[str], list[str] | N
 
 
 def _dev_rows(dev: tuple[Any, ...]) -> tuple[list[str], list[str] | None, list[str | list[str]]]:
+    if len(dev) == 2:
+        return _rows(dev[0], None, dev[1])
     if len(dev) == 3:
         return _rows(dev[0], dev[1], dev[2])
-    texts, labels = dev
-    return _rows(texts, None, labels)
+    raise DataError(f"dev has {len(dev)} parts, expected (texts, labels) or (texts, pairs, labels)")
 
 
 def _reopened(folder: str, pooling: str | None, fingerprint: str) -> Base:
@@ -198,9 +207,19 @@ def _reopened(folder: str, pooling: str | None, fingerprint: str) -> Base:
     return base
 
 
-def _plain(value: Any) -> Any:
-    """A number of NumPy as Python's own."""
-    return value.item() if hasattr(value, "item") else value
+#: Whole numbers and numbers among the choices.
+WHOLE = {"epochs", "batch", "seed", "max_length", "eval_every", "rank"}
+REAL = {"lr", "mask_lr", "head_lr", "dropout", "warmup", "early_stop", "sparsity", "init_sparsity", "init_scale"}
+
+
+def _plain(name: str, value: Any) -> Any:
+    """A choice as JSON takes it: numbers of NumPy as Python's own, and what is wrong by its name."""
+    value = value.item() if hasattr(value, "item") else value
+    if name in WHOLE and (not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63):
+        raise ConfigError(f"{name} is {value!r}, expected a whole number, 0 or more")
+    if name in REAL and (not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value)):
+        raise ConfigError(f"{name} is {value!r}, expected a number")
+    return value
 
 
 def _tell(remarks: list[tuple[bool, str]]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import _core
+from ._errors import DataError
 
 
 class Cut:
@@ -24,7 +25,7 @@ class Cut:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._core = _core.Cut.read(os.fspath(path))
+        self._core = _core.Cut.read(os.fsdecode(path))
         #: Of a cut just trained: scores on the dev rows, and how many texts were cut.
         self.training: dict[str, Any] | None = None
 
@@ -45,7 +46,7 @@ class Cut:
     @classmethod
     def from_bytes(cls, data: bytes) -> Cut:
         """The cut of a file's bytes."""
-        return cls._of(_core.Cut.from_bytes(data))
+        return cls._of(_core.Cut.from_bytes(bytes(data)))
 
     @cached_property
     def card(self) -> dict[str, Any]:
@@ -72,7 +73,14 @@ class Cut:
         return f"<linocut.Cut {card['task']!r}: {card['method']['name']}, {kind}, {self.nbytes:,} bytes>"
 
 
-@dataclass(frozen=True)
+def core_of(cut: Cut) -> _core.Cut:
+    """The compiled part of a cut, and of nothing else."""
+    if not isinstance(cut, Cut):
+        raise DataError(f"expected a linocut.Cut, found {type(cut).__name__}", "read a file with linocut.Cut(path)")
+    return cut._core
+
+
+@dataclass(frozen=True, eq=False)
 class Predictions:
     """What a task says of texts, row by row."""
 

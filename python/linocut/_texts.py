@@ -13,7 +13,7 @@ def as_list(values: Any, what: str) -> list[Any]:
     """The items of a list, array, series, one-column frame or Arrow column."""
     if isinstance(values, (str, bytes)):
         raise DataError(f"{what} is a single text, expected a list of them", f"give {what} as [text]")
-    if values is None or isinstance(values, dict) or not isinstance(values, Iterable):
+    if values is None or isinstance(values, (dict, set, frozenset)) or not isinstance(values, Iterable):
         raise DataError(f"{what} is {type(values).__name__}, expected a list, array or column")
     if hasattr(values, "to_pylist"):  # Arrow
         return list(values.to_pylist())
@@ -32,7 +32,16 @@ def texts(values: Any, what: str = "texts") -> list[str]:
     for i, text in enumerate(found):
         if not isinstance(text, str):
             raise DataError(f"{what}[{i}] is {shown(text)}, expected a text", "give every row a text, or leave it out")
+        encodable(text, f"{what}[{i}]")
     return found
+
+
+def encodable(text: str, place: str) -> None:
+    """Refuses halves of characters, which no text file can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"{place} holds half a character (a lone surrogate) at {error.start}") from error
 
 
 def labels(values: Any, what: str = "labels") -> list[str | list[str]]:
@@ -43,7 +52,10 @@ def labels(values: Any, what: str = "labels") -> list[str | list[str]]:
     read: list[str | list[str]] = []
     value: str | list[str]
     for i, label in enumerate(found):
+        if getattr(label, "shape", None) == ():  # a number of NumPy
+            label = label.item()
         if isinstance(label, str):
+            encodable(label, f"{what}[{i}]")
             kind, value = "text", label
         elif isinstance(label, bool):
             kind, value = "a truth value", str(label)

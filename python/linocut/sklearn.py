@@ -15,6 +15,7 @@ import numpy as np
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+    from sklearn.utils import check_random_state
     from sklearn.utils.multiclass import type_of_target
     from sklearn.utils.validation import check_is_fitted
 except ImportError as error:  # pragma: no cover
@@ -22,8 +23,9 @@ except ImportError as error:  # pragma: no cover
 
 from ._base import Base
 from ._cut import Cut, Predictions
-from ._errors import BaseError, DataError
+from ._errors import BaseError, ConfigError, DataError
 from ._texts import as_list, same_length
+from ._texts import labels as as_labels
 from ._texts import texts as as_texts
 
 #: Bases by folder, so that clones of an estimator share one.
@@ -32,11 +34,22 @@ _BASES: dict[tuple[str, str | None], Base] = {}
 
 def _base(name: Any, pooling: str | None) -> Base:
     if isinstance(name, Base):
+        if pooling not in (None, name._pooling):
+            raise ConfigError(f"pooling is {pooling}, and the base was opened with {name._pooling or 'its own'}")
         return name
     key = (os.fspath(name), pooling)
     if key not in _BASES:
         _BASES[key] = Base(name, pooling=pooling)
     return _BASES[key]
+
+
+def _seed(random_state: Any) -> int:
+    """A whole number; of a generator one that it draws."""
+    if random_state is None:
+        return 0
+    if isinstance(random_state, (int, np.integer)):
+        return int(random_state)
+    return int(check_random_state(random_state).randint(2**31 - 1))
 
 
 class _Estimator(BaseEstimator):
@@ -97,7 +110,7 @@ class _Estimator(BaseEstimator):
         base = _base(self.base, self.pooling)
         # Every row is learned from: scores are for who holds rows out.
         self.cut_ = base.train(
-            texts, labels, dev=False, problem=problem, seed=self.random_state or 0, **choices
+            texts, labels, dev=False, problem=problem, seed=_seed(self.random_state), **choices
         )
         self.n_features_in_ = 1
 
@@ -118,6 +131,7 @@ class _Estimator(BaseEstimator):
         state = dict(super().__getstate__())
         # The base by its folder: it is not this estimator's to carry.
         if isinstance(state["base"], Base):
+            state["pooling"] = state["base"]._pooling
             state["base"] = state["base"].folder
         return state
 
@@ -152,7 +166,7 @@ class CutClassifier(ClassifierMixin, _Estimator):
         texts = as_texts(X, "X")
         if y is None:
             raise ValueError("This CutClassifier estimator requires y to be passed, but the target y is None.")
-        self._indicator = type_of_target(y) == "multilabel-indicator"
+        self._indicator = getattr(y, "ndim", 1) == 2 and type_of_target(y) == "multilabel-indicator"
         if self._indicator:
             matrix = np.asarray(y)
             self.classes_ = np.arange(matrix.shape[1])
@@ -166,12 +180,16 @@ class CutClassifier(ClassifierMixin, _Estimator):
             self._train(texts, labels, "multi-label")
             self._order = [self.cut_.labels.index(name) for name in names]
             return self
-        values = np.asarray(as_list(y, "y"))
-        same_length(X=texts, y=values.tolist())
-        self.classes_, codes = np.unique(values, return_inverse=True)
+        given = as_list(y, "y")
+        same_length(X=texts, y=given)
+        as_labels(given, "y")  # of one type, none missing
+        if type_of_target(given) not in ("binary", "multiclass"):
+            raise DataError("y holds numbers that are no classes", "a CutRegressor learns numbers")
+        self.classes_, codes = np.unique(np.asarray(given), return_inverse=True)
         names = [str(label) for label in self.classes_.tolist()]
-        if len(set(names)) < len(names) or not all(name.strip() for name in names):
-            names = [str(i) for i in range(len(names))]
+        # Names that do not survive as they are written in a card stand as their numbers there.
+        if any(name != name.strip() or not name for name in names) or not all(isinstance(c, str) for c in given):
+            names = [str(i) for i in range(len(names))] if not all(isinstance(c, int) for c in given) else names
         self._train(texts, [names[i] for i in codes], "single-label")
         self._order = [self.cut_.labels.index(name) for name in names]
         return self
@@ -202,8 +220,10 @@ class CutRegressor(RegressorMixin, _Estimator):
         texts = as_texts(X, "X")
         if y is None:
             raise ValueError("This CutRegressor estimator requires y to be passed, but the target y is None.")
-        values = [float(value) for value in as_list(y, "y")]
-        same_length(X=texts, y=values)
+        given = as_list(y, "y")
+        same_length(X=texts, y=given)
+        as_labels(given, "y")  # of one type, none missing
+        values = [float(value) for value in given]
         self._train(texts, values, "regression")
         return self
 

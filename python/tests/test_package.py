@@ -71,7 +71,7 @@ def test_every_kind_of_task(base):
     assert base.predict(pairs, ["a"], pairs=["b"]).labels[0] in {"parcel", "refund"}
     with pytest.raises(linocut.Error, match="pair"):
         base.predict(pairs, ["a"])
-    classes = base.train(TEXTS, [0, 0, 1, 1] * 5, method="head", epochs=1)
+    classes = base.train(TEXTS, [np.int64(0), np.int64(0), 1, 1] * 5, method="head", epochs=1)
     assert classes.labels == ["0", "1"]
 
 
@@ -113,6 +113,36 @@ def test_a_bank_answers_as_each_task_alone(base, cut):
         del bank["other"]
     with pytest.raises(linocut.ConfigError, match="no task"):
         bank.predict(["a"], tasks=["other"])
+
+
+def test_a_prediction_sees_one_version_of_a_task(base, cut):
+    other = base.train(TEXTS, ["x", "y", "z", "w"] * 5, method="head", epochs=1, dev=False)
+    bank = linocut.Bank(base)
+    bank["queue"] = cut
+    stop = threading.Event()
+
+    def swap():
+        while not stop.is_set():
+            bank["queue"] = other
+            bank["queue"] = cut
+
+    thread = threading.Thread(target=swap)
+    thread.start()
+    expected = {tuple(c.labels): base.predict(c, TEXTS).logits for c in (cut, other)}
+    try:
+        for _ in range(20):
+            found = bank.predict(TEXTS)["queue"]
+            assert np.allclose(found.logits, expected[tuple(found.names)], atol=1e-5)
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_what_is_no_cut_is_said_to_be_none(base, cut):
+    bank = linocut.Bank(base)
+    for call in (lambda: base.predict("a.cut", ["a"]), lambda: bank.__setitem__("a", "a.cut"), lambda: bank.__setitem__("", cut)):
+        with pytest.raises(linocut.DataError, match="expected"):
+            call()
 
 
 def test_threads_get_the_right_answers(base, cut):
@@ -165,6 +195,8 @@ def test_an_observer_hears_and_stops(base, tmp_path):
         (["a", "b"], ["x", "x"], "nothing to learn"),
         (pd.DataFrame({"a": ["a"], "b": ["b"]}), ["x"], "2 columns"),
         (None, ["x"], "NoneType"),
+        (set(TEXTS), LABELS, "set"),
+        (["a", "\ud800"], ["x", "y"], r"texts\[1\] holds half"),
     ],
 )
 def test_bad_rows(base, texts, labels, message):
@@ -179,7 +211,12 @@ def test_bad_rows(base, texts, labels, message):
         ({"epochs": 0}, "`epochs` is 0"),
         ({"lr": -1.0, "method": "full"}, "`lr` is -1"),
         ({"learning_rate": 1.0}, "learning_rate"),
-        ({"epochs": "three"}, "expected"),
+        ({"epochs": "three"}, "epochs is 'three'"),
+        ({"epochs": -1}, "epochs is -1"),
+        ({"seed": 2**64}, "seed is"),
+        ({"lr": float("nan"), "method": "full"}, "lr is nan"),
+        ({"resume": True}, "without state"),
+        ({"name": " "}, "name is"),
         ({"method": "bias", "sparsity": 0.1}, "no meaning"),
         ({"sparsity": 0.1, "init_sparsity": 0.1}, "together"),
         ({"problem": "ranking"}, "ranking"),

@@ -42,6 +42,20 @@ def test_classes_are_the_callers_own(quick, labels):
     assert quick.predict(TEXTS[:1]).tolist() == labels[:1]
 
 
+def test_labels_that_no_file_would_keep(quick):
+    quick.fit(TEXTS, ["a ", "a ", "b", "b"] * 5)
+    assert set(quick.predict(TEXTS)) <= {"a ", "b"}
+
+
+def test_a_base_keeps_its_pooling_in_a_pickle():
+    model = CutClassifier(linocut.Base(BASE, pooling="first"), method="head", epochs=1).fit(TEXTS, LABELS)
+    again = clone(pickle.loads(pickle.dumps(model))).fit(TEXTS, LABELS)
+    assert again.cut_.card["pooling"] == "first"
+    assert again.cut_.to_bytes() == model.cut_.to_bytes()
+    with pytest.raises(linocut.ConfigError, match="pooling"):
+        CutClassifier(linocut.Base(BASE), pooling="first").fit(TEXTS, LABELS)
+
+
 def test_an_indicator_matrix(quick):
     matrix = np.array([[1, 0, 1], [1, 0, 0], [0, 1, 1], [0, 1, 0]] * 5)
     quick.set_params(epochs=10, head_lr=0.01).fit(TEXTS, matrix)
@@ -100,6 +114,8 @@ def test_bad_rows(quick):
         ([None] * 20, LABELS, r"X\[0\] is None"),
         (TEXTS, None, "requires y"),
         (TEXTS, ["a"] * 20, "nothing to learn"),
+        (TEXTS, np.arange(20) / 7, "no classes"),
+        (TEXTS, ["a", None] * 10, r"y\[1\] is None"),
     ]:
         with pytest.raises(ValueError, match=message):
             quick.fit(rows, labels)

@@ -47,7 +47,7 @@ pub(crate) fn run(args: TrainArgs) -> Result<()> {
         state: Some(state.clone()),
         resume: args.resume,
         save_every: args.save_every,
-        trunk_memory: args.trunk_memory << 20,
+        trunk_memory: args.trunk_memory.saturating_mul(1 << 20),
         scratch: folder_of(&args.out).to_path_buf(),
         shared: Shared::default(),
     };

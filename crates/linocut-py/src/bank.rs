@@ -2,10 +2,11 @@
 
 use crate::base::{Base, bytes};
 use crate::cut::Cut;
-use crate::errors::{detached, raised};
-use linocut::bank::{self, Options, Request};
-use linocut::{Error, ErrorKind};
+use crate::errors::{detached, json};
+use linocut::bank::{self, Options};
+use linocut::{Error, Result};
 use pyo3::prelude::*;
+use rayon::prelude::*;
 use std::sync::Arc;
 
 /// Texts that are answered before Python is asked whether it wants to stop.
@@ -48,48 +49,53 @@ impl Bank {
         self.0.bytes().0
     }
 
-    /// For each task its logits, `[texts, outputs]` of float32, and how many texts were cut.
+    /// For each task its card as JSON, its logits, `[texts, outputs]` of float32, and how many texts were cut.
+    /// All texts see the same tasks.
     fn logits(
         &self,
         py: Python<'_>,
         texts: Vec<String>,
         pairs: Option<Vec<String>>,
-        tasks: Vec<String>,
-    ) -> PyResult<Vec<(Vec<u8>, usize)>> {
+        tasks: Option<Vec<String>>,
+    ) -> PyResult<Vec<(String, String, Vec<u8>, usize)>> {
+        let tasks = detached(py, || match tasks {
+            Some(names) => self.0.find(&names),
+            None => Ok(self.0.tasks()),
+        })?;
         let mut found = vec![(Vec::new(), 0); tasks.len()];
-        let mut pairs = pairs.map(Vec::into_iter);
-        let requests: Vec<Request> = texts
-            .into_iter()
-            .map(|text| {
-                let pair = pairs.as_mut().and_then(Iterator::next);
-                Request { text, pair, tasks: tasks.clone() }
-            })
-            .collect();
-        for (chunk, requests) in requests.chunks(TEXTS).enumerate() {
+        let texts: Vec<(usize, String)> = texts.into_iter().enumerate().collect();
+        for texts in texts.chunks(TEXTS) {
             py.check_signals()?;
-            let answers = detached(py, || Ok(self.0.predict(requests)))?;
-            for (i, answers) in answers.into_iter().enumerate() {
-                let answers = answers.map_err(|error| {
-                    let message = format!("text {}: {}", chunk * TEXTS + i, error.message());
-                    let error = match error.hint() {
-                        Some(hint) => Error::new(error.kind(), message).with_hint(hint),
-                        None => Error::new(error.kind(), message),
-                    };
-                    raised(py, &error)
-                })?;
+            let answers = detached(py, || {
+                let ask = |(i, text): &(usize, String)| {
+                    let pair = pairs.as_ref().map(|pairs| &pairs[*i][..]);
+                    self.0.ask(text, pair, &tasks).map_err(|error| {
+                        let found =
+                            Error::new(error.kind(), format!("texts[{i}]: {}", error.message()));
+                        match error.hint() {
+                            Some(hint) => found.with_hint(hint),
+                            None => found,
+                        }
+                    })
+                };
+                let queries = texts.par_iter().map(ask).collect::<Result<Vec<_>>>()?;
+                Ok(self.0.answer(&queries.iter().collect::<Vec<_>>()))
+            })?;
+            for answers in answers {
                 for (answer, (logits, cut)) in answers.into_iter().zip(&mut found) {
                     logits.extend(bytes(&answer.logits));
                     *cut += usize::from(answer.text_cut);
                 }
             }
         }
-        Ok(found)
+        let all = tasks.iter().zip(found);
+        all.map(|(task, (logits, cut))| Ok((task.name().into(), json(task.card())?, logits, cut)))
+            .collect()
     }
 
     /// The card of a task, as JSON.
     fn card(&self, py: Python<'_>, name: &str) -> PyResult<String> {
         let task = detached(py, || self.0.task(name))?;
-        serde_json::to_string(task.card())
-            .map_err(|e| raised(py, &Error::new(ErrorKind::Cut, e.to_string())))
+        json(task.card())
     }
 }

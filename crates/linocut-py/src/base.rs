@@ -133,7 +133,7 @@ impl Base {
                 state: task.state,
                 resume: task.resume,
                 save_every: task.save_every,
-                trunk_memory: task.trunk_memory << 20,
+                trunk_memory: task.trunk_memory.saturating_mul(1 << 20),
                 scratch: std::env::temp_dir(),
                 shared: Shared::default(),
             };
