@@ -172,6 +172,12 @@ def test_an_observer_hears_and_stops(base, tmp_path):
     assert state.exists()
     resumed = base.train(TEXTS, LABELS, epochs=4, state=state, resume=True)
     assert resumed.to_bytes() == base.train(TEXTS, LABELS, epochs=4).to_bytes()
+    assert not state.exists(), "it is done"
+    (tmp_path / "precious.txt").write_text("mine")
+    for place, message in [("precious.txt", "exists already"), ("nowhere/run.state", "no such folder"), (".", "a folder")]:
+        with pytest.raises(linocut.FileError, match=message):
+            base.train(TEXTS, LABELS, state=tmp_path / place)
+    assert (tmp_path / "precious.txt").read_text() == "mine"
 
     def breaks(event):
         raise RuntimeError("as told")

@@ -12,6 +12,9 @@ use std::sync::Arc;
 /// Texts that are answered before Python is asked whether it wants to stop.
 const TEXTS: usize = 1024;
 
+/// A task's name, its card as JSON, the logits of all texts as bytes, and how many texts were cut.
+type Answers = (String, String, Vec<u8>, usize);
+
 /// A base and the tasks on it.
 #[pyclass(frozen, module = "linocut._core")]
 pub(crate) struct Bank(bank::Bank);
@@ -57,7 +60,7 @@ impl Bank {
         texts: Vec<String>,
         pairs: Option<Vec<String>>,
         tasks: Option<Vec<String>>,
-    ) -> PyResult<Vec<(String, String, Vec<u8>, usize)>> {
+    ) -> PyResult<Vec<Answers>> {
         let tasks = detached(py, || match tasks {
             Some(names) => self.0.find(&names),
             None => Ok(self.0.tasks()),

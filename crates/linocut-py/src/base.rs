@@ -4,9 +4,10 @@ use crate::cut::Cut;
 use crate::errors::{alive, detached, json, raised, read};
 use crate::rows::{COLUMNS, Rows, Told, table, told};
 use linocut::cut::TaskModel;
-use linocut::data::{Dataset, Metric, Problem, TaskRows, TaskSpec};
+use linocut::data::{Dataset, Metric, Problem, Remark, TaskRows, TaskSpec};
 use linocut::hub::{self, Fetch};
 use linocut::model::{self, Pooling};
+use linocut::output::{claim, hold};
 use linocut::tune::{self, Choices, Event, Shared, Storage};
 use linocut::{Error, export};
 use pyo3::prelude::*;
@@ -15,6 +16,9 @@ use serde_json::json;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+/// What places are held for, for those who wait for them.
+pub(crate) const DOING: &str = "linocut in Python";
 
 /// How often a training run looks whether Python wants it to stop.
 const LOOK: Duration = Duration::from_millis(200);
@@ -99,7 +103,17 @@ impl Base {
         let mut remarks = vec![];
         // An exception of the observer, or Ctrl-C.
         let mut raised_there: Option<PyErr> = None;
+        let state = task.state.clone();
         let done = py.detach(|| {
+            let _held = match &state {
+                None => None,
+                Some(state) if task.resume => Some(hold(state, DOING)?),
+                // Nothing is lost that stands there, and no place turns out bad after the work.
+                Some(state) => Some(claim(state, "state", false, DOING).map_err(|error| {
+                    let hint = "resume=True continues an earlier run's state; or name another file";
+                    Error::new(error.kind(), error.message()).with_hint(hint)
+                })?),
+            };
             let spec = TaskSpec {
                 name: task.name,
                 text: Some(COLUMNS[0].into()),
@@ -164,6 +178,13 @@ impl Base {
                 &storage,
                 &mut hear,
             )?;
+            if let Some(state) = &state
+                && let Err(e) = std::fs::remove_file(state)
+                && e.kind() != std::io::ErrorKind::NotFound
+            {
+                let message = format!("cannot remove {}: {e}", state.display());
+                remarks.push(Remark::Warning(message));
+            }
             Ok((outcome, held_out))
         });
         let (outcome, held_out) = match (done, raised_there) {
@@ -250,7 +271,7 @@ impl Base {
     /// Writes a Hugging Face folder.
     fn export(&self, py: Python<'_>, cut: &Cut, out: PathBuf, force: bool) -> PyResult<()> {
         detached(py, || {
-            let _held = export::claim(&out, force, "linocut in Python")?;
+            let _held = export::claim(&out, force, DOING)?;
             export::write(&*self.model(&cut.0)?, &out)
         })
     }

@@ -1,6 +1,6 @@
 //! Cuts.
 
-use crate::base::bytes;
+use crate::base::{DOING, bytes};
 use crate::errors::{detached, json, raised};
 use linocut::cut;
 use linocut::output::claim;
@@ -36,7 +36,7 @@ impl Cut {
     /// Writes a file, whole or not at all.
     fn save(&self, py: Python<'_>, path: PathBuf, force: bool) -> PyResult<()> {
         detached(py, || {
-            let _held = claim(&path, "path", force, "linocut in Python")?;
+            let _held = claim(&path, "path", force, DOING)?;
             self.0.write(&path, force)
         })
     }
