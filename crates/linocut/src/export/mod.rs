@@ -38,7 +38,7 @@ pub fn class(model: &TaskModel) -> String {
 /// Writes all files into the folder `to`, which is there.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn fill(model: &TaskModel, to: &Path) -> Result<()> {
     let (base, cut) = (&model.base, &model.cut);
     let card = cut.card();
