@@ -147,7 +147,7 @@ class CutClassifier(ClassifierMixin, _Estimator):
     """A text classifier whose parameters are a cut of a shared base.
 
     Parameters are those of :meth:`linocut.Base.train`; ``base`` is a folder, a hub name or a :class:`linocut.Base`,
-    and ``random_state`` the seed. Labels may be anything hashable, one a text, or an indicator matrix of 0 and 1,
+    and ``random_state`` the seed. Labels are texts, numbers or truth values, one a text, or an indicator matrix of 0 and 1,
     ``[texts, labels]``, for any number of labels.
 
     After ``fit``: ``cut_`` (the :class:`linocut.Cut`), ``classes_``.

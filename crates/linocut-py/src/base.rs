@@ -2,8 +2,8 @@
 
 use crate::cut::Cut;
 use crate::errors::{alive, detached, json, raised, read};
-use crate::rows::{COLUMNS, Rows, Told, table, told};
-use linocut::cut::TaskModel;
+use crate::rows::{Rows, Told, columns, table, told};
+use linocut::cut::{Logits, TaskModel};
 use linocut::data::{Dataset, Metric, Problem, Remark, TaskRows, TaskSpec};
 use linocut::hub::{self, Fetch};
 use linocut::model::{self, Pooling};
@@ -116,12 +116,9 @@ impl Base {
             };
             let spec = TaskSpec {
                 name: task.name,
-                text: Some(COLUMNS[0].into()),
-                pair: rows.1.is_some().then(|| COLUMNS[1].into()),
-                label: Some(COLUMNS[2].into()),
                 problem: task.problem,
-                labels: vec![],
                 metric: task.metric,
+                ..columns(&rows)
             };
             let train = Dataset::train(&table("the rows", rows)?, &spec, &mut remarks)?;
             let dev = match dev {
@@ -209,15 +206,7 @@ impl Base {
         texts: Vec<String>,
         pairs: Option<Vec<String>>,
     ) -> PyResult<(Vec<u8>, usize)> {
-        let logits = detached(py, || {
-            let model = self.model(&cut.0)?;
-            model.check_pairs(
-                pairs.is_some(),
-                "the texts",
-                "give `pairs`, too, or leave them out",
-            )?;
-            model.logits(&texts, pairs.as_deref(), |_| {})
-        })?;
+        let logits = detached(py, || self.compute(cut, &texts, pairs.as_deref(), "the texts"))?;
         Ok((bytes(&logits.values), logits.texts_cut))
     }
 
@@ -233,23 +222,11 @@ impl Base {
         let mut remarks = vec![];
         let found = detached(py, || {
             let card = cut.0.card();
-            let spec = TaskSpec {
-                text: Some(COLUMNS[0].into()),
-                pair: rows.1.is_some().then(|| COLUMNS[1].into()),
-                label: Some(COLUMNS[2].into()),
-                ..TaskSpec::default()
-            };
+            let spec = columns(&rows);
             let table = table("the rows", rows)?;
             let (problem, labels) = (card.problem, &card.labels);
             let data = Dataset::evaluation(&table, &spec, problem, labels, &mut remarks)?;
-            let model = self.model(&cut.0)?;
-            let pairs = data.pairs.as_deref();
-            model.check_pairs(
-                pairs.is_some(),
-                "the rows",
-                "give `pairs`, too, or leave them out",
-            )?;
-            let logits = model.logits(&data.texts, pairs, |_| {})?;
+            let logits = self.compute(cut, &data.texts, data.pairs.as_deref(), "the rows")?;
             let metric = metric.as_ref().unwrap_or(&card.metric);
             let evaluation = tune::evaluate(&data, &logits.values, Some(metric))?;
             let mut found = evaluation.to_json(&data.labels);
@@ -278,6 +255,19 @@ impl Base {
 }
 
 impl Base {
+    /// Logits of texts, or of pairs of them; `place` names them in messages.
+    fn compute(
+        &self,
+        cut: &Cut,
+        texts: &[String],
+        pairs: Option<&[String]>,
+        place: &str,
+    ) -> linocut::Result<Logits> {
+        let model = self.model(&cut.0)?;
+        model.check_pairs(pairs.is_some(), place, "give `pairs`, too, or leave them out")?;
+        model.logits(texts, pairs, |_| {})
+    }
+
     /// The base with a cut on it, made anew unless it was the last that was asked for.
     fn model(&self, cut: &Arc<linocut::cut::Cut>) -> linocut::Result<Arc<TaskModel>> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);

@@ -112,12 +112,9 @@ impl Said {
 
     fn pack(&self, mut base: model::Base, folder: &Path) -> Result<linocut::cut::Cut> {
         if folder.join("adapter_config.json").exists() {
-            let unused = |field: &str| {
-                let message = format!("`{field}` has no meaning for an adapter");
-                Err(Error::new(ErrorKind::Config, message))
-            };
             if self.budget.is_some() {
-                return unused("budget");
+                let message = "`budget` has no meaning for an adapter";
+                return Err(Error::new(ErrorKind::Config, message));
             }
             let found = AdapterFolder::open(folder)?;
             let mut adapter = found.on(&base, self.problem, self.labels.clone())?;

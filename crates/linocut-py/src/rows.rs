@@ -1,7 +1,7 @@
 //! Rows as Python gives them.
 
 use linocut::Result;
-use linocut::data::{Remark, Table, Value};
+use linocut::data::{Remark, Table, TaskSpec, Value};
 use pyo3::prelude::*;
 
 /// Texts, their second texts and their labels, row by row.
@@ -17,7 +17,17 @@ pub(crate) enum Label {
 }
 
 /// The columns' names in messages, which are also the arguments' in Python.
-pub(crate) const COLUMNS: [&str; 3] = ["texts", "pairs", "labels"];
+const COLUMNS: [&str; 3] = ["texts", "pairs", "labels"];
+
+/// Which columns of [`table`] the rows' texts and labels are.
+pub(crate) fn columns(rows: &Rows) -> TaskSpec {
+    TaskSpec {
+        text: Some(COLUMNS[0].into()),
+        pair: rows.1.is_some().then(|| COLUMNS[1].into()),
+        label: Some(COLUMNS[2].into()),
+        ..TaskSpec::default()
+    }
+}
 
 /// The rows as a table.
 pub(crate) fn table(name: &str, (texts, pairs, labels): Rows) -> Result<Table> {
