@@ -3,7 +3,6 @@
 use crate::args::{BaseArgs, ColumnArgs, FormatArgs};
 use crate::model::{self, note_texts_cut};
 use crate::output::{print, print_json};
-use crate::scores;
 use crate::task::Tell;
 use clap::{ArgGroup, Args};
 use linocut::data::{Dataset, Table, TaskFolder, TaskSpec};
@@ -64,7 +63,7 @@ pub(crate) fn run(args: EvalArgs) -> Result<()> {
     Tell { quiet: args.base.quiet, strict: args.strict }.all(&remarks)?;
     let place = file.display().to_string();
     model.check_pairs(data.pairs.is_some(), &place, "name the columns: --text and --text-pair")?;
-    let logits = model.logits(&data.texts, data.pairs.as_deref(), |_| {})?;
+    let logits = model.logits(&data.texts, data.pairs.as_deref(), |_| true)?;
     let evaluation =
         tune::evaluate(&data, &logits.values, Some(spec.metric.as_ref().unwrap_or(&card.metric)))?;
     if args.json {
@@ -82,7 +81,7 @@ pub(crate) fn run(args: EvalArgs) -> Result<()> {
         return print_json(&result.into());
     }
     note_texts_cut(logits.texts_cut, card.max_length);
-    print(&scores::text(&evaluation, &data.labels))
+    print(&evaluation.in_words(&data.labels))
 }
 
 /// The file to score and how to read it.

@@ -3,7 +3,7 @@
 use linocut::tune::{Method, Sampling, Scope, Selection, Target};
 
 /// Fields that the library's messages name and that are flags here: `max_length` is --max-length.
-const FIELDS: [&str; 49] = [
+const FIELDS: [&str; 51] = [
     "adapter",
     "allow_nan",
     "arms",
@@ -23,6 +23,7 @@ const FIELDS: [&str; 49] = [
     "head_lr",
     "init_scale",
     "init_sparsity",
+    "jobs",
     "label",
     "labels",
     "layers",
@@ -43,6 +44,7 @@ const FIELDS: [&str; 49] = [
     "sampling",
     "save_every",
     "seed",
+    "seeds",
     "sparsity",
     "sparsity_scope",
     "store",

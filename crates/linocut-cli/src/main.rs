@@ -16,7 +16,6 @@ mod place;
 mod plan;
 mod predict;
 mod progress;
-mod scores;
 mod serve;
 mod study;
 mod task;

@@ -7,11 +7,10 @@ use crate::output::{print, print_json, say};
 use crate::place;
 use crate::progress::Progress;
 use crate::task;
-use linocut::cut::StoreType;
-use linocut::data::{Problem, TaskRows};
+use linocut::data::TaskRows;
 use linocut::model::{Base, Layout};
 use linocut::output::{check_room, folder_of, in_words, keep};
-use linocut::study::{self, Choice};
+use linocut::study;
 use linocut::tune::{self, Choices, Event, Method, Outcome, Shared, Storage, TrainOptions};
 use linocut::{Error, ErrorKind, Result};
 use serde_json::json;
@@ -24,11 +23,19 @@ pub(crate) fn run(args: TrainArgs) -> Result<()> {
     let task = task::read(&args)?;
     let base = args.base.open(args.pooling)?;
     let budget = args.budget.map(|budget| budget.of(base.encoder.layout().len() as u64 * 4));
-    let (method, chosen_by) = match budget {
-        Some(budget) => fitting(&args, &task, &base, budget)?,
-        None => (choices(&args).method(base.config())?, None),
+    let (mut choices, mut chosen_by) = (choices(&args), None);
+    let method = match (budget, &args.study) {
+        (None, _) => choices.method(base.config())?,
+        (Some(budget), None) => tune::method_within(budget, &base.encoder, &task.train)?,
+        (Some(budget), Some(study)) => {
+            let choice = study::best_for(study, &base, &task.train, args.store, budget)?;
+            choice.passed_over.iter().for_each(|note| say(&format!("note: {note}")));
+            chosen_by = Some(choice.in_words());
+            choices = choices.or(&choice.choices);
+            choice.method
+        }
     };
-    let options = choices(&args).options(method, task.train.rows(), base.config());
+    let options = choices.options(method, task.train.rows(), base.config());
     options.check()?;
     base.check_max_length(options.max_length)?;
     check_room(&args.out, least_bytes(&options, &base, &task)?)?;
@@ -73,10 +80,9 @@ pub(crate) fn run(args: TrainArgs) -> Result<()> {
     let outcome = outcome?;
     let kept = keep(&args.out, args.force, |path, force| outcome.cut.write(path, force))?;
     if kept.in_place()
-        && let Err(e) = std::fs::remove_file(&state)
-        && e.kind() != std::io::ErrorKind::NotFound
+        && let Err(e) = tune::remove_state(&state)
     {
-        say(&format!("warning: cannot remove {}: {e}", state.display()));
+        say(&format!("warning: {}", e.message()));
     }
     let numbers = (trained, dense_bytes);
     report(&args, &kept.path, &outcome, &layout, numbers, (task.held_out, &progress))?;
@@ -122,45 +128,6 @@ fn least_bytes(options: &TrainOptions, base: &Base, task: &TaskRows) -> Result<u
     };
     let head = task.train.labels.len().max(1) * (base.config().hidden + 1);
     Ok(((stored + head) * options.store.size()) as u64)
-}
-
-/// The method whose cut fits `budget`: the best of a study, with by what it is the best, or by the
-/// library's rule.
-fn fitting(
-    args: &TrainArgs,
-    task: &TaskRows,
-    base: &Base,
-    budget: u64,
-) -> Result<(Method, Option<String>)> {
-    let Some(study) = &args.study else {
-        return Ok((tune::method_within(budget, &base.encoder, &task.train)?, None));
-    };
-    let outputs = task.train.labels.len().max(1);
-    // The head of a regression may be stored as f32.
-    let store = match task.train.problem {
-        Problem::Regression => StoreType::F32,
-        _ => args.store,
-    };
-    let head = (outputs * (base.config().hidden + 1) * store.size()) as u64;
-    let fingerprint = base.fingerprint.to_string();
-    let choice = study::best_within(study, &fingerprint, &task.train.name, (budget, head))?;
-    for note in &choice.passed_over {
-        say(&format!("note: {note}"));
-    }
-    let Choice { arm, compared, tasks, runs, left_out, method, .. } = choice;
-    let counted = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
-    let mut line = format!(
-        "{arm} is the best of {} that fit, by {} of each on {}",
-        counted(compared, "arm"),
-        counted(runs, "run"),
-        counted(tasks, "task")
-    );
-    if !left_out.is_empty() {
-        let names = left_out.join(", ");
-        line +=
-            &format!("; not compared, since they ran on fewer tasks or with other seeds: {names}");
-    }
-    Ok((method, Some(line)))
 }
 
 fn choices(args: &TrainArgs) -> Choices {

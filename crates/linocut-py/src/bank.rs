@@ -3,8 +3,8 @@
 use crate::base::{Base, bytes};
 use crate::cut::Cut;
 use crate::errors::{detached, json};
+use linocut::Result;
 use linocut::bank::{self, Options};
-use linocut::{Error, Result};
 use pyo3::prelude::*;
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -72,14 +72,7 @@ impl Bank {
             let answers = detached(py, || {
                 let ask = |(i, text): &(usize, String)| {
                     let pair = pairs.as_ref().map(|pairs| &pairs[*i][..]);
-                    self.0.ask(text, pair, &tasks).map_err(|error| {
-                        let found =
-                            Error::new(error.kind(), format!("texts[{i}]: {}", error.message()));
-                        match error.hint() {
-                            Some(hint) => found.with_hint(hint),
-                            None => found,
-                        }
-                    })
+                    self.0.ask(text, pair, &tasks).map_err(|error| error.at(format!("texts[{i}]")))
                 };
                 let queries = texts.par_iter().map(ask).collect::<Result<Vec<_>>>()?;
                 Ok(self.0.answer(&queries.iter().collect::<Vec<_>>()))

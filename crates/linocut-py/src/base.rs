@@ -1,27 +1,23 @@
 //! Bases: training, predicting, exporting and verifying on them.
 
 use crate::cut::Cut;
-use crate::errors::{alive, detached, json, raised, read};
-use crate::rows::{Rows, Told, columns, table, told};
+use crate::errors::{detached, json, read, stoppable};
+use crate::rows::{Rows, Told, columns, datasets, table, told};
 use linocut::cut::{Logits, TaskModel};
-use linocut::data::{Dataset, Metric, Problem, Remark, TaskRows, TaskSpec};
+use linocut::data::{Dataset, Metric, Problem, Remark, TaskSpec};
 use linocut::hub::{self, Fetch};
 use linocut::model::{self, Pooling};
-use linocut::output::{claim, hold};
-use linocut::tune::{self, Choices, Event, Shared, Storage};
-use linocut::{Error, export};
+use linocut::output::{Budget, claim, hold};
+use linocut::tune::{self, Choices, Evaluation, Event, Shared, Storage};
+use linocut::{Error, export, study};
 use pyo3::prelude::*;
 use serde::Deserialize;
 use serde_json::json;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 /// What places are held for, for those who wait for them.
 pub(crate) const DOING: &str = "linocut in Python";
-
-/// How often a training run looks whether Python wants it to stop.
-const LOOK: Duration = Duration::from_millis(200);
 
 /// A pretrained model in memory.
 #[pyclass(frozen, module = "linocut._core")]
@@ -39,6 +35,8 @@ struct Task {
     name: String,
     problem: Option<Problem>,
     metric: Option<Metric>,
+    budget: Option<Budget>,
+    study: Option<PathBuf>,
     state: Option<PathBuf>,
     resume: bool,
     save_every: Option<usize>,
@@ -87,24 +85,23 @@ impl Base {
         }))
     }
 
-    /// Learns a task; `observe` gets events as JSON and stops the run by `False`. Gives the cut, what is
+    /// Learns a task from rows and, where some count more than others, their weights; `observe` gets events as JSON and stops the run by `False`. Gives the cut, what is
     /// known of the run as JSON, and remarks.
     fn train(
         &self,
         py: Python<'_>,
-        rows: Rows,
+        (rows, weights): (Rows, Option<Vec<f32>>),
         dev: Option<Rows>,
         task: &str,
         choices: &str,
         observe: Option<Py<PyAny>>,
     ) -> PyResult<(Cut, String, Told)> {
-        alive(py)?;
         let (task, choices): (Task, Choices) = (read(py, task)?, read(py, choices)?);
         let mut remarks = vec![];
-        // An exception of the observer, or Ctrl-C.
-        let mut raised_there: Option<PyErr> = None;
         let state = task.state.clone();
-        let done = py.detach(|| {
+        // An exception of the observer.
+        let mut raised_there: Option<PyErr> = None;
+        let done = stoppable(py, |goes_on| {
             let _held = match &state {
                 None => None,
                 Some(state) if task.resume => Some(hold(state, DOING)?),
@@ -120,47 +117,34 @@ impl Base {
                 metric: task.metric,
                 ..columns(&rows)
             };
-            let train = Dataset::train(&table("the rows", rows)?, &spec, &mut remarks)?;
-            let dev = match dev {
-                None => None,
-                Some(dev) => {
-                    let table = table("the dev rows", dev)?;
-                    let (problem, labels) = (train.problem, &train.labels);
-                    let dev = Dataset::evaluation(&table, &spec, problem, labels, &mut remarks)?;
-                    remarks.extend(train.overlap(&dev));
-                    Some(dev)
+            let hold_out = task.hold_out.then_some(choices.seed);
+            let (train, dev, held_out) =
+                datasets(rows, weights, dev, &spec, hold_out, &mut remarks)?;
+            let budget =
+                task.budget.map(|budget| budget.of(self.base.encoder.layout().len() as u64 * 4));
+            let (method, choices) = match (budget, &task.study) {
+                (None, _) => (choices.method(self.base.config())?, choices),
+                (Some(budget), None) => {
+                    (tune::method_within(budget, &self.base.encoder, &train)?, choices)
+                }
+                (Some(budget), Some(study)) => {
+                    let choice = study::best_for(study, &self.base, &train, choices.store, budget)?;
+                    let notes = choice.passed_over.iter().cloned().map(Remark::Warning);
+                    remarks.extend(notes.chain([Remark::Note(choice.in_words())]));
+                    (choice.method, choices.or(&choice.choices))
                 }
             };
-            let (train, dev, held_out) = match (dev, task.hold_out) {
-                (None, false) => (train, None, false),
-                (dev, _) => {
-                    let rows = TaskRows::new(train, dev, None, choices.seed)?;
-                    (rows.train, Some(rows.dev), rows.held_out)
-                }
-            };
-            let method = choices.method(self.base.config())?;
             let options = choices.options(method, train.rows(), self.base.config());
             let storage = Storage {
                 state: task.state,
                 resume: task.resume,
                 save_every: task.save_every,
                 trunk_memory: task.trunk_memory.saturating_mul(1 << 20),
-                scratch: std::env::temp_dir(),
-                shared: Shared::default(),
+                ..Storage::scratch(&std::env::temp_dir(), Shared::default())
             };
-            let mut looked = Instant::now();
             let mut hear = |event: Event| {
-                if observe.is_none() && looked.elapsed() < LOOK {
-                    return true;
-                }
-                looked = Instant::now();
-                let heard = Python::attach(|py| {
-                    py.check_signals()?;
-                    let Some(observe) = &observe else { return Ok(true) };
-                    let answer = observe.call1(py, (event_json(event).to_string(),))?;
-                    // Nothing said is no wish to stop.
-                    Ok(answer.is_none(py) || answer.is_truthy(py)?)
-                });
+                let Some(observe) = &observe else { return goes_on() };
+                let heard = heard(observe, event_json(event));
                 heard.unwrap_or_else(|e| {
                     raised_there = Some(e);
                     false
@@ -176,21 +160,26 @@ impl Base {
                 &mut hear,
             )?;
             if let Some(state) = &state
-                && let Err(e) = std::fs::remove_file(state)
-                && e.kind() != std::io::ErrorKind::NotFound
+                && let Err(error) = tune::remove_state(state)
             {
-                let message = format!("cannot remove {}: {e}", state.display());
-                remarks.push(Remark::Warning(message));
+                remarks.push(Remark::Warning(error.message().into()));
+            }
+            let size = outcome.cut.sizes().file;
+            if let Some(budget) = budget.filter(|budget| size > *budget) {
+                remarks.push(Remark::Warning(format!(
+                    "the cut has {size} bytes, more than the {budget} of `budget`: it is whole; a smaller budget \
+                     gives a smaller cut"
+                )));
             }
             Ok((outcome, held_out))
         });
-        let (outcome, held_out) = match (done, raised_there) {
-            (_, Some(error)) => return Err(error),
-            (done, None) => done.map_err(|error: Error| raised(py, &error))?,
+        let (outcome, held_out) = match raised_there {
+            Some(error) => return Err(error),
+            None => done?,
         };
         let labels = &outcome.cut.card().labels;
         let about = json!({
-            "evaluation": outcome.evaluation.as_ref().map(|found| found.to_json(labels)),
+            "evaluation": outcome.evaluation.as_ref().map(|found| scores_json(found, labels)),
             "dev_rows_held_out": held_out,
             "training_texts_cut": outcome.texts_cut,
             "dev_texts_cut": outcome.evaluation_texts_cut,
@@ -206,7 +195,8 @@ impl Base {
         texts: Vec<String>,
         pairs: Option<Vec<String>>,
     ) -> PyResult<(Vec<u8>, usize)> {
-        let logits = detached(py, || self.compute(cut, &texts, pairs.as_deref(), "the texts"))?;
+        let logits =
+            stoppable(py, |goes_on| self.compute(cut, &texts, pairs.as_deref(), "texts", goes_on))?;
         Ok((bytes(&logits.values), logits.texts_cut))
     }
 
@@ -220,16 +210,16 @@ impl Base {
     ) -> PyResult<(String, Told)> {
         let metric: Option<Metric> = metric.map(|metric| read(py, metric)).transpose()?;
         let mut remarks = vec![];
-        let found = detached(py, || {
+        let found = stoppable(py, |goes_on| {
             let card = cut.0.card();
             let spec = columns(&rows);
             let table = table("the rows", rows)?;
             let (problem, labels) = (card.problem, &card.labels);
             let data = Dataset::evaluation(&table, &spec, problem, labels, &mut remarks)?;
-            let logits = self.compute(cut, &data.texts, data.pairs.as_deref(), "the rows")?;
+            let logits = self.compute(cut, &data.texts, data.pairs.as_deref(), "texts", goes_on)?;
             let metric = metric.as_ref().unwrap_or(&card.metric);
             let evaluation = tune::evaluate(&data, &logits.values, Some(metric))?;
-            let mut found = evaluation.to_json(&data.labels);
+            let mut found = scores_json(&evaluation, &data.labels);
             found.insert("texts_cut".into(), logits.texts_cut.into());
             Ok(found)
         })?;
@@ -262,10 +252,11 @@ impl Base {
         texts: &[String],
         pairs: Option<&[String]>,
         place: &str,
+        goes_on: &mut dyn FnMut() -> bool,
     ) -> linocut::Result<Logits> {
         let model = self.model(&cut.0)?;
         model.check_pairs(pairs.is_some(), place, "give `pairs`, too, or leave them out")?;
-        model.logits(texts, pairs, |_| {})
+        model.logits(texts, pairs, |_| goes_on())
     }
 
     /// The base with a cut on it, made anew unless it was the last that was asked for.
@@ -290,7 +281,26 @@ pub(crate) fn bytes(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|value| value.to_ne_bytes()).collect()
 }
 
-fn event_json(event: Event) -> serde_json::Value {
+/// Scores for programs and, as `text`, for people.
+fn scores_json(
+    evaluation: &Evaluation,
+    labels: &[String],
+) -> serde_json::Map<String, serde_json::Value> {
+    let mut found = evaluation.to_json(labels);
+    found.insert("text".into(), evaluation.in_words(labels).into());
+    found
+}
+
+/// Whether who observes wants the work to go on: nothing said is no wish to stop.
+pub(crate) fn heard(observe: &Py<PyAny>, event: serde_json::Value) -> PyResult<bool> {
+    Python::attach(|py| {
+        py.check_signals()?;
+        let answer = observe.call1(py, (event.to_string(),))?;
+        Ok(answer.is_none(py) || answer.is_truthy(py)?)
+    })
+}
+
+pub(crate) fn event_json(event: Event) -> serde_json::Value {
     match event {
         Event::Trunk { done, rows } => json!({"event": "trunk", "done": done, "rows": rows}),
         Event::Start { step, steps, trained } => {

@@ -4,6 +4,7 @@ use linocut::{Error, ErrorKind};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 /// The exception of `linocut._errors` for an error, with its message and hint.
 pub(crate) fn raised(py: Python<'_>, error: &Error) -> PyErr {
@@ -36,6 +37,33 @@ pub(crate) fn detached<T: Send>(
     py.detach(work).map_err(|error| raised(py, &error))
 }
 
+/// How often those who compute long look whether Python wants them to stop.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// As [`detached`]; `work` is given what says whether it goes on, which it does not after Ctrl-C.
+pub(crate) fn stoppable<T: Send>(
+    py: Python<'_>,
+    work: impl FnOnce(&mut dyn FnMut() -> bool) -> linocut::Result<T> + Send,
+) -> PyResult<T> {
+    alive(py)?;
+    let mut signal = None;
+    let done = py.detach(|| {
+        let mut looked = Instant::now();
+        work(&mut || {
+            if looked.elapsed() < LOOK {
+                return true;
+            }
+            looked = Instant::now();
+            signal = Python::attach(|py| py.check_signals()).err();
+            signal.is_none()
+        })
+    });
+    match signal {
+        Some(signal) => Err(signal),
+        None => done.map_err(|error| raised(py, &error)),
+    }
+}
+
 /// Refuses to compute in a process that was forked from one that did: its threads are not there.
 pub(crate) fn alive(py: Python<'_>) -> PyResult<()> {
     static PROCESS: OnceLock<u32> = OnceLock::new();
@@ -62,10 +90,13 @@ pub(crate) fn json(value: &impl serde::Serialize) -> PyResult<String> {
 
 /// A value that Python wrote as JSON; what is wrong with it is the caller's.
 pub(crate) fn read<T: serde::de::DeserializeOwned>(py: Python<'_>, text: &str) -> PyResult<T> {
-    serde_json::from_str(text).map_err(|e| {
-        // Where in the text is of no use to who has not written it.
-        let message = e.to_string();
+    let mut text = serde_json::Deserializer::from_str(text);
+    serde_path_to_error::deserialize(&mut text).map_err(|e| {
+        // Where in the text is of no use to who has not written it; which argument is.
+        let message = e.inner().to_string();
         let message = message.split(" at line ").next().unwrap_or(&message);
-        raised(py, &Error::new(ErrorKind::Config, message))
+        let error = Error::new(ErrorKind::Config, message);
+        let argument = e.path().to_string();
+        raised(py, &if argument == "." { error } else { error.at(format!("`{argument}`")) })
     })
 }

@@ -7,6 +7,7 @@ mod cut;
 mod errors;
 mod models;
 mod rows;
+mod study;
 
 use pyo3::prelude::*;
 
@@ -22,6 +23,8 @@ mod _core {
     use super::models::{edited, measure, pack_model};
     #[pymodule_export]
     use super::set_threads;
+    #[pymodule_export]
+    use super::study::Study;
 
     use pyo3::prelude::*;
 

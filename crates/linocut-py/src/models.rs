@@ -88,7 +88,7 @@ pub(crate) fn edited(py: Python<'_>, folder: PathBuf, cut: &Cut) -> PyResult<Vec
 /// What is said of a model beside its files.
 #[derive(Deserialize)]
 struct Said {
-    budget: Option<String>,
+    budget: Option<Budget>,
     name: Option<String>,
     problem: Option<Problem>,
     labels: Option<Vec<String>>,
@@ -99,15 +99,7 @@ struct Said {
 impl Said {
     /// Puts what is said in the place of what the files say.
     fn set(&self, outline: &mut Outline, base: &model::Base) -> Result<()> {
-        if let Some(max_length) = self.max_length {
-            base.check_max_length(max_length)?;
-            outline.max_length = max_length;
-        }
-        if let Some(name) = &self.name {
-            outline.name.clone_from(name);
-        }
-        outline.pairs |= self.pairs;
-        Ok(())
+        outline.set(base, self.name.as_deref(), self.max_length, self.pairs)
     }
 
     fn pack(&self, mut base: model::Base, folder: &Path) -> Result<linocut::cut::Cut> {
@@ -130,8 +122,7 @@ impl Said {
         match &self.budget {
             None => pack::lossless(&mut base, &tuned, None, &|_, _| {}),
             Some(budget) => {
-                let wrong = |what| Error::new(ErrorKind::Config, format!("`budget`: {what}"));
-                let budget = budget.parse::<Budget>().map_err(wrong)?.of(tuned.bytes());
+                let budget = budget.of(tuned.bytes());
                 pack::to_budget(&mut base, &tuned, budget, None, &|_, _| {})
             }
         }

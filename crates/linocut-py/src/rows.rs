@@ -1,7 +1,7 @@
 //! Rows as Python gives them.
 
 use linocut::Result;
-use linocut::data::{Remark, Table, TaskSpec, Value};
+use linocut::data::{Dataset, Remark, Table, TaskRows, TaskSpec, Value};
 use pyo3::prelude::*;
 
 /// Texts, their second texts and their labels, row by row.
@@ -40,6 +40,36 @@ pub(crate) fn table(name: &str, (texts, pairs, labels): Rows) -> Result<Table> {
     columns.extend(pairs.map(|pairs| (COLUMNS[1], text(pairs))));
     columns.push((COLUMNS[2], labels.into_iter().map(label).collect()));
     Table::of_columns(name, columns)
+}
+
+/// Rows to learn from, and rows to report on where there are some: those given, or with `hold_out` a share of the
+/// others. The last says whether they were held out.
+pub(crate) fn datasets(
+    rows: Rows,
+    weights: Option<Vec<f32>>,
+    dev: Option<Rows>,
+    spec: &TaskSpec,
+    hold_out: Option<u64>,
+    remarks: &mut Vec<Remark>,
+) -> Result<(Dataset, Option<Dataset>, bool)> {
+    let train = Dataset::train(&table("the rows", rows)?, spec, remarks)?;
+    let train = match weights {
+        Some(weights) => train.weighted(&weights)?,
+        None => train,
+    };
+    if let Some(dev) = dev {
+        let table = table("the dev rows", dev)?;
+        let dev = Dataset::evaluation(&table, spec, train.problem, &train.labels, remarks)?;
+        remarks.extend(train.overlap(&dev));
+        return Ok((train, Some(dev), false));
+    }
+    match hold_out {
+        None => Ok((train, None, false)),
+        Some(seed) => {
+            let rows = TaskRows::new(train, None, None, seed)?;
+            Ok((rows.train, Some(rows.dev), true))
+        }
+    }
 }
 
 /// Remarks: whether each is a warning, and its text.

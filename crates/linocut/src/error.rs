@@ -61,7 +61,7 @@ impl Error {
 
     /// Says where it happened, before what it says already.
     #[must_use]
-    pub(crate) fn at(mut self, place: impl fmt::Display) -> Self {
+    pub fn at(mut self, place: impl fmt::Display) -> Self {
         self.0.message.insert_str(0, &format!("{place}: "));
         self
     }

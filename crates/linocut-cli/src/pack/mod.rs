@@ -174,15 +174,7 @@ fn tuned(args: &PackArgs, folder: &Path) -> Result<()> {
 impl PackArgs {
     /// Puts what the options say in the place of what the files say.
     fn set(&self, outline: &mut Outline, base: &Base) -> Result<()> {
-        if let Some(max_length) = self.max_length {
-            base.check_max_length(max_length)?;
-            outline.max_length = max_length;
-        }
-        if let Some(name) = &self.name {
-            outline.name.clone_from(name);
-        }
-        outline.pairs |= self.pairs;
-        Ok(())
+        outline.set(base, self.name.as_deref(), self.max_length, self.pairs)
     }
 
     /// Reads the rows of `--data`; whether they are pairs decides where nothing else does.

@@ -70,7 +70,10 @@ pub(super) fn run(args: &PredictArgs, input: &Path) -> Result<()> {
     let written = Written { kept, format };
     written.check(&card.labels, texts.len())?;
     let bar = progress(args.base.quiet, texts.len());
-    let logits = model.logits(&texts, pairs.as_deref(), |done| bar.set_position(done as u64))?;
+    let logits = model.logits(&texts, pairs.as_deref(), |done| {
+        bar.set_position(done as u64);
+        true
+    })?;
     bar.finish_and_clear();
     let predictions = Predictions::new(card, logits.values, args.more());
     let result = match &args.out {

@@ -34,7 +34,7 @@ pub(super) fn run(args: &PredictArgs) -> Result<()> {
         let predictions = if texts.is_empty() {
             None
         } else {
-            let logits = model.logits(&texts, card.pairs.then_some(&pairs), |_| {})?;
+            let logits = model.logits(&texts, card.pairs.then_some(&pairs), |_| true)?;
             texts_cut += logits.texts_cut;
             Some(Predictions::new(card, logits.values, args.more()))
         };

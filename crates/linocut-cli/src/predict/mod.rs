@@ -122,7 +122,7 @@ fn one(args: &PredictArgs, text: &str) -> Result<()> {
     let pairs: Option<Vec<String>> = args.other.clone().map(|other| vec![other]);
     let hint = "give TEXT and PAIR for a task on pairs, TEXT alone for any other";
     model.check_pairs(pairs.is_some(), "the command line", hint)?;
-    let logits = model.logits(&[text.to_string()], pairs.as_deref(), |_| {})?;
+    let logits = model.logits(&[text.to_string()], pairs.as_deref(), |_| true)?;
     let card = model.cut.card();
     note_texts_cut(logits.texts_cut, card.max_length);
     let predictions = Predictions::new(card, logits.values, args.more());

@@ -17,13 +17,12 @@ use linocut::data::{Reading, TaskFolder, TaskRows};
 use linocut::model::{Base, Pooling};
 use linocut::output::check_folder;
 use linocut::study::{
-    Advice, Arm, Folder, Grid, SEEDS, Setting, StudyTask, Summary, TaskFiles, advise, choose,
+    self, Advice, Arm, Folder, Grid, Setting, StudyTask, Summary, TaskFiles, advise, choose,
     summarise,
 };
-use linocut::tune::{Method, Shared, TrainOptions};
+use linocut::tune::Shared;
 use linocut::{Error, ErrorKind, Result};
 use serde_json::{Value, json};
-use session::Ended;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -47,6 +46,7 @@ Arms (--arms takes names, patterns such as 'layer-*', core, all):
   mask-threshold, mask-top-K, mask-critical (the half of the layers that moved most in full)
   mask-of-another-task  head over the zeros learned for the next task
   lora-R           low-rank factors of rank 1 to 32
+  ARM+OPTION=N     an arm with epochs, batch, lr, mask_lr, head_lr, dropout or warmup: lora-1+lr=0.003+epochs=10
 Example:
   export LINOCUT_BASE=models/all-minilm-l6-v2
   linocut study --task tasks/trec6 --task tasks/cola --out study \\
@@ -108,26 +108,31 @@ pub(crate) fn run(args: StudyArgs) -> Result<()> {
     let arms = arms(&args, &base)?;
     let setting = Setting::new(&base, (args.epochs, args.limit), files);
     let shared = Shared::default();
-    let counted = |task| counted(task, &base, &shared);
+    let counted = |task| StudyTask::new(task, &base, &shared);
     let tasks = tasks.into_iter().map(counted).collect::<Result<Vec<_>>>()?;
     let mut folder = Folder::open(&args.out, &setting)?;
     for note in folder.passed_over() {
         say(&format!("note: {note}"));
     }
     let grid = Grid { tasks: &tasks, arms: &arms, seeds: args.seeds, epochs: args.epochs };
-    let ended = session::run_missing(&args, &grid, &base, &mut folder, shared)?;
+    let ended = session::run_missing(&args, &grid, &base, &mut folder, shared);
+    if let Err(error) = &ended
+        && error.kind() != ErrorKind::Interrupted
+    {
+        return ended;
+    }
     // Tables and page are written whole or not at all: a signal may end the process now.
     interrupt::listen_no_more();
 
     let names: Vec<String> = tasks.iter().map(|task| task.train.name.clone()).collect();
     let (layers, place) = (base.config().own_layers, &base.folder);
     // Also of arms that ran before and are not asked for now.
-    let arms = Arm::all(&base.encoder);
+    let arms = Arm::known(&base.encoder, folder.records());
     let summary = summarise(&folder, &names, &arms, place, layers)?;
     let model = 4 * base.encoder.layout().len() as u64;
     let advice = advise(&summary, &arms, args.within / 100.0, model);
     write(&args, &setting, &summary, &advice)?;
-    if let Ended::Interrupted = ended {
+    if ended.is_err() {
         return Err(Error::new(ErrorKind::Interrupted, "interrupted")
             .with_hint("what is done is kept: the same command goes on"));
     }
@@ -143,21 +148,10 @@ pub(crate) fn run(args: StudyArgs) -> Result<()> {
 }
 
 fn check(args: &StudyArgs) -> Result<()> {
-    let fail = |option: &str, value: String, expected: &str| {
-        let message = format!("{option} is {value}, expected {expected}");
-        Err(Error::new(ErrorKind::Config, message))
-    };
-    if !(1..=SEEDS).contains(&args.seeds) {
-        return fail("--seeds", args.seeds.to_string(), &format!("1 to {SEEDS}"));
-    }
-    if !(1..=1000).contains(&args.jobs) {
-        return fail("--jobs", args.jobs.to_string(), "1 to 1000");
-    }
-    if let Some(epochs) = args.epochs {
-        TrainOptions { epochs, ..TrainOptions::new(Method::Head, 1) }.check()?;
-    }
+    study::check(args.seeds, args.jobs, args.epochs)?;
     if !(0.0..=100.0).contains(&args.within) {
-        return fail("--within", args.within.to_string(), "0 to 100 points");
+        let message = format!("--within is {}, expected 0 to 100 points", args.within);
+        return Err(Error::new(ErrorKind::Config, message));
     }
     if args.out.exists() && !args.out.is_dir() {
         let message = format!("--out {}: a file, expected a folder", args.out.display());
@@ -177,15 +171,8 @@ fn tasks(args: &StudyArgs) -> Result<(Vec<TaskRows>, BTreeMap<String, TaskFiles>
             Reading { columns: folder.spec.columns(), limit: args.limit, ..Reading::default() };
         let tell = Tell { quiet: args.base.quiet, strict: false };
         let task = task::rows(&folder.spec, &folder.train, dev, &reading, 0, tell)?;
-        let mut files = BTreeMap::new();
-        let task_file = path.join("task.json");
-        for file in [&task_file, &folder.train].into_iter().chain(&folder.dev) {
-            let bytes = std::fs::read(file).map_err(|e| Error::io(file, "read", e))?;
-            let name = file.file_name().map_or_else(String::new, |n| n.to_string_lossy().into());
-            files.insert(name, blake3::hash(&bytes).to_string());
-        }
         let name = task.train.name.clone();
-        let other = all.insert(name.clone(), TaskFiles { folder: path.clone(), files });
+        let other = all.insert(name.clone(), TaskFiles::of_folder(path, &folder)?);
         if let Some(other) = other {
             let message = format!(
                 "{} and {} are both named {name:?}",
@@ -200,24 +187,13 @@ fn tasks(args: &StudyArgs) -> Result<(Vec<TaskRows>, BTreeMap<String, TaskFiles>
     Ok((tasks, all))
 }
 
-fn counted(task: TaskRows, base: &Base, shared: &Shared) -> Result<StudyTask> {
-    let limit = TrainOptions::new(Method::Head, 1).max_length.min(base.config().positions);
-    let tokens = |data: &linocut::data::Dataset| -> Result<usize> {
-        let tokens = shared.encode(&base.tokenizer, data, limit)?;
-        Ok(tokens.rows.iter().map(|row| row.ids.len()).sum())
-    };
-    let (tokens, dev_tokens) = (tokens(&task.train)?, tokens(&task.dev)?);
-    let TaskRows { train, dev, metric, .. } = task;
-    Ok(StudyTask { train, dev, metric, tokens, dev_tokens })
-}
-
 fn arms(args: &StudyArgs, base: &Base) -> Result<Vec<Arm>> {
     let mut all = Arm::all(&base.encoder);
     if args.task.len() == 1 {
         // There is no other task whose mask could be taken.
         all.retain(|arm| arm.name != "mask-of-another-task");
     }
-    choose(&all, &args.arms)
+    choose(&all, &args.arms, base.config())
 }
 
 fn write(args: &StudyArgs, setting: &Setting, summary: &Summary, advice: &[Advice]) -> Result<()> {

@@ -1,8 +1,8 @@
 //! A base with one cut applied to it: what evaluating, predicting and exporting work with.
 
 use super::{Cut, Head};
-use crate::model::{self, Base, logits};
-use crate::{Error, Result};
+use crate::model::{self, Base, logits_while};
+use crate::{Error, ErrorKind, Result};
 
 /// One task ready for use.
 pub struct TaskModel {
@@ -42,22 +42,24 @@ impl TaskModel {
         Ok(Self { base, cut, head })
     }
 
-    /// Logits of texts, or pairs of texts, in their order; `progress` hears of every batch how many texts
-    /// are done.
+    /// Logits of texts, or pairs of texts, in their order; `goes_on` hears of every batch how many texts
+    /// are done, and stops by `false`.
     ///
     /// # Errors
-    /// A text that the tokenizer rejects, or as many pairs as there are not texts.
+    /// A text that the tokenizer rejects, or as many pairs as there are not texts;
+    /// [`ErrorKind::Interrupted`] if stopped.
     pub fn logits(
         &self,
         texts: &[String],
         pairs: Option<&[String]>,
-        progress: impl FnMut(usize),
+        goes_on: impl FnMut(usize) -> bool,
     ) -> Result<Logits> {
         let card = self.cut.card();
         let (encodings, texts_cut) =
             self.base.tokenizer.encode_all(texts, pairs, card.max_length)?;
         let (encoder, weights) = (&self.base.encoder, &self.base.weights);
-        let values = logits(encoder, weights, &self.head, &encodings, progress);
+        let values = logits_while(encoder, weights, &self.head, &encodings, goes_on);
+        let values = values.ok_or_else(|| Error::new(ErrorKind::Interrupted, "interrupted"))?;
         Ok(Logits { values, texts_cut })
     }
 
@@ -69,8 +71,8 @@ impl TaskModel {
     pub fn check_pairs(&self, given: bool, place: &str, hint: &str) -> Result<()> {
         let card = self.cut.card();
         card.check_pairs(&card.task, given).map_err(|e| {
-            let hint = e.hint().unwrap_or(hint);
-            Error::new(e.kind(), format!("{place}: {}", e.message())).with_hint(hint)
+            let hint = e.hint().unwrap_or(hint).to_string();
+            e.at(place).with_hint(hint)
         })
     }
 }

@@ -36,6 +36,8 @@ pub struct Dataset {
     pub pairs: Option<Vec<String>>,
     /// What is to be predicted.
     pub targets: Targets,
+    /// How much each row counts in training, above 0; equally without. Scores count all rows alike.
+    pub weights: Option<Vec<f32>>,
 }
 
 impl Dataset {
@@ -52,19 +54,7 @@ impl Dataset {
         let judged = labels::judge(table, column, spec, remarks)?;
         let dataset = Self::read(table, spec, column, judged, "the task", remarks)?;
         dataset.remark_few_texts(table, remarks);
-        let only = match &dataset.targets {
-            Targets::Classes(rows) => rows
-                .iter()
-                .all(|&r| r == rows[0])
-                .then(|| format!("the label {:?}", dataset.labels[rows[0] as usize])),
-            Targets::MultiHot(rows) => {
-                rows.iter().all(Vec::is_empty).then(|| "no label at all".to_string())
-            }
-            Targets::Values(rows) => {
-                rows.iter().all(|&r| r == rows[0]).then(|| format!("the value {}", rows[0]))
-            }
-        };
-        match only {
+        match dataset.only() {
             None => Ok(dataset),
             Some(only) => Err(data_error(format!(
                 "{}: all {} rows have {only} in column {:?}, so there is nothing to learn",
@@ -72,6 +62,22 @@ impl Dataset {
                 table.rows(),
                 table.columns()[column],
             ))),
+        }
+    }
+
+    /// What all rows have, where that is one thing.
+    fn only(&self) -> Option<String> {
+        match &self.targets {
+            Targets::Classes(rows) => rows
+                .iter()
+                .all(|&r| r == rows[0])
+                .then(|| format!("the label {:?}", self.labels[rows[0] as usize])),
+            Targets::MultiHot(rows) => {
+                rows.iter().all(Vec::is_empty).then(|| "no label at all".to_string())
+            }
+            Targets::Values(rows) => {
+                rows.iter().all(|&r| r == rows[0]).then(|| format!("the value {}", rows[0]))
+            }
         }
     }
 
@@ -112,7 +118,7 @@ impl Dataset {
             spec.name.clone()
         };
         let Labels { problem, names, .. } = labels;
-        Ok(Self { name, problem, labels: names, texts, pairs, targets })
+        Ok(Self { name, problem, labels: names, texts, pairs, targets, weights: None })
     }
 
     /// A text column with few different texts may be another one.
@@ -182,7 +188,35 @@ impl Dataset {
                 Targets::MultiHot(all) => Targets::MultiHot(pick(all, rows)),
                 Targets::Values(all) => Targets::Values(pick(all, rows)),
             },
+            weights: self.weights.as_ref().map(|weights| pick(weights, rows)),
         }
+    }
+
+    /// The rows with `weights`, one each: a row counts in training as if it stood there so many times. Those of
+    /// weight 0 are left out.
+    ///
+    /// # Errors
+    /// As many weights as there are not rows, one that is negative or no finite number, or no row left.
+    pub fn weighted(self, weights: &[f32]) -> Result<Self> {
+        if weights.len() != self.rows() {
+            let message = format!("{} weights for {} rows", weights.len(), self.rows());
+            return Err(data_error(message));
+        }
+        if let Some(at) = weights.iter().position(|w| !w.is_finite() || *w < 0.0) {
+            let message = format!("the weight of row {at} is {}, expected 0 or more", weights[at]);
+            return Err(data_error(message));
+        }
+        let kept: Vec<usize> = (0..self.rows()).filter(|&row| weights[row] > 0.0).collect();
+        if kept.is_empty() {
+            return Err(data_error("every row has the weight 0"));
+        }
+        let mut left = self.select(&kept);
+        if let Some(only) = left.only() {
+            let message = format!("all rows of a weight above 0 have {only}: nothing to learn");
+            return Err(data_error(message));
+        }
+        left.weights = Some(kept.into_iter().map(|row| weights[row]).collect());
+        Ok(left)
     }
 }
 

@@ -1,17 +1,23 @@
-//! Losses of the three kinds of problem, each with its gradient in the same pass.
+//! Losses of the three kinds of problem, each with its gradient in the same pass. `rows`, one number a row, says how
+//! many times a row's loss counts; the mean stays over the rows as they are.
 
 /// Cross-entropy of `logits`, `[rows, classes]`, against one class a row; mean over rows, or with
 /// `weights`, `[classes]`, Σ wₜ·lossₜ / Σ wₜ as `torch.nn.CrossEntropyLoss`. Returns the loss and
 /// turns `logits` into its gradient.
-pub fn cross_entropy(logits: &mut [f32], targets: &[u32], weights: Option<&[f32]>) -> f64 {
+pub fn cross_entropy(
+    logits: &mut [f32],
+    targets: &[u32],
+    weights: Option<&[f32]>,
+    rows: Option<&[f32]>,
+) -> f64 {
     let classes = logits.len() / targets.len().max(1);
     let weight = |target: u32| weights.map_or(1.0, |w| f64::from(w[target as usize]));
     let total: f64 = targets.iter().map(|&t| weight(t)).sum();
     let mut loss = 0.0;
-    for (row, &target) in logits.chunks_exact_mut(classes).zip(targets) {
+    for (i, (row, &target)) in logits.chunks_exact_mut(classes).zip(targets).enumerate() {
         let most = row.iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b));
         let sum: f64 = row.iter().map(|&z| f64::from(z - most).exp()).sum();
-        let share = weight(target) / total;
+        let share = of_row(rows, i) * weight(target) / total;
         loss += share * (sum.ln() - f64::from(row[target as usize] - most));
         for (class, z) in row.iter_mut().enumerate() {
             let p = f64::from(*z - most).exp() / sum;
@@ -26,7 +32,13 @@ pub fn cross_entropy(logits: &mut [f32], targets: &[u32], weights: Option<&[f32]
 /// all entries. With `positive`, `[labels]`, a target of 1 counts so many times, as by the
 /// `pos_weight` of `torch.nn.BCEWithLogitsLoss`. Returns the loss and turns `logits` into its
 /// gradient.
-pub fn binary_cross_entropy(logits: &mut [f32], targets: &[f32], positive: Option<&[f32]>) -> f64 {
+pub fn binary_cross_entropy(
+    logits: &mut [f32],
+    targets: &[f32],
+    positive: Option<&[f32]>,
+    rows: Option<&[f32]>,
+) -> f64 {
+    let labels = rows.map_or(1, |rows| logits.len() / rows.len().max(1)).max(1);
     let n = logits.len() as f64;
     let mut loss = 0.0;
     for (i, (z, &target)) in logits.iter_mut().zip(targets).enumerate() {
@@ -34,7 +46,7 @@ pub fn binary_cross_entropy(logits: &mut [f32], targets: &[f32], positive: Optio
         let weight = match positive {
             Some(weights) if target == 1.0 => f64::from(weights[i % weights.len()]),
             _ => 1.0,
-        };
+        } * of_row(rows, i / labels);
         loss += weight * (x.max(0.0) - x * t + (-x.abs()).exp().ln_1p()) / n;
         *z = (weight * (1.0 / (1.0 + (-x).exp()) - t) / n) as f32;
     }
@@ -43,15 +55,19 @@ pub fn binary_cross_entropy(logits: &mut [f32], targets: &[f32], positive: Optio
 
 /// Mean squared error of `outputs` against `targets`, both `[rows]`. Returns the loss and turns
 /// `outputs` into its gradient.
-pub fn squared_error(outputs: &mut [f32], targets: &[f32]) -> f64 {
+pub fn squared_error(outputs: &mut [f32], targets: &[f32], rows: Option<&[f32]>) -> f64 {
     let n = outputs.len() as f64;
     let mut loss = 0.0;
-    for (y, &target) in outputs.iter_mut().zip(targets) {
-        let error = f64::from(*y) - f64::from(target);
-        loss += error * error / n;
-        *y = (2.0 * error / n) as f32;
+    for (i, (y, &target)) in outputs.iter_mut().zip(targets).enumerate() {
+        let (error, times) = (f64::from(*y) - f64::from(target), of_row(rows, i));
+        loss += times * error * error / n;
+        *y = (times * 2.0 * error / n) as f32;
     }
     loss
+}
+
+fn of_row(rows: Option<&[f32]>, row: usize) -> f64 {
+    rows.map_or(1.0, |rows| f64::from(rows[row]))
 }
 
 #[cfg(test)]
@@ -63,20 +79,20 @@ mod tests {
         let logits = [0.3f32, -1.2, 2.0, 0.1, 0.0, -0.4];
         let weights = [0.5, 2.0, 1.0];
         type Loss<'a> = (&'a str, Box<dyn Fn(&mut [f32]) -> f64 + 'a>);
-        let losses: [Loss<'_>; 5] = [
-            ("cross-entropy", Box::new(|z| cross_entropy(z, &[2, 0], None))),
-            ("weighted", Box::new(|z| cross_entropy(z, &[2, 0], Some(&weights)))),
+        let times = [1.5, 0.5];
+        let hot = [1.0, 0.0, 1.0, 0.0, 0.0, 1.0];
+        let losses: [Loss<'_>; 8] = [
+            ("cross-entropy", Box::new(|z| cross_entropy(z, &[2, 0], None, None))),
+            ("weighted", Box::new(|z| cross_entropy(z, &[2, 0], Some(&weights), None))),
+            ("rows", Box::new(|z| cross_entropy(z, &[2, 0], Some(&weights), Some(&times)))),
+            ("binary rows", Box::new(|z| binary_cross_entropy(z, &hot, None, Some(&times)))),
             (
-                "binary",
-                Box::new(|z| binary_cross_entropy(z, &[1.0, 0.0, 1.0, 0.0, 0.0, 1.0], None)),
+                "squared rows",
+                Box::new(|z| squared_error(z, &hot, Some(&[2.0, 0.5, 0.0, 1.0, 1.5, 1.0]))),
             ),
-            (
-                "positive",
-                Box::new(|z| {
-                    binary_cross_entropy(z, &[1.0, 0.0, 1.0, 0.0, 0.0, 1.0], Some(&weights))
-                }),
-            ),
-            ("squared", Box::new(|z| squared_error(z, &[1.0, 0.0, 3.0, 0.5, -1.0, 1.0]))),
+            ("binary", Box::new(|z| binary_cross_entropy(z, &hot, None, None))),
+            ("positive", Box::new(|z| binary_cross_entropy(z, &hot, Some(&weights), None))),
+            ("squared", Box::new(|z| squared_error(z, &[1.0, 0.0, 3.0, 0.5, -1.0, 1.0], None))),
         ];
         for (name, loss) in &losses {
             let mut grad = logits;
@@ -96,8 +112,20 @@ mod tests {
     #[test]
     fn huge_logits_stay_finite() {
         let mut z = [1e30f32, -1e30, 3e38, -3e38];
-        assert!(cross_entropy(&mut z, &[0, 0], None).is_finite());
+        assert!(cross_entropy(&mut z, &[0, 0], None, None).is_finite());
         let mut z = [1e30f32, -1e30];
-        assert!(binary_cross_entropy(&mut z, &[1.0, 0.0], None).is_finite());
+        assert!(binary_cross_entropy(&mut z, &[1.0, 0.0], None, None).is_finite());
+    }
+
+    /// scikit-learn's meaning: a row that counts twice is as good as two of it.
+    #[test]
+    fn a_row_that_counts_twice_is_two_rows() {
+        let (mut twice, mut weighted) =
+            ([0.3f32, -1.2, 2.0, 0.1, 2.0, 0.1], [0.3f32, -1.2, 2.0, 0.1]);
+        let one = cross_entropy(&mut twice, &[1, 0, 0], None, None);
+        let other = cross_entropy(&mut weighted, &[1, 0], None, Some(&[2.0 / 3.0, 4.0 / 3.0]));
+        assert!((one - other).abs() < 1e-7);
+        assert!((twice[0] - weighted[0]).abs() < 1e-7);
+        assert!((2.0 * twice[2] - weighted[2]).abs() < 1e-7);
     }
 }

@@ -63,11 +63,13 @@ impl Head {
         logits
     }
 
-    /// Loss and gradients; `dropout` applies to `pooled`.
+    /// Loss and gradients; `dropout` applies to `pooled`. With `row_weights`, `[rows]`, a row's loss counts so
+    /// many times; their mean over all training rows is 1.
     pub fn loss(
         &self,
         pooled: &[f32],
         targets: LossTargets<'_>,
+        row_weights: Option<&[f32]>,
         dropout: Option<DropoutStep>,
     ) -> Loss {
         let (outputs, hidden) = (self.outputs(), self.weight.len() / self.outputs());
@@ -80,12 +82,12 @@ impl Head {
         let mut logits = self.forward(&read);
         let value = match targets {
             LossTargets::Classes(classes, weights) => {
-                loss::cross_entropy(&mut logits, classes, weights)
+                loss::cross_entropy(&mut logits, classes, weights, row_weights)
             }
             LossTargets::MultiHot(labels, weights) => {
-                loss::binary_cross_entropy(&mut logits, labels, weights)
+                loss::binary_cross_entropy(&mut logits, labels, weights, row_weights)
             }
-            LossTargets::Values(values) => loss::squared_error(&mut logits, values),
+            LossTargets::Values(values) => loss::squared_error(&mut logits, values, row_weights),
         };
         let mut result = Loss {
             value,

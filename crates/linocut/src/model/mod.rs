@@ -23,6 +23,6 @@ pub use forward::Tape;
 pub(crate) use forward::operands;
 pub use grads::Grads;
 pub use head::{Head, Loss, LossTargets};
-pub use predict::{logits, probabilities};
+pub use predict::{logits, logits_while, probabilities};
 pub use program::Program;
 pub use tensors::{Layout, Part, Place, TensorSpec, Weights};

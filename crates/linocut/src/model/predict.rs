@@ -17,6 +17,21 @@ pub fn logits(
     texts: &[Encoding],
     mut progress: impl FnMut(usize),
 ) -> Vec<f32> {
+    let goes_on = |done| {
+        progress(done);
+        true
+    };
+    logits_while(encoder, weights, head, texts, goes_on).unwrap_or_default()
+}
+
+/// [`logits`], or none if `goes_on`, which hears of every batch how many texts are done, says `false`.
+pub fn logits_while(
+    encoder: &Encoder,
+    weights: &Weights,
+    head: &Head,
+    texts: &[Encoding],
+    mut goes_on: impl FnMut(usize) -> bool,
+) -> Option<Vec<f32>> {
     let mut tape = Tape::default();
     let mut logits = Vec::with_capacity(texts.len() * head.outputs());
     let mut start = 0;
@@ -32,9 +47,11 @@ pub fn logits(
             head.forward(pooled)
         }));
         start = end;
-        progress(end);
+        if !goes_on(end) {
+            return None;
+        }
     }
-    logits
+    Some(logits)
 }
 
 /// Turns `logits`, `[rows, outputs]`, into probabilities: softmax over a row, or a sigmoid of each

@@ -1,5 +1,6 @@
 //! Sizes in bytes, in words.
 
+use serde::Deserialize;
 use std::str::FromStr;
 
 /// 12,345 bytes as `12.3 KB`.
@@ -20,12 +21,21 @@ pub fn in_words(bytes: u64) -> String {
 /// assert_eq!("0.5%".parse::<Budget>()?.of(90_000_000), 450_000);
 /// # Ok::<(), String>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(try_from = "String")]
 pub enum Budget {
     /// So many bytes.
     Bytes(f64),
     /// Such a share, 0 to 1.
     Share(f64),
+}
+
+impl TryFrom<String> for Budget {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
 }
 
 impl FromStr for Budget {

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::Result;
 use crate::data::{Metric, Problem};
-use crate::model::Pooling;
+use crate::model::{Base, Pooling};
 
 /// What a packed model predicts, and of what texts; may be set before packing.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +25,30 @@ pub struct Outline {
     pub pairs: bool,
     /// The score that the task is judged by.
     pub metric: Metric,
+}
+
+impl Outline {
+    /// Puts what a person says in the place of what the files say.
+    ///
+    /// # Errors
+    /// A `max_length` that the base cannot read.
+    pub fn set(
+        &mut self,
+        base: &Base,
+        name: Option<&str>,
+        max_length: Option<usize>,
+        pairs: bool,
+    ) -> Result<()> {
+        if let Some(max_length) = max_length {
+            base.check_max_length(max_length)?;
+            self.max_length = max_length;
+        }
+        if let Some(name) = name {
+            self.name = name.into();
+        }
+        self.pairs |= pairs;
+        Ok(())
+    }
 }
 
 /// The last part of a folder's path.

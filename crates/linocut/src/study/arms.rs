@@ -1,9 +1,11 @@
 //! The arms of a study: what each trains, and in what order they tell most.
 
+use super::record::Record;
 use super::table;
-use crate::model::Encoder;
-use crate::tune::{Method, matches};
+use crate::model::{Encoder, ModelConfig};
+use crate::tune::{Choices, Method, matches};
 use crate::{Error, ErrorKind, Result};
+use serde_json::{Map, Value};
 
 /// One way of learning a task.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,7 +16,12 @@ pub struct Arm {
     pub about: String,
     /// How.
     pub trains: Trains,
+    /// Options in the place of the defaults. The method is not among them: it is what the arm trains.
+    pub choices: Choices,
 }
+
+/// Options that may stand behind an arm's name.
+const SETTINGS: [&str; 7] = ["batch", "dropout", "epochs", "head_lr", "lr", "mask_lr", "warmup"];
 
 /// How an arm's cut comes about.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,6 +52,44 @@ impl Arm {
         table::arms(encoder)
     }
 
+    /// Every arm for a base, and those with options of their own that are among `records`.
+    pub fn known(encoder: &Encoder, records: &[Record]) -> Vec<Arm> {
+        let mut arms = Self::all(encoder);
+        for record in records {
+            let Some((name, settings)) = record.arm.split_once('+') else { continue };
+            let plain = arms.iter().find(|arm| arm.name == name);
+            // Another linocut's options are passed over, as its arms are.
+            let set = plain.map(|arm| arm.with(settings, encoder.config()));
+            if let Some(Ok(arm)) = set
+                && arms.iter().all(|known| known.name != arm.name)
+            {
+                arms.push(arm);
+            }
+        }
+        arms
+    }
+
+    /// The arm with options, such as `mask_lr=0.1+epochs=10`, which its name then says in the order of the
+    /// alphabet.
+    ///
+    /// # Errors
+    /// An option that is none or not the arm's, or a value that it does not take.
+    pub fn with(&self, settings: &str, base: &ModelConfig) -> Result<Arm> {
+        let (names, choices) = options(&self.name, settings)?;
+        let name = format!("{}+{}", self.name, names.join("+"));
+        let method = match &self.trains {
+            Trains::Method(method) => method.clone(),
+            Trains::Head(_) => Method::Head,
+            Trains::Critical => Method::mask(),
+        };
+        let choices = Choices { method: method.clone(), ..choices };
+        // What means nothing for the method is found here, and what is out of range.
+        choices.method(base).map_err(|e| e.at(format!("`arms={name}`")))?;
+        choices.options(method, 1, base).check().map_err(|e| e.at(format!("`arms={name}`")))?;
+        let about = format!("{}, {}", self.about, names.join(", "));
+        Ok(Arm { name, about, trains: self.trains.clone(), choices })
+    }
+
     /// How many of the first arms make up the core.
     pub fn core() -> usize {
         10
@@ -62,22 +107,35 @@ impl Arm {
 }
 
 /// The arms that `names` choose among `all`, with those that they need, in the order of `all`. A
-/// name may be `core`, `all`, or a pattern in which `*` stands for anything.
+/// name may be `core`, `all`, or a pattern in which `*` stands for anything, and have options behind it, see
+/// [`Arm::with`].
 ///
 /// # Errors
-/// A name that chooses none.
-pub fn choose(all: &[Arm], names: &[String]) -> Result<Vec<Arm>> {
+/// A name that chooses none, or options that it cannot have.
+pub fn choose(all: &[Arm], names: &[String], base: &ModelConfig) -> Result<Vec<Arm>> {
     let mut chosen = vec![false; all.len()];
+    let mut with_options: Vec<Arm> = Vec::new();
     for name in names {
+        let (plain, settings) = match name.split_once('+') {
+            Some((plain, settings)) => (plain, Some(settings)),
+            None => (&name[..], None),
+        };
         let mut found = false;
         for (i, arm) in all.iter().enumerate() {
-            let this = match name.as_str() {
+            let this = match plain {
                 "all" => true,
                 "core" => i < Arm::core(),
                 pattern => matches(pattern, &arm.name),
             };
-            chosen[i] |= this;
             found |= this;
+            match settings {
+                Some(settings) if this => {
+                    let arm = arm.with(settings, base)?;
+                    let known = with_options.iter().any(|other| other.name == arm.name);
+                    with_options.extend((!known).then_some(arm));
+                }
+                _ => chosen[i] |= this,
+            }
         }
         if !found {
             let known: Vec<&str> = all.iter().map(|arm| &arm.name[..]).collect();
@@ -88,14 +146,41 @@ pub fn choose(all: &[Arm], names: &[String]) -> Result<Vec<Arm>> {
             )));
         }
     }
-    for i in 0..all.len() {
-        if let (true, Some(needed)) = (chosen[i], all[i].needs())
-            && let Some(at) = all.iter().position(|arm| arm.name == needed)
-        {
-            chosen[at] = true;
+    let plain: Vec<&Arm> = all.iter().zip(&chosen).filter(|(_, c)| **c).map(|(a, _)| a).collect();
+    let needed: Vec<&str> = plain.into_iter().chain(&with_options).filter_map(Arm::needs).collect();
+    for (arm, chosen) in all.iter().zip(&mut chosen) {
+        *chosen |= needed.contains(&&arm.name[..]);
+    }
+    let plain = all.iter().zip(chosen).filter(|(_, chosen)| *chosen).map(|(arm, _)| arm.clone());
+    Ok(plain.chain(with_options).collect())
+}
+
+/// The options in `settings`, which stand behind the arm `name`: each as `name=value` in the order of the alphabet,
+/// and as what they choose.
+pub(super) fn options(name: &str, settings: &str) -> Result<(Vec<String>, Choices)> {
+    let fail = |message: String| {
+        let hint = format!("options are {}: mask+mask_lr=0.1+epochs=10", SETTINGS.join(", "));
+        Err(Error::new(ErrorKind::Config, message).with_hint(hint))
+    };
+    let (mut read, mut names) = (Map::new(), Vec::new());
+    for setting in settings.split('+') {
+        let (option, value) = setting.split_once('=').unwrap_or((setting, ""));
+        if !SETTINGS.contains(&option) {
+            return fail(format!("`arms={name}+{setting}`: no option of this name"));
+        }
+        let Ok(value @ Value::Number(_)) = serde_json::from_str(value) else {
+            return fail(format!("`arms={name}+{setting}`: expected a number"));
+        };
+        names.push(format!("{option}={value}"));
+        if read.insert(option.into(), value).is_some() {
+            return fail(format!("`arms={name}+{settings}`: {option} is given twice"));
         }
     }
-    Ok(all.iter().zip(chosen).filter(|(_, chosen)| *chosen).map(|(arm, _)| arm.clone()).collect())
+    names.sort_unstable();
+    match serde_json::from_value::<Choices>(Value::Object(read)) {
+        Ok(choices) => Ok((names, choices)),
+        Err(e) => fail(format!("`arms={name}+{settings}`: {e}")),
+    }
 }
 
 #[cfg(test)]
@@ -103,9 +188,14 @@ mod tests {
     use super::*;
     use crate::model::{Encoder, Pooling};
 
-    fn all() -> Vec<Arm> {
+    fn encoder() -> Encoder {
         let config = serde_json::json!({"num_hidden_layers": 6, "hidden_size": 384});
-        Arm::all(&Encoder::new(&config, false, Pooling::Mean).unwrap())
+        Encoder::new(&config, false, Pooling::Mean).unwrap()
+    }
+
+    fn chosen(text: &str) -> Result<Vec<Arm>> {
+        let names: Vec<String> = text.split(',').map(String::from).collect();
+        choose(&Arm::all(&encoder()), &names, encoder().config())
     }
 
     fn names(arms: &[Arm]) -> Vec<&str> {
@@ -114,11 +204,6 @@ mod tests {
 
     #[test]
     fn arms_are_chosen_by_name_with_what_they_need() {
-        let all = all();
-        let chosen = |text: &str| {
-            let names: Vec<String> = text.split(',').map(String::from).collect();
-            choose(&all, &names)
-        };
         let core = [
             "head",
             "full",
@@ -138,8 +223,33 @@ mod tests {
             ["head", "full", "mask-critical"]
         );
         assert_eq!(names(&chosen("layer-*").unwrap()).len(), 6);
-        assert_eq!(chosen("all").unwrap(), all);
+        assert_eq!(chosen("all").unwrap(), Arm::all(&encoder()));
         let error = chosen("head,layer-9").unwrap_err().to_string();
         assert!(error.contains("`arms=layer-9`") && error.contains("mask-critical"), "{error}");
+    }
+
+    #[test]
+    fn arms_with_options() {
+        let arms = chosen("lora-1+lr=3e-3+epochs=10,mask,lora-1+epochs=10+lr=0.003").unwrap();
+        assert_eq!(names(&arms), ["mask", "lora-1+epochs=10+lr=0.003"]);
+        assert_eq!((arms[1].choices.epochs, arms[1].choices.lr), (Some(10), Some(0.003)));
+        assert_eq!(arms[1].about, "low-rank factors, rank 1, epochs=10, lr=0.003");
+        let arms = chosen("random-mask+head_lr=0.01").unwrap();
+        assert_eq!(names(&arms), ["mask", "random-mask+head_lr=0.01"]);
+        for (wrong, named) in [
+            ("head+speed=2", "no option"),
+            ("head+epochs=many", "a number"),
+            ("head+epochs=1.5", "usize"),
+            ("head+epochs=1+epochs=2", "twice"),
+            ("head+lr=0.1", "no meaning"),
+            ("mask+mask_lr=-1", "mask_lr"),
+            ("head+", "no option"),
+        ] {
+            let error = chosen(wrong).unwrap_err().to_string();
+            assert!(
+                error.contains(named) && error.contains("arms=head") | error.contains("arms=mask"),
+                "{error}"
+            );
+        }
     }
 }

@@ -3,9 +3,9 @@
 use super::arms::{Arm, Trains};
 use super::record::Record;
 use crate::Result;
-use crate::data::{Dataset, Metric};
-use crate::model::{self, Base, Encoder, Head, Place};
-use crate::tune::{Method, TrainOptions};
+use crate::data::{Dataset, Metric, TaskRows};
+use crate::model::{self, Base, Encoder, Head, ModelConfig, Place};
+use crate::tune::{Choices, Method, Shared, TrainOptions};
 use std::time::Instant;
 
 /// A task of a study.
@@ -21,6 +21,23 @@ pub struct StudyTask {
     pub tokens: usize,
     /// Tokens of the rows reported on.
     pub dev_tokens: usize,
+}
+
+impl StudyTask {
+    /// A task with its tokens counted, which `shared` keeps.
+    ///
+    /// # Errors
+    /// A tokenizer that fails on its texts.
+    pub fn new(task: TaskRows, base: &Base, shared: &Shared) -> Result<Self> {
+        let limit = TrainOptions::new(Method::Head, 1).max_length.min(base.config().positions);
+        let tokens = |data: &Dataset| -> Result<usize> {
+            let tokens = shared.encode(&base.tokenizer, data, limit)?;
+            Ok(tokens.rows.iter().map(|row| row.ids.len()).sum())
+        };
+        let (tokens, dev_tokens) = (tokens(&task.train)?, tokens(&task.dev)?);
+        let TaskRows { train, dev, metric, .. } = task;
+        Ok(Self { train, dev, metric, tokens, dev_tokens })
+    }
 }
 
 /// One run, by the positions of its task and arm.
@@ -72,20 +89,22 @@ impl Grid<'_> {
         Some(Run { task, arm: needed, seed: run.seed })
     }
 
-    /// Options of a run of `method`; `positions` is the base's longest text in tokens.
-    pub fn options(&self, run: Run, method: Method, positions: usize) -> TrainOptions {
-        let rows = self.tasks[run.task].train.rows();
-        let default = TrainOptions::new(method, rows);
+    /// Options of a run of `method`.
+    pub fn options(&self, run: Run, method: Method, base: &ModelConfig) -> TrainOptions {
+        let (rows, arm) = (self.tasks[run.task].train.rows(), &self.arms[run.arm]);
+        let Choices { dropout, epochs, .. } = arm.choices;
+        let set = arm.choices.options(method, rows, base);
         TrainOptions {
             // A head over zeros is compared with a mask, whose head has learned with its dropout.
-            dropout: match self.arms[run.arm].trains {
-                Trains::Head(_) => TrainOptions::new(Method::mask(), rows).dropout,
-                _ => default.dropout,
+            dropout: match arm.trains {
+                Trains::Head(_) if dropout.is_none() => {
+                    TrainOptions::new(Method::mask(), rows).dropout
+                }
+                _ => set.dropout,
             },
             seed: run.seed,
-            epochs: self.epochs.unwrap_or(default.epochs),
-            max_length: default.max_length.min(positions),
-            ..default
+            epochs: epochs.or(self.epochs).unwrap_or(set.epochs),
+            ..set
         }
     }
 
@@ -112,7 +131,7 @@ impl Grid<'_> {
             all += tensor.range.len();
             trained += if *mark { tensor.range.len() } else { 0 };
         }
-        let options = self.options(run, method, encoder.config().positions);
+        let options = self.options(run, method, encoder.config());
         let epoch = 2.0 * (1.0 - below) + trained as f64 / all as f64;
         let tokens = task.tokens as f64;
         Ok(tokens * (below + options.epochs as f64 * epoch) + task.dev_tokens as f64)

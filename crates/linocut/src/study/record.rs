@@ -2,7 +2,7 @@
 
 use super::folder::{Folder, damaged};
 use super::setting::TaskFiles;
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
@@ -65,10 +65,21 @@ impl Record {
         (&self.task, &self.arm, self.seed)
     }
 
+    /// Checks a record of a study of `tasks` that comes from elsewhere.
+    ///
+    /// # Errors
+    /// Anything that [`super::Folder::open`] would refuse.
+    pub fn check(&self, tasks: &BTreeMap<String, TaskFiles>) -> Result<()> {
+        match self.wrong(tasks) {
+            Some(what) => Err(Error::new(ErrorKind::Data, format!("the record of a run: {what}"))),
+            None => Ok(()),
+        }
+    }
+
     /// What is wrong with a record of a study of `tasks`, if anything: everything that is counted,
     /// summed, printed or opened later lies within bounds.
     fn wrong(&self, tasks: &BTreeMap<String, TaskFiles>) -> Option<String> {
-        let known = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        let known = |c: char| c.is_ascii_alphanumeric() || "-_.+=".contains(c);
         let name = |text: &str| text.len() <= 64 && text.chars().all(known);
         let within = |value: f64, least: f64, most: f64| (least..=most).contains(&value);
         if !tasks.contains_key(&self.task) {

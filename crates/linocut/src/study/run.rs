@@ -61,7 +61,7 @@ pub fn train_arm(
     }
     let layout = base.encoder.layout().clone();
     let (place, pooling) = (base.folder.clone(), base.encoder.pooling());
-    let options = grid.options(run, method, base.config().positions);
+    let options = grid.options(run, method, base.config());
     let (train, metric) = (task.train.clone(), task.metric.as_ref());
     let mut outcome =
         tune::train(&base, train, Some(&task.dev), metric, &options, storage, observe)?;

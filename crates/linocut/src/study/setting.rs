@@ -1,6 +1,7 @@
 //! What the runs of a study have in common, and what may not change between them.
 
 use super::folder::damaged;
+use crate::data::{Dataset, TaskFolder, TaskRows};
 use crate::model::{Base, ModelConfig};
 use crate::tune::{Method, Selection, TRAINING_VERSION, TrainOptions};
 use crate::{Error, ErrorKind, Result};
@@ -57,6 +58,38 @@ pub struct TaskFiles {
     pub folder: PathBuf,
     /// BLAKE3 of each of its files, by name.
     pub files: BTreeMap<String, String>,
+}
+
+impl TaskFiles {
+    /// Those of the task `task` in `folder`.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn of_folder(folder: &Path, task: &TaskFolder) -> Result<Self> {
+        let mut files = BTreeMap::new();
+        let task_file = folder.join("task.json");
+        for file in [&task_file, &task.train].into_iter().chain(&task.dev) {
+            let bytes = std::fs::read(file).map_err(|e| Error::io(file, "read", e))?;
+            let name = file.file_name().map_or_else(String::new, |n| n.to_string_lossy().into());
+            files.insert(name, blake3::hash(&bytes).to_string());
+        }
+        Ok(Self { folder: folder.to_path_buf(), files })
+    }
+
+    /// Rows that are in no file: what they hold is digested.
+    pub fn of_rows(task: &TaskRows) -> Self {
+        let digest = |data: &Dataset| {
+            let mut hash = blake3::Hasher::new();
+            for text in data.texts.iter().chain(data.pairs.iter().flatten()) {
+                hash.update(&text.len().to_le_bytes()).update(text.as_bytes());
+            }
+            let rest = format!("{:?} {:?} {:?}", data.problem, data.labels, data.targets);
+            hash.update(rest.as_bytes()).finalize().to_string()
+        };
+        let files = [("train rows", &task.train), ("dev rows", &task.dev)];
+        let files = files.map(|(name, data)| (name.to_string(), digest(data))).into();
+        Self { folder: PathBuf::new(), files }
+    }
 }
 
 impl Setting {

@@ -2,7 +2,7 @@
 
 use super::arms::{Arm, Borrowed, Trains};
 use crate::model::{Encoder, Kind, ModelConfig, TensorSpec};
-use crate::tune::{Method, Sampling, Scope, Selection, Target};
+use crate::tune::{Choices, Method, Sampling, Scope, Selection, Target};
 
 /// What the rows of a group are repeated for.
 enum Over {
@@ -173,7 +173,7 @@ pub(super) fn arms(encoder: &Encoder) -> Vec<Arm> {
                 }
                 let percent = (100.0 * at.share).to_string();
                 let about = about.replace("{}", &shown).replace("{%}", &percent);
-                arms.push(Arm { name, about, trains: trains(at) });
+                arms.push(Arm { name, about, trains: trains(at), choices: Choices::default() });
             }
         }
     }

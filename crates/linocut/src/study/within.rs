@@ -1,9 +1,13 @@
 //! The best method of a study whose cuts fit a number of bytes.
 
+use super::arms::options;
 use super::record::Record;
 use super::setting::Setting;
 use super::stats::mean_and_deviation;
-use crate::tune::{Method, TrainOptions};
+use crate::cut::StoreType;
+use crate::data::{Dataset, Problem};
+use crate::model::Base;
+use crate::tune::{Choices, Method, TrainOptions};
 use crate::{Error, ErrorKind, Result};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +20,8 @@ pub struct Choice {
     pub method: Method,
     /// Its arm.
     pub arm: String,
+    /// The options that the arm has of its own.
+    pub choices: Choices,
     /// Arms that fit and were compared, with it.
     pub compared: usize,
     /// Tasks that it was compared on.
@@ -27,6 +33,45 @@ pub struct Choice {
     pub left_out: Vec<String>,
     /// What was passed over in the study's files, in words.
     pub passed_over: Vec<String>,
+}
+
+impl Choice {
+    /// What was chosen, and by what, for people.
+    pub fn in_words(&self) -> String {
+        let counted = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+        let mut line = format!(
+            "{} is the best of {} that fit, by {} of each on {}",
+            self.arm,
+            counted(self.compared, "arm"),
+            counted(self.runs, "run"),
+            counted(self.tasks, "task")
+        );
+        if !self.left_out.is_empty() {
+            let names = self.left_out.join(", ");
+            line += &format!(
+                "; not compared, since they ran on fewer tasks or with other seeds: {names}"
+            );
+        }
+        line
+    }
+}
+
+/// [`best_within`] for a cut of the task `rows` of `base`, whose head is stored as `store`.
+///
+/// # Errors
+/// As [`best_within`].
+pub fn best_for(
+    path: &Path,
+    base: &Base,
+    rows: &Dataset,
+    store: StoreType,
+    budget: u64,
+) -> Result<Choice> {
+    // The head of a regression may be stored as f32.
+    let store = if rows.problem == Problem::Regression { StoreType::F32 } else { store };
+    let numbers = rows.labels.len().max(1) * (base.config().hidden + 1);
+    let fits = (budget, (numbers * store.size()) as u64);
+    best_within(path, &base.fingerprint.to_string(), &rows.name, fits)
 }
 
 /// The method with the best score in the study at `path` among those whose cuts, with a head of
@@ -84,6 +129,10 @@ pub fn best_within(
     Ok(Choice {
         method: best.method.clone(),
         arm: best.arm.into(),
+        choices: match best.arm.split_once('+') {
+            Some((name, settings)) => options(name, settings)?.1,
+            None => Choices::default(),
+        },
         compared: compared.len(),
         tasks: runs.iter().map(|(task, _)| task).collect::<BTreeSet<_>>().len(),
         runs: runs.len(),
@@ -115,7 +164,8 @@ impl Fitting<'_> {
 /// differs from seed to seed.
 fn method(runs: &[&Record]) -> Option<Method> {
     let of = |r: &&Record| {
-        let offered = r.options["method"]["name"] != "head" || r.arm == "head";
+        let arm = r.arm.split('+').next();
+        let offered = r.options["method"]["name"] != "head" || arm == Some("head");
         let options = || serde_json::from_value::<TrainOptions>(r.options.clone()).ok();
         if offered { Some(options()?.method) } else { None }
     };

@@ -27,6 +27,9 @@ pub(super) struct Batches<'a> {
     order: Vec<u32>,
     epoch: Option<usize>,
     buffers: RowBuffers,
+    /// How often every row counts, with a mean of 1, and space for those of one batch.
+    row_weights: Option<Vec<f32>>,
+    weights: Vec<f32>,
 }
 
 impl<'a> Batches<'a> {
@@ -46,6 +49,12 @@ impl<'a> Batches<'a> {
             order: Vec::new(),
             epoch: None,
             buffers: RowBuffers::default(),
+            row_weights: train.weights.as_ref().map(|weights| {
+                let sum: f64 = weights.iter().map(|&w| f64::from(w)).sum();
+                let mean = sum / weights.len() as f64;
+                weights.iter().map(|&w| (f64::from(w) / mean) as f32).collect()
+            }),
+            weights: Vec::new(),
         }
     }
 
@@ -55,16 +64,25 @@ impl<'a> Batches<'a> {
     }
 
     /// The batch of step `step`, counted over all epochs.
-    pub(super) fn at(&mut self, step: usize) -> Result<(Input<'_>, LossTargets<'_>)> {
+    pub(super) fn at(&mut self, step: usize) -> Result<Weighted<'_>> {
         let (epoch, at) = (step / self.per_epoch(), step % self.per_epoch());
         if self.epoch != Some(epoch) {
             self.order = epoch_order(self.count, self.seed, epoch as u64);
             self.epoch = Some(epoch);
         }
         let chosen = &self.order[at * self.size..((at + 1) * self.size).min(self.count)];
-        Ok((self.rows.input(chosen, &mut self.buffers)?, self.targets.of(chosen)))
+        let input = self.rows.input(chosen, &mut self.buffers)?;
+        let weights = self.row_weights.as_ref().map(|all| {
+            self.weights.clear();
+            self.weights.extend(chosen.iter().map(|&r| all[r as usize]));
+            &self.weights[..]
+        });
+        Ok((input, self.targets.of(chosen), weights))
     }
 }
+
+/// A batch, what it is compared with, and how much its rows count, where that differs.
+pub(super) type Weighted<'a> = (Input<'a>, LossTargets<'a>, Option<&'a [f32]>);
 
 /// A batch's tokens or states, their space used again for the next.
 #[derive(Default)]
@@ -184,6 +202,7 @@ mod tests {
             texts: vec![String::new(); 5],
             pairs: None,
             targets,
+            weights: None,
         };
         let rows = vec![vec![0, 3], vec![0, 1, 3], vec![3], vec![0, 3], vec![3]];
         let many = data(Problem::MultiLabel, Targets::MultiHot(rows));

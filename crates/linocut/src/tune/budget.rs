@@ -88,6 +88,7 @@ mod tests {
             texts: vec![],
             pairs: None,
             targets: Targets::Classes(vec![]),
+            weights: None,
         };
         let method = |budget| method_within(budget, &encoder, &task);
         let mask = |budget| match method(budget).unwrap() {

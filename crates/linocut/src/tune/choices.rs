@@ -163,6 +163,21 @@ impl Choices {
         })
     }
 
+    /// These, and where they say nothing the numbers of `others`.
+    #[must_use]
+    pub fn or(self, others: &Self) -> Self {
+        Self {
+            epochs: self.epochs.or(others.epochs),
+            batch: self.batch.or(others.batch),
+            lr: self.lr.or(others.lr),
+            mask_lr: self.mask_lr.or(others.mask_lr),
+            head_lr: self.head_lr.or(others.head_lr),
+            dropout: self.dropout.or(others.dropout),
+            warmup: self.warmup.or(others.warmup),
+            ..self
+        }
+    }
+
     /// The mask that is asked for.
     fn mask(&self, selection: Selection) -> Method {
         let default = match self.sparsity {

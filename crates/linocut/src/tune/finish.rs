@@ -157,6 +157,9 @@ fn training(
         };
         said[weighted] = json!(options.class_weights);
     }
+    if identity.task.weights.is_some() {
+        said["row_weights"] = json!("given");
+    }
     if let Some(Scale { mean, spread }) = identity.scale {
         said["label_mean"] = json!(mean);
         said["label_spread"] = json!(spread);

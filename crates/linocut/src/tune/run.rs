@@ -34,6 +34,14 @@ pub struct Storage {
     pub shared: Shared,
 }
 
+impl Storage {
+    /// No state, 2 GiB of frozen layers' outputs in memory, and more of them in `folder`.
+    pub fn scratch(folder: &Path, shared: Shared) -> Self {
+        let (state, scratch) = (None, folder.to_path_buf());
+        Self { state, resume: false, save_every: None, trunk_memory: 2 << 30, scratch, shared }
+    }
+}
+
 /// What a run reports while it goes on.
 #[derive(Debug, Clone)]
 pub enum Event {
@@ -233,9 +241,9 @@ impl Run<'_> {
         observe(Event::Start { step: self.progress.step, steps, trained });
         let mut saved = Instant::now();
         while self.progress.step < steps {
-            let (input, targets) = batches.at(self.progress.step)?;
+            let (input, targets, row_weights) = batches.at(self.progress.step)?;
             let tokens = input.tokens();
-            let loss = match self.trainer.step(input, targets) {
+            let loss = match self.trainer.step(input, targets, row_weights) {
                 Ok(loss) => self.scale.map_or(loss, |scale| scale.loss(loss)),
                 Err(error) => {
                     self.save(observe);
@@ -355,6 +363,9 @@ fn identity(base: &Base, train: &Dataset, options: &TrainOptions) -> String {
         field(text.as_bytes());
     }
     field(format!("{:?}", train.targets).as_bytes());
+    if let Some(weights) = &train.weights {
+        field(format!("{weights:?}").as_bytes());
+    }
     format!("{TRAINING_VERSION} {}", hash.finalize())
 }
 
@@ -389,8 +400,20 @@ fn choices(base: &Base, train: &Dataset, options: &TrainOptions) -> BTreeMap<Str
         rows.update(text.as_bytes()).update(b"\0");
     }
     rows.update(format!("{:?} {:?} {:?}", train.problem, train.labels, train.targets).as_bytes());
+    rows.update(format!("{:?}", train.weights).as_bytes());
     choices.insert("the training rows".into(), rows.finalize().to_string());
     choices
+}
+
+/// Removes the state of a run whose cut is kept, if there is one.
+///
+/// # Errors
+/// A file that cannot be removed.
+pub fn remove_state(state: &Path) -> Result<()> {
+    match std::fs::remove_file(state) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(state, "remove", e)),
+        _ => Ok(()),
+    }
 }
 
 /// Path of the state beside an output file.

@@ -123,6 +123,7 @@ mod tests {
             texts: vec![String::new(); values.len()],
             pairs: None,
             targets: Targets::Values(values.to_vec()),
+            weights: None,
         };
         Ok(Scale::of(&train)?.unwrap())
     }

@@ -130,15 +130,25 @@ impl Trainer {
         }
     }
 
-    /// One step on one batch; returns the loss.
+    /// One step on one batch, see [`Head::loss`]; returns the loss.
     ///
     /// # Errors
     /// A loss or gradient that is not a number: nothing was changed by the step then.
-    pub fn step(&mut self, input: Input<'_>, targets: LossTargets<'_>) -> Result<f64> {
-        awake(|| self.step_in_pool(input, targets))
+    pub fn step(
+        &mut self,
+        input: Input<'_>,
+        targets: LossTargets<'_>,
+        row_weights: Option<&[f32]>,
+    ) -> Result<f64> {
+        awake(|| self.step_in_pool(input, targets, row_weights))
     }
 
-    fn step_in_pool(&mut self, input: Input<'_>, targets: LossTargets<'_>) -> Result<f64> {
+    fn step_in_pool(
+        &mut self,
+        input: Input<'_>,
+        targets: LossTargets<'_>,
+        row_weights: Option<&[f32]>,
+    ) -> Result<f64> {
         let (step, seed) = (self.step as u64, self.rates.seed);
         let dropout = Some(DropoutStep::new(self.encoder.config(), seed, step));
         if let (Some(words), Input::Tokens(batch)) = (&mut self.words, input) {
@@ -154,7 +164,7 @@ impl Trainer {
             Parameters::LowRank(low_rank) => low_rank.write(&mut self.weights),
         }
         let pooled = self.encoder.forward(&self.weights, input, dropout, true, &mut self.tape);
-        let loss = self.head.loss(pooled, targets, dropout);
+        let loss = self.head.loss(pooled, targets, row_weights, dropout);
         let (tape, grads) = (&mut self.tape, &mut self.grads);
         self.encoder.backward(&self.weights, input, dropout, &loss.pooled_grad, tape, grads);
 

@@ -18,6 +18,7 @@ fn numbers(count: usize, seed: u64, unit: f32, zero: f32) -> Dataset {
         problem: Problem::Regression,
         labels: vec![],
         targets: Targets::Values(values),
+        weights: None,
         ..rows
     }
 }
@@ -111,6 +112,7 @@ fn labelled(count: usize) -> Dataset {
         problem: Problem::MultiLabel,
         labels: vec!["food".into(), "rare".into()],
         targets: Targets::MultiHot(rows.texts.iter().enumerate().map(of).collect()),
+        weights: None,
         ..rows
     }
 }

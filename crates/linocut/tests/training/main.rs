@@ -49,6 +49,7 @@ fn rows(count: usize, seed: u64) -> Dataset {
         texts,
         pairs: None,
         targets: Targets::Classes(classes),
+        weights: None,
     }
 }
 

@@ -1,47 +1,49 @@
 //! An evaluation as text for people.
 
+use super::evaluate::Evaluation;
+use super::metrics::Confusion;
 use crate::output::{aligned, shortened};
-use linocut::tune::Evaluation;
-use linocut::tune::metrics::Confusion;
 
 /// Above this many classes a confusion matrix no longer fits a terminal.
 const MATRIX_CLASSES: usize = 12;
 /// Confusions listed instead.
 const LISTED: usize = 15;
 
-/// The primary score, all scores, the classes and their confusions.
-pub(crate) fn text(evaluation: &Evaluation, labels: &[String]) -> String {
-    let metrics = &evaluation.metrics;
-    let primary = &metrics.primary;
-    let value = score(&primary.name, primary.value);
-    let mut text = format!("{} {value} on {} rows\n\n", spaced(&primary.name), metrics.rows);
-    let rows: Vec<Vec<String>> = metrics
-        .values
-        .iter()
-        .map(|(name, value)| vec![spaced(name), score(name, *value)])
-        .collect();
-    text += &aligned(&rows);
-    if !evaluation.classes.is_empty() {
-        let mut rows =
-            vec![["label", "precision", "recall", "f1", "rows"].map(String::from).to_vec()];
-        for (label, class) in labels.iter().zip(&evaluation.classes) {
-            let percent = |share: f64| format!("{:.1}", 100.0 * share);
-            rows.push(vec![
-                shortened(label, 30),
-                percent(class.precision),
-                percent(class.recall),
-                percent(class.f1),
-                class.support.to_string(),
-            ]);
-        }
-        text.push('\n');
+impl Evaluation {
+    /// The primary score, all scores, the classes and their confusions.
+    pub fn in_words(&self, labels: &[String]) -> String {
+        let metrics = &self.metrics;
+        let primary = &metrics.primary;
+        let value = score(&primary.name, primary.value);
+        let mut text = format!("{} {value} on {} rows\n\n", spaced(&primary.name), metrics.rows);
+        let rows: Vec<Vec<String>> = metrics
+            .values
+            .iter()
+            .map(|(name, value)| vec![spaced(name), score(name, *value)])
+            .collect();
         text += &aligned(&rows);
+        if !self.classes.is_empty() {
+            let mut rows =
+                vec![["label", "precision", "recall", "f1", "rows"].map(String::from).to_vec()];
+            for (label, class) in labels.iter().zip(&self.classes) {
+                let percent = |share: f64| format!("{:.1}", 100.0 * share);
+                rows.push(vec![
+                    shortened(label, 30),
+                    percent(class.precision),
+                    percent(class.recall),
+                    percent(class.f1),
+                    class.support.to_string(),
+                ]);
+            }
+            text.push('\n');
+            text += &aligned(&rows);
+        }
+        if let Some(confusion) = &self.confusion {
+            text.push('\n');
+            text += &confusions(confusion, labels);
+        }
+        text
     }
-    if let Some(confusion) = &evaluation.confusion {
-        text.push('\n');
-        text += &confusions(confusion, labels);
-    }
-    text
 }
 
 fn confusions(confusion: &Confusion, labels: &[String]) -> String {
