@@ -11,10 +11,12 @@
 from __future__ import annotations
 
 from ._bank import Bank
-from ._base import Base
-from ._core import __version__, set_threads
+from ._base import Base, set_threads
+from ._core import __version__
 from ._cut import Cut, Predictions
 from ._models import measure, pack
+from ._report import Report
+from ._study import Study
 from ._errors import (
     BaseError,
     ConfigError,
@@ -40,7 +42,9 @@ __all__ = [
     "FileError",
     "OutOfMemory",
     "Predictions",
+    "Report",
     "Stopped",
+    "Study",
     "__version__",
     "measure",
     "pack",

@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterator, MutableMapping, Sequence
 from typing import Any
 
-from . import _core
+from . import _core, _html
 from ._base import Base
 from ._cut import Cut, Predictions, core_of, predictions
 from ._errors import DataError
-from ._texts import same_length
+from ._texts import plain, same_length
 from ._texts import texts as as_texts
 
 
@@ -26,7 +26,8 @@ class Bank(MutableMapping[str, Any]):
     """
 
     def __init__(self, base: Base, *, task_memory: int | None = None) -> None:
-        self._core = _core.Bank(base._core, task_memory)
+        self._core = _core.Bank(base._core, plain("task_memory", task_memory))
+        self._base = base.name
 
     def __setitem__(self, name: str, cut: Cut) -> None:
         if not isinstance(name, str) or not name.strip():
@@ -67,6 +68,21 @@ class Bank(MutableMapping[str, Any]):
             same_length(texts=rows, pairs=second)
         found = self._core.logits(rows, second, names)
         return {name: predictions(json.loads(card), data, texts_cut) for name, card, data, texts_cut in found}
+
+    def _repr_html_(self) -> str:
+        cards = {name: self[name] for name in self}
+        rows = [
+            [
+                name,
+                card["problem"],
+                len(card["labels"]) or "",
+                card["method"]["name"],
+                _html.points(card["metrics"].get(card["metric_key"])),
+            ]
+            for name, card in cards.items()
+        ]
+        title = f"{len(rows)} tasks on {self._base}, {_html.size(self.nbytes)} of memory beside it"
+        return _html.table(title, ["task", "problem", "labels", "method", "score"], rows)
 
     def __repr__(self) -> str:
         return f"<linocut.Bank: {len(self)} tasks, {self.nbytes:,} bytes>"

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from . import _core, _progress
 from ._cut import Cut, Predictions, core_of, predictions
 from ._errors import BaseError, ConfigError, DataError
-from ._texts import as_list, same_length
+from ._report import Report
+from ._texts import plain, same_length
 from ._texts import labels as as_labels
 from ._texts import texts as as_texts
+from ._texts import weights as as_weights
 
 LOG = logging.getLogger("linocut")
 
@@ -36,7 +37,7 @@ class Base:
     def __init__(self, name: str | os.PathLike[str], *, pooling: str | None = None, progress: bool = False) -> None:
         self._core = _core.Base(os.fspath(name), pooling, progress)
         self._pooling = pooling
-        _tell(self._core.remarks())
+        tell(self._core.remarks())
         about = json.loads(self._core.about())
         #: Name for people, and the folder it was read from.
         self.name: str = about["name"]
@@ -56,18 +57,21 @@ class Base:
         labels: Any,
         *,
         pairs: Any = None,
+        sample_weight: Any = None,
         dev: tuple[Any, ...] | bool | None = None,
         name: str = "task",
         problem: str | None = None,
-        metric: str | None = None,
+        metric: str | tuple[str, str] | None = None,
         method: str = "mask",
         layers: str | int | Sequence[int] | None = None,
         only: Sequence[str] | None = None,
+        budget: str | int | None = None,
+        study: str | os.PathLike[str] | None = None,
         state: str | os.PathLike[str] | None = None,
         resume: bool = False,
         save_every: int | None = None,
         trunk_memory: int = 2048,
-        progress: bool | Callable[[dict[str, Any]], Any] = False,
+        progress: _progress.Progress = False,
         **choices: Any,
     ) -> Cut:
         """Learns a task and gives it as a cut.
@@ -76,21 +80,25 @@ class Base:
         :param labels: as many labels: texts or whole numbers (one label a text), lists of texts (any number of
             labels), or numbers (regression).
         :param pairs: second texts, for a task on pairs.
+        :param sample_weight: as many numbers, 0 or more: a row counts as if it stood there so many times.
         :param dev: ``(texts, labels)`` or ``(texts, pairs, labels)`` to score on; a tenth of the rows is held out where
             nothing is said; with ``False`` every row is learned from and nothing scored. Nothing is selected by them.
         :param name: the task's name in the card.
         :param problem: ``"single-label"``, ``"multi-label"`` or ``"regression"``; seen from the labels otherwise.
         :param metric: the score to report: ``"accuracy"``, ``"macro-f1"``, ``"micro-f1"``, ``"matthews"``,
-            ``"pearson-spearman"``.
+            ``"pearson-spearman"``, or ``("binary-f1", label)``.
         :param method: ``"mask"``, ``"layers"``, ``"bias"``, ``"lora"``, ``"head"`` or ``"full"``.
         :param layers: layers to train: ``"4-5"``, ``"-2"`` or ``[0, 2]``.
         :param only: kinds of tensors, or patterns of names.
+        :param budget: bytes that the cut may take, or such as ``"200KB"`` or ``"0.5%"`` of the base; it decides the
+            method.
+        :param study: folder of a :class:`Study`, whose best method within ``budget`` is taken.
         :param state: a file that keeps the run resumable; Ctrl-C leaves it there.
         :param resume: go on from ``state``.
         :param save_every: steps between saved states; about one a minute otherwise.
         :param trunk_memory: MB for frozen layers' outputs; more go to a temporary file.
         :param progress: a bar on standard error, or a callable that gets every event as a dict and stops the run by
-            ``False``.
+            ``False`` (see :mod:`linocut.logging`), or several of these.
         :param choices: ``epochs``, ``batch``, ``lr``, ``mask_lr``, ``head_lr``, ``dropout``, ``warmup``, ``seed``,
             ``max_length``, ``early_stop``, ``eval_every``, ``class_weights``, ``store``, ``sampling``, ``sparsity``,
             ``sparsity_scope``, ``init_sparsity``, ``init_scale``, ``rank``, as the command's options.
@@ -102,9 +110,13 @@ class Base:
         'queue'
         """
         if layers is not None and not isinstance(layers, str):
-            layers = ",".join(str(layer) for layer in ([layers] if isinstance(layers, int) else layers))
+            layers = ",".join(str(layer) for layer in (layers if isinstance(layers, (list, tuple, range)) else [layers]))
         given = {"method": method, "layers": layers, "only": None if only is None else list(only), **choices}
-        given = {key: _plain(key, value) for key, value in given.items() if value is not None}
+        given = {key: plain(key, value) for key, value in given.items() if value is not None}
+        if budget is not None and (method, layers, only) != ("mask", None, None):
+            raise ConfigError("budget decides the method, and method, layers or only is given, too", "leave one out")
+        if study is not None and budget is None:
+            raise ConfigError("study has no meaning without budget", "give the bytes that the cut may take: budget=...")
         if resume and state is None:
             raise ConfigError("resume has no meaning without state", "name the file that the run left: state=...")
         if not isinstance(name, str) or not name.strip():
@@ -112,26 +124,29 @@ class Base:
         task = {
             "name": name,
             "problem": problem,
-            "metric": metric,
+            "metric": metric_json(metric),
+            "budget": None if budget is None else str(plain("budget", budget)),
+            "study": None if study is None else os.fspath(study),
             "state": None if state is None else os.fspath(state),
             "resume": resume,
-            "save_every": save_every,
-            "trunk_memory": trunk_memory,
+            "save_every": plain("save_every", save_every),
+            "trunk_memory": plain("trunk_memory", trunk_memory),
             "hold_out": dev is None or dev is True,
         }
-        rows = _rows(texts, pairs, labels)
+        given_rows = rows(texts, pairs, labels)
+        weights = None if sample_weight is None else as_weights(sample_weight, len(given_rows[0]))
         if not (dev is None or isinstance(dev, (bool, tuple, list))):
             raise DataError(f"dev is {type(dev).__name__}, expected (texts, labels), (texts, pairs, labels) or False")
-        dev_rows = _dev_rows(tuple(dev)) if isinstance(dev, (tuple, list)) else None
+        given_dev = dev_rows(dev) if isinstance(dev, (tuple, list)) else None
         observe = _progress.observer(progress)
         try:
             core, about, remarks = self._core.train(
-                rows, dev_rows, json.dumps(task), json.dumps(given), observe
+                (given_rows, weights), given_dev, json.dumps(task), json.dumps(given), observe
             )
         finally:
-            if isinstance(observe, _progress.Bar):
+            if observe is not None:
                 observe.close()
-        _tell(remarks)
+        tell(remarks)
         cut = Cut._of(core)
         cut.training = json.loads(about)
         return cut
@@ -144,23 +159,26 @@ class Base:
         >>> base.predict(cut, ["where is my parcel?"]).scores.shape
         (1, 2)
         """
-        rows = as_texts(texts)
+        first = as_texts(texts)
         second = None if pairs is None else as_texts(pairs, "pairs")
-        if rows:
-            same_length(texts=rows, pairs=second)
-        found = self._core.logits(core_of(cut), rows, second)
+        if first:
+            same_length(texts=first, pairs=second)
+        found = self._core.logits(core_of(cut), first, second)
         return predictions(cut.card, *found)
 
-    def evaluate(self, cut: Cut, texts: Any, labels: Any, *, pairs: Any = None, metric: str | None = None) -> dict[str, Any]:
-        """Scores of a cut on labelled rows: ``primary``, ``metrics``, ``classes`` and ``confusion``.
+    def evaluate(
+        self, cut: Cut, texts: Any, labels: Any, *, pairs: Any = None, metric: str | tuple[str, str] | None = None
+    ) -> Report:
+        """Scores of a cut on labelled rows: ``primary``, ``metrics``, ``classes`` and ``confusion``, and as a table when
+        it is printed.
 
         >>> base.evaluate(cut, texts, labels)["primary"]["name"]
         'accuracy'
         """
-        found, remarks = self._core.evaluate(core_of(cut), _rows(texts, pairs, labels), None if metric is None else json.dumps(metric))
-        _tell(remarks)
-        scores: dict[str, Any] = json.loads(found)
-        return scores
+        chosen = json.dumps({"metric": metric_json(metric)})
+        found, remarks = self._core.evaluate(core_of(cut), rows(texts, pairs, labels), chosen)
+        tell(remarks)
+        return Report(json.loads(found))
 
     def verify(self, cut: Cut) -> float:
         """Checks that a cut belongs here and gives the logits it was stored with; the largest difference of one.
@@ -184,19 +202,21 @@ class Base:
         return f"<linocut.Base {self.name!r}: {self.family}, {self.parameters:,} weights>"
 
 
-def _rows(texts: Any, pairs: Any, labels: Any) -> tuple[list[str], list[str] | None, list[str | list[str]]]:
-    rows = as_texts(texts)
+def rows(texts: Any, pairs: Any, labels: Any) -> _core.Rows:
+    """Texts, second texts and labels as lists of one length."""
+    first = as_texts(texts)
     second = None if pairs is None else as_texts(pairs, "pairs")
     targets = as_labels(labels)
-    same_length(texts=rows, pairs=second, labels=targets)
-    return rows, second, targets
+    same_length(texts=first, pairs=second, labels=targets)
+    return first, second, targets
 
 
-def _dev_rows(dev: tuple[Any, ...]) -> tuple[list[str], list[str] | None, list[str | list[str]]]:
+def dev_rows(dev: Sequence[Any]) -> _core.Rows:
+    """The rows of ``(texts, labels)`` or ``(texts, pairs, labels)``."""
     if len(dev) == 2:
-        return _rows(dev[0], None, dev[1])
+        return rows(dev[0], None, dev[1])
     if len(dev) == 3:
-        return _rows(dev[0], dev[1], dev[2])
+        return rows(dev[0], dev[1], dev[2])
     raise DataError(f"dev has {len(dev)} parts, expected (texts, labels) or (texts, pairs, labels)")
 
 
@@ -207,22 +227,24 @@ def _reopened(folder: str, pooling: str | None, fingerprint: str) -> Base:
     return base
 
 
-#: Whole numbers and numbers among the choices.
-WHOLE = {"epochs", "batch", "seed", "max_length", "eval_every", "rank"}
-REAL = {"lr", "mask_lr", "head_lr", "dropout", "warmup", "early_stop", "sparsity", "init_sparsity", "init_scale"}
+def metric_json(metric: str | tuple[str, str] | None) -> Any:
+    """A metric as the core reads it."""
+    if isinstance(metric, tuple) and len(metric) == 2 and metric[0] == "binary-f1":
+        return {"binary-f1": {"positive": str(metric[1])}}
+    if metric == "binary-f1":
+        raise ConfigError("metric is 'binary-f1' without its label", 'give both: metric=("binary-f1", "spam")')
+    return metric
 
 
-def _plain(name: str, value: Any) -> Any:
-    """A choice as JSON takes it: numbers of NumPy as Python's own, and what is wrong by its name."""
-    value = value.item() if hasattr(value, "item") else value
-    if name in WHOLE and (not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63):
-        raise ConfigError(f"{name} is {value!r}, expected a whole number, 0 or more")
-    if name in REAL and (not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value)):
-        raise ConfigError(f"{name} is {value!r}, expected a number")
-    return value
+def set_threads(threads: int) -> None:
+    """Sets how many threads compute, once and before anything is computed; as many as there are cores otherwise.
+
+    :raises linocut.ConfigError: if it is too late.
+    """
+    _core.set_threads(plain("threads", threads))
 
 
-def _tell(remarks: list[tuple[bool, str]]) -> None:
+def tell(remarks: list[tuple[bool, str]]) -> None:
     for is_warning, text in remarks:
         if is_warning:
             warnings.warn(text, stacklevel=3)

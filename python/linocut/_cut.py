@@ -6,12 +6,14 @@ import json
 import os
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from . import _core
+from . import _core, _html, _report
 from ._errors import DataError
+from ._report import Report
+
+if TYPE_CHECKING:  # its import takes longer than all else here
+    import numpy as np
 
 
 class Cut:
@@ -64,13 +66,46 @@ class Cut:
         """Bytes of the file."""
         return self._core.size()
 
+    def report(self) -> Report:
+        """Its scores: of a cut just trained those on the dev rows, with classes and confusions; of one from a file what
+        its card keeps.
+
+        :raises linocut.DataError: if nothing was held out and so nothing scored.
+
+        >>> print(cut.report())  # doctest: +ELLIPSIS
+        accuracy ...
+        """
+        evaluation = (self.training or {}).get("evaluation")
+        if evaluation is not None:
+            return Report(evaluation)
+        if not self.card["metrics"]:
+            raise DataError("this cut has no scores: no row was held out", "base.evaluate(cut, texts, labels) scores it")
+        return _report.of_card(self.card)
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return (Cut.from_bytes, (self.to_bytes(),))
+        return (_restored, (self.to_bytes(), self.training))
+
+    def _repr_html_(self) -> str:
+        card = self.card
+        facts = {
+            "labels": ", ".join(card["labels"][:8]) + (", …" if len(card["labels"]) > 8 else "") or "a number",
+            "method": card["method"]["name"],
+            "base": card["base"]["name"],
+            "size": _html.size(self.nbytes),
+        }
+        facts |= {name.replace("_", " "): _html.points(value) for name, value in card["metrics"].items() if name != "mse"}
+        return _html.table(card["task"], ["", ""], [[name, value] for name, value in facts.items()])
 
     def __repr__(self) -> str:
         card = self.card
         kind = f"{len(card['labels'])} labels" if card["labels"] else "regression"
         return f"<linocut.Cut {card['task']!r}: {card['method']['name']}, {kind}, {self.nbytes:,} bytes>"
+
+
+def _restored(data: bytes, training: dict[str, Any] | None) -> Cut:
+    cut = Cut.from_bytes(data)
+    cut.training = training
+    return cut
 
 
 def core_of(cut: Cut) -> _core.Cut:
@@ -101,6 +136,8 @@ class Predictions:
 
 def predictions(card: dict[str, Any], data: bytes, texts_cut: int) -> Predictions:
     """Predictions of a task with this card from the bytes of its logits."""
+    import numpy as np
+
     outputs = card["outputs"]
     logits = np.frombuffer(data, dtype=np.float32).reshape(-1, outputs).copy()
     names = list(card["labels"])

@@ -10,6 +10,7 @@ from typing import Any
 from . import _core
 from ._base import Base
 from ._cut import Cut
+from ._texts import plain
 
 Path = str | os.PathLike[str]
 
@@ -37,10 +38,10 @@ def measure(
     0.0
     """
     options = {
-        "tolerance": tolerance,
-        "initializer_range": initializer_range,
-        "sample_baseline": sample_baseline,
-        "allow_nan": allow_nan,
+        "tolerance": plain("tolerance", tolerance),
+        "initializer_range": plain("initializer_range", initializer_range),
+        "sample_baseline": plain("sample_baseline", sample_baseline),
+        "allow_nan": bool(allow_nan),
     }
     folder = base.folder if isinstance(base, Base) else os.fspath(base)
     found: dict[str, Any] = json.loads(
@@ -76,11 +77,11 @@ def pack(
     np.True_
     """
     said = {
-        "budget": None if budget is None else str(budget),
+        "budget": None if budget is None else str(plain("budget", budget)),
         "name": name,
         "problem": problem,
         "labels": None if labels is None else list(labels),
-        "max_length": max_length,
-        "pairs": pairs,
+        "max_length": plain("max_length", max_length),
+        "pairs": bool(pairs),
     }
     return Cut._of(_core.pack_model(base._core, os.fspath(folder), json.dumps(said)))

@@ -1,49 +1,91 @@
-"""What is heard of a training run while it goes on."""
+"""What is heard of training runs and studies while they go on."""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
+
+#: One who gets every event as a dict; ``False`` stops the run.
+Observer = Callable[[dict[str, Any]], Any]
+#: What ``progress=`` takes: whether there is a bar, an observer, or several of both.
+Progress = bool | Observer | Sequence[bool | Observer]
+
+
+class Heard:
+    """Hands on the core's events to all who observe."""
+
+    def __init__(self, observers: Sequence[Observer]) -> None:
+        self.observers = observers
+
+    def __call__(self, text: str) -> bool:
+        event = json.loads(text)
+        answers = [observer(event) for observer in self.observers]
+        # Nothing said is no wish to stop.
+        return all(answer is None or bool(answer) for answer in answers)
+
+    def close(self) -> None:
+        """Ends what was shown."""
+        for observer in self.observers:
+            if isinstance(observer, Bar):
+                observer.close()
 
 
 class Bar:
-    """A line on standard error."""
+    """A line on standard error, of a run or of the runs of a study, whose results stay above it."""
 
     def __init__(self) -> None:
         self.steps = 0
         self.loss: float | None = None
         self.shown = 0.0
         self.wide = 0
+        self.run = ""
 
-    def __call__(self, text: str) -> None:
-        event = json.loads(text)
-        if event["event"] == "start":
+    def __call__(self, event: dict[str, Any]) -> None:
+        kind = event["event"]
+        if kind == "planned":
+            self.line(f"{event['missing']} of {event['runs']} runs to do, about {event['seconds']:.0f} s")
+        elif kind == "begun":
+            self.run = f"[{event['at']}/{event['of']}] {event['task']}: {event['arm']}, seed {event['seed']}  "
+            self.loss = None
+        elif kind == "ended" and event["record"] is not None:
+            record = event["record"]
+            value = "undefined" if record["score"] is None else f"{100 * record['score']:.2f}"
+            score = record.get("failed") or f"{record['metric'].replace('_', ' ')} {value}, {record['bytes']:,} bytes"
+            self.line(f"{record['task']}: {record['arm']}, seed {record['seed']}: {score}")
+        elif kind == "start":
             self.steps = event["steps"]
-        elif event["event"] == "step":
+        elif kind == "step":
             loss = event["loss"]
             self.loss = loss if self.loss is None else 0.95 * self.loss + 0.05 * loss
             if time.monotonic() - self.shown > 0.2 or event["step"] == self.steps:
-                self.show(f"step {event['step']}/{self.steps}  loss {self.loss:.3f}")
-        elif event["event"] == "trunk" and time.monotonic() - self.shown > 0.2:
-            self.show(f"frozen layers {event['done']}/{event['rows']} rows")
+                self.show(f"{self.run}step {event['step']}/{self.steps}  loss {self.loss:.3f}")
+        elif kind == "trunk" and time.monotonic() - self.shown > 0.2:
+            self.show(f"{self.run}frozen layers {event['done']}/{event['rows']} rows")
 
     def show(self, line: str) -> None:
+        """Shows a line in the place of the last."""
         self.shown = time.monotonic()
         sys.stderr.write("\r" + line.ljust(self.wide))
         sys.stderr.flush()
         self.wide = len(line)
 
+    def line(self, line: str) -> None:
+        """A line that stays."""
+        self.show(line)
+        self.close()
+
     def close(self) -> None:
         """Ends the line."""
         if self.wide:
             sys.stderr.write("\n")
+            self.wide = 0
 
 
-def observer(progress: bool | Callable[[dict[str, Any]], Any]) -> Callable[[str], Any] | None:
+def observer(progress: Progress) -> Heard | None:
     """What the core calls with every event."""
-    if callable(progress):
-        return lambda text: progress(json.loads(text))
-    return Bar() if progress else None
+    parts = progress if isinstance(progress, Sequence) else [progress]
+    observers = [part if callable(part) else Bar() for part in parts if part]
+    return Heard(observers) if observers else None

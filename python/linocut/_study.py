@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import _core, _html, _progress
-from ._base import Base, dev_rows, metric_json, plain, rows, tell
+from ._base import Base, dev_rows, metric_json, rows, tell
 from ._cut import Cut, core_of
 from ._errors import DataError
+from ._texts import plain
 
 
 class Study:
@@ -27,6 +28,7 @@ class Study:
 
     >>> study = linocut.Study(base, {"queue": (texts, labels)}, "target/study", epochs=2)
     >>> study.run(arms=["head", "head+head_lr=0.01"], seeds=2)
+    0
     >>> sorted({run["arm"] for run in study.runs})
     ['head', 'head+head_lr=0.01']
     """
@@ -53,6 +55,13 @@ class Study:
         epochs, limit = plain("epochs", epochs), plain("limit", limit)
         self._core = _core.Study(base._core, folders, given, place, epochs, limit)
         tell(self._core.remarks())
+        #: The study's folder.
+        self.path = place
+
+    @property
+    def tasks(self) -> list[str]:
+        """The names of the tasks."""
+        return self._core.tasks()
 
     @property
     def arms(self) -> list[str]:
@@ -66,7 +75,7 @@ class Study:
         *,
         jobs: int = 1,
         time_budget: float | None = None,
-        progress: bool | Callable[[dict[str, Any]], Any] = False,
+        progress: _progress.Progress = False,
     ) -> int:
         """Does the runs that are missing; Ctrl-C keeps those that are done.
 
@@ -74,8 +83,7 @@ class Study:
         :param seeds: runs of every arm on every task.
         :param jobs: runs at a time.
         :param time_budget: seconds; no run is begun that would end later.
-        :param progress: lines on standard error, or a callable that gets every event as a dict and stops all by
-            ``False``.
+        :param progress: as of :meth:`Base.train`; a study has the events ``planned``, ``begun`` and ``ended``, too.
         :returns: how many runs did not fit the time budget.
         """
         how = {
@@ -84,11 +92,11 @@ class Study:
             "jobs": plain("jobs", jobs),
             "time_budget": plain("time_budget", time_budget),
         }
-        observe = _progress.observer(progress, _progress.Lines)
+        observe = _progress.observer(progress)
         try:
             return self._core.run(json.dumps(how), observe)
         finally:
-            if isinstance(observe, _progress.Bar):
+            if observe is not None:
                 observe.close()
 
     def train(self, task: str, arm: str, seed: int = 0) -> tuple[dict[str, Any], Cut | None]:
@@ -105,6 +113,16 @@ class Study:
         """Adds a run of :meth:`train`, in the place of an earlier one of its task, arm and seed."""
         self._core.add(json.dumps(record), None if cut is None else core_of(cut))
 
+    def close(self) -> None:
+        """Lets go of the folder, which others cannot use while this is open; ``with`` does so, too."""
+        self._core.close()
+
+    def __enter__(self) -> Study:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     @property
     def runs(self) -> list[dict[str, Any]]:
         """Every run so far, in the order in which they ended: ``task``, ``arm``, ``seed``, ``score``, ``bytes``, …."""
@@ -116,7 +134,7 @@ class Study:
 
         :param within: points below arm ``full`` that are accepted where the smallest is advised.
         """
-        found: dict[str, Any] = json.loads(self._core.found(within / 100.0))
+        found: dict[str, Any] = json.loads(self._core.found(plain("within", within) / 100.0))
         return found
 
     def _repr_html_(self) -> str:

@@ -6,13 +6,40 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ._errors import DataError
+from ._errors import ConfigError, DataError
+
+#: Arguments that are whole numbers, and those that are numbers.
+WHOLE = {
+    "epochs", "batch", "seed", "max_length", "eval_every", "rank", "save_every", "trunk_memory", "limit", "seeds", "jobs",
+    "task_memory", "sample_baseline", "threads",
+}  # fmt: skip
+REAL = {
+    "lr", "mask_lr", "head_lr", "dropout", "warmup", "early_stop", "sparsity", "init_sparsity", "init_scale", "tolerance",
+    "initializer_range", "time_budget", "within",
+}  # fmt: skip
+
+
+def plain(name: str, value: Any) -> Any:
+    """An argument as JSON takes it: numbers of NumPy as Python's own, and what is wrong by its name."""
+    value = value.item() if hasattr(value, "item") else value
+    if value is None:
+        return None
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if name in WHOLE and (not number or not isinstance(value, int) or not 0 <= value < 2**63):
+        raise ConfigError(f"{name} is {value!r}, expected a whole number, 0 or more")
+    if name in REAL and (not number or not math.isfinite(value)):
+        raise ConfigError(f"{name} is {value!r}, expected a number")
+    return value
 
 
 def as_list(values: Any, what: str) -> list[Any]:
     """The items of a list, array, series, one-column frame or Arrow column."""
     if isinstance(values, (str, bytes)):
         raise DataError(f"{what} is a single text, expected a list of them", f"give {what} as [text]")
+    if hasattr(values, "__array__") and not hasattr(values, "tolist"):
+        import numpy as np
+
+        values = np.asarray(values)
     if values is None or isinstance(values, (dict, set, frozenset)) or not isinstance(values, Iterable):
         raise DataError(f"{what} is {type(values).__name__}, expected a list, array or column")
     if hasattr(values, "to_pylist"):  # Arrow
@@ -79,6 +106,17 @@ def labels(values: Any, what: str = "labels") -> list[str | list[str]]:
             f"make them one, such as [str(label) for label in {what}]",
         )
     return read
+
+
+def weights(values: Any, rows: int, what: str = "sample_weight") -> list[float]:
+    """How much each row counts."""
+    found = as_list(values, what)
+    for i, value in enumerate(found):
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value) or value < 0:
+            raise DataError(f"{what}[{i}] is {value!r}, expected a number, 0 or more")
+    if len(found) != rows:
+        raise DataError(f"there are {rows} texts, {len(found)} of {what}: expected as many of each")
+    return found
 
 
 def same_length(**columns: Sequence[Any] | None) -> None:

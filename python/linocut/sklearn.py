@@ -9,12 +9,14 @@
 from __future__ import annotations
 
 import os
+import warnings
 from typing import Any
 
 import numpy as np
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+    from sklearn.exceptions import DataConversionWarning
     from sklearn.utils import check_random_state
     from sklearn.utils.multiclass import type_of_target
     from sklearn.utils.validation import check_is_fitted
@@ -27,6 +29,7 @@ from ._errors import BaseError, ConfigError, DataError
 from ._texts import as_list, same_length
 from ._texts import labels as as_labels
 from ._texts import texts as as_texts
+from ._texts import weights as as_weights
 
 #: Bases by folder, so that clones of an estimator share one.
 _BASES: dict[tuple[str, str | None], Base] = {}
@@ -50,6 +53,18 @@ def _seed(random_state: Any) -> int:
     if isinstance(random_state, (int, np.integer)):
         return int(random_state)
     return int(check_random_state(random_state).randint(2**31 - 1))
+
+
+def _targets(y: Any, texts: list[str]) -> list[Any]:
+    """As many targets as there are texts, two or more."""
+    if getattr(y, "ndim", 1) == 2 and y.shape[1] == 1:
+        message = "A column-vector y was passed when a 1d array was expected: y.ravel() is one"
+        warnings.warn(message, DataConversionWarning, stacklevel=3)
+    given = as_list(y, "y")
+    same_length(X=texts, y=given)
+    if len(texts) == 1:
+        raise DataError("X has 1 sample, expected two or more")
+    return given
 
 
 class _Estimator(BaseEstimator):
@@ -103,14 +118,14 @@ class _Estimator(BaseEstimator):
         self.random_state = random_state
         self.progress = progress
 
-    def _train(self, texts: list[str], labels: list[Any], problem: str) -> None:
+    def _train(self, texts: list[str], labels: list[Any], problem: str, sample_weight: Any) -> None:
         named = ["method", "layers", "only", "sparsity", "rank", "epochs", "batch", "lr", "mask_lr", "head_lr"]
         named += ["dropout", "warmup", "max_length", "early_stop", "class_weights", "store", "progress"]
         choices = {name: getattr(self, name) for name in named if getattr(self, name) is not None}
         base = _base(self.base, self.pooling)
         # Every row is learned from: scores are for who holds rows out.
         self.cut_ = base.train(
-            texts, labels, dev=False, problem=problem, seed=_seed(self.random_state), **choices
+            texts, labels, sample_weight=sample_weight, dev=False, problem=problem, seed=_seed(self.random_state), **choices
         )
         self.n_features_in_ = 1
 
@@ -157,8 +172,9 @@ class CutClassifier(ClassifierMixin, _Estimator):
     _indicator: bool
     _order: list[int]
 
-    def fit(self, X: Any, y: Any) -> CutClassifier:
-        """Learns from texts (a list, array or one-column frame) and as many labels.
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> CutClassifier:
+        """Learns from texts (a list, array or one-column frame) and as many labels. A row counts as if it stood there
+        ``sample_weight`` times.
 
         >>> CutClassifier(base, method="head", epochs=1).fit(texts, labels).classes_.tolist()
         ['parcel', 'refund']
@@ -166,6 +182,10 @@ class CutClassifier(ClassifierMixin, _Estimator):
         texts = as_texts(X, "X")
         if y is None:
             raise ValueError("This CutClassifier estimator requires y to be passed, but the target y is None.")
+        if hasattr(y, "toarray"):  # a sparse matrix
+            y = y.toarray()
+        if isinstance(y, (list, tuple)) and any(isinstance(labels, (list, tuple, set)) for labels in y):
+            raise DataError("y holds lists of labels", "sklearn.preprocessing.MultiLabelBinarizer makes a matrix of them")
         self._indicator = getattr(y, "ndim", 1) == 2 and type_of_target(y) == "multilabel-indicator"
         if self._indicator:
             matrix = np.asarray(y)
@@ -177,20 +197,22 @@ class CutClassifier(ClassifierMixin, _Estimator):
             if not seen.all():
                 missing = np.flatnonzero(~seen).tolist()
                 raise DataError(f"no row has the labels of columns {missing}", "leave those columns out")
-            self._train(texts, labels, "multi-label")
+            self._train(texts, labels, "multi-label", sample_weight)
             self._order = [self.cut_.labels.index(name) for name in names]
             return self
-        given = as_list(y, "y")
-        same_length(X=texts, y=given)
+        given = _targets(y, texts)
         as_labels(given, "y")  # of one type, none missing
         if type_of_target(given) not in ("binary", "multiclass"):
-            raise DataError("y holds numbers that are no classes", "a CutRegressor learns numbers")
+            raise DataError("y is continuous: numbers that are no classes", "a CutRegressor learns numbers")
         self.classes_, codes = np.unique(np.asarray(given), return_inverse=True)
+        counted = codes if sample_weight is None else codes[np.array(as_weights(sample_weight, len(texts))) > 0]
+        if len(set(counted.tolist())) < 2:
+            raise DataError("y has one class, so there is nothing to learn", "give rows of two classes or more")
         names = [str(label) for label in self.classes_.tolist()]
         # Names that do not survive as they are written in a card stand as their numbers there.
         if any(name != name.strip() or not name for name in names) or not all(isinstance(c, str) for c in given):
             names = [str(i) for i in range(len(names))] if not all(isinstance(c, int) for c in given) else names
-        self._train(texts, [names[i] for i in codes], "single-label")
+        self._train(texts, [names[i] for i in codes], "single-label", sample_weight)
         self._order = [self.cut_.labels.index(name) for name in names]
         return self
 
@@ -215,16 +237,15 @@ class CutClassifier(ClassifierMixin, _Estimator):
 class CutRegressor(RegressorMixin, _Estimator):
     """A regression of texts whose parameters are a cut of a shared base; see :class:`CutClassifier`."""
 
-    def fit(self, X: Any, y: Any) -> CutRegressor:
-        """Learns from texts and as many numbers."""
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> CutRegressor:
+        """Learns from texts and as many numbers; see :meth:`CutClassifier.fit`."""
         texts = as_texts(X, "X")
         if y is None:
             raise ValueError("This CutRegressor estimator requires y to be passed, but the target y is None.")
-        given = as_list(y, "y")
-        same_length(X=texts, y=given)
+        given = _targets(y, texts)
         as_labels(given, "y")  # of one type, none missing
         values = [float(value) for value in given]
-        self._train(texts, values, "regression")
+        self._train(texts, values, "regression", sample_weight)
         return self
 
     def predict(self, X: Any) -> np.ndarray:

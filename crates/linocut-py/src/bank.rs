@@ -1,8 +1,8 @@
 //! Banks: one base with many tasks.
 
 use crate::base::{Base, bytes};
-use crate::cut::Cut;
-use crate::errors::{detached, json};
+use crate::cut::{Cut, card_json};
+use crate::errors::detached;
 use linocut::Result;
 use linocut::bank::{self, Options};
 use pyo3::prelude::*;
@@ -85,13 +85,15 @@ impl Bank {
             }
         }
         let all = tasks.iter().zip(found);
-        all.map(|(task, (logits, cut))| Ok((task.name().into(), json(task.card())?, logits, cut)))
-            .collect()
+        all.map(|(task, (logits, cut))| {
+            Ok((task.name().into(), card_json(task.card())?, logits, cut))
+        })
+        .collect()
     }
 
     /// The card of a task, as JSON.
     fn card(&self, py: Python<'_>, name: &str) -> PyResult<String> {
         let task = detached(py, || self.0.task(name))?;
-        json(task.card())
+        card_json(task.card())
     }
 }

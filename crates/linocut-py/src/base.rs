@@ -46,14 +46,23 @@ struct Task {
     hold_out: bool,
 }
 
+/// What rows are scored by.
+#[derive(Deserialize)]
+struct Chosen {
+    metric: Option<Metric>,
+}
+
+/// How a base is read.
+#[derive(Deserialize)]
+struct Opening {
+    pooling: Option<Pooling>,
+}
+
 #[pymethods]
 impl Base {
     #[new]
     fn new(py: Python<'_>, name: &str, pooling: Option<&str>, progress: bool) -> PyResult<Self> {
-        let pooling: Option<Pooling> = match pooling {
-            Some(pooling) => read(py, &json!(pooling).to_string())?,
-            None => None,
-        };
+        let Opening { pooling } = read(py, &json!({ "pooling": pooling }).to_string())?;
         let mut remarks = vec![];
         let base = detached(py, || {
             let fetch = Fetch { progress, own_pooling: pooling.is_none() };
@@ -90,12 +99,13 @@ impl Base {
     fn train(
         &self,
         py: Python<'_>,
-        (rows, weights): (Rows, Option<Vec<f32>>),
+        rows: (Rows, Option<Vec<f32>>),
         dev: Option<Rows>,
         task: &str,
         choices: &str,
         observe: Option<Py<PyAny>>,
     ) -> PyResult<(Cut, String, Told)> {
+        let (rows, weights) = rows;
         let (task, choices): (Task, Choices) = (read(py, task)?, read(py, choices)?);
         let mut remarks = vec![];
         let state = task.state.clone();
@@ -206,9 +216,9 @@ impl Base {
         py: Python<'_>,
         cut: &Cut,
         rows: Rows,
-        metric: Option<&str>,
+        metric: &str,
     ) -> PyResult<(String, Told)> {
-        let metric: Option<Metric> = metric.map(|metric| read(py, metric)).transpose()?;
+        let Chosen { metric } = read(py, metric)?;
         let mut remarks = vec![];
         let found = stoppable(py, |goes_on| {
             let card = cut.0.card();

@@ -8,6 +8,13 @@ use pyo3::prelude::*;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+/// A card as JSON; beside what the file says the key of its metric among its metrics.
+pub(crate) fn card_json(card: &cut::Card) -> PyResult<String> {
+    let mut all = serde_json::json!(card);
+    all["metric_key"] = card.metric.key().into();
+    json(&all)
+}
+
 /// A task as a cut of its base.
 #[pyclass(frozen, module = "linocut._core")]
 pub(crate) struct Cut(pub(crate) Arc<cut::Cut>);
@@ -43,7 +50,7 @@ impl Cut {
 
     /// The card, as JSON.
     fn card(&self) -> PyResult<String> {
-        json(self.0.card())
+        card_json(self.0.card())
     }
 
     /// The head's weight, `[outputs, hidden]`, and bias, as float32.

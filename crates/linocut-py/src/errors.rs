@@ -50,8 +50,8 @@ pub(crate) fn stoppable<T: Send>(
     let done = py.detach(|| {
         let mut looked = Instant::now();
         work(&mut || {
-            if looked.elapsed() < LOOK {
-                return true;
+            if signal.is_some() || looked.elapsed() < LOOK {
+                return signal.is_none();
             }
             looked = Instant::now();
             signal = Python::attach(|py| py.check_signals()).err();

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 /// How often Python is asked whether it wants to stop.
@@ -52,7 +52,8 @@ pub(crate) struct Study {
     files: BTreeMap<String, TaskFiles>,
     epochs: Option<usize>,
     shared: Shared,
-    folder: Option<Mutex<Folder>>,
+    /// None where there is none, or it was closed.
+    folder: Mutex<Option<Folder>>,
     remarks: Told,
 }
 
@@ -108,7 +109,7 @@ impl Study {
             let folder = out.map(|out| Folder::open(&out, &setting)).transpose()?;
             let passed_over = folder.iter().flat_map(Folder::passed_over).cloned();
             remarks.extend(passed_over.map(Remark::Warning));
-            let (folder, remarks) = (folder.map(Mutex::new), told(remarks));
+            let (folder, remarks) = (Mutex::new(folder), told(remarks));
             Ok(Self { base, tasks, files: known, epochs, shared, folder, remarks })
         })
     }
@@ -116,6 +117,11 @@ impl Study {
     /// What was said when it was opened.
     fn remarks(&self) -> Told {
         self.remarks.clone()
+    }
+
+    /// The names of the tasks.
+    fn tasks(&self) -> Vec<String> {
+        self.tasks.iter().map(|task| task.train.name.clone()).collect()
     }
 
     /// The names of all arms, those that tell most first, and how many of them make up the core.
@@ -153,11 +159,12 @@ impl Study {
             !stop.load(Ordering::SeqCst)
         };
         let work = || {
-            let mut folder = lock(self.folder()?);
             let arms = choose(&self.all(), &arms, self.base.config())?;
             let grid = Grid { tasks: &self.tasks, arms: &arms, seeds, epochs: self.epochs };
-            let pace = Pace { jobs, time_budget };
-            run_missing(&grid, &self.base, &mut folder, &pace, self.shared.clone(), &heard_of)
+            let (pace, shared) = (Pace { jobs, time_budget }, self.shared.clone());
+            self.with_folder(|folder| {
+                run_missing(&grid, &self.base, folder, &pace, shared, &heard_of)
+            })
         };
         let done = py.detach(|| {
             std::thread::scope(|scope| {
@@ -193,8 +200,7 @@ impl Study {
     ) -> PyResult<(String, Option<Cut>)> {
         let (record, cut) = stoppable(py, |goes_on| {
             study::check(seed.saturating_add(1), 1, None)?;
-            let names = self.tasks.iter().map(|task| task.train.name.clone());
-            let names: Vec<String> = names.collect();
+            let names = self.tasks();
             let Some(at) = names.iter().position(|name| name == task) else {
                 let message = format!("no task {task:?}: there are {}", names.join(", "));
                 return Err(Error::new(ErrorKind::Config, message));
@@ -225,15 +231,24 @@ impl Study {
                 let message = "a run has a cut if its record names one, and only then";
                 return Err(Error::new(ErrorKind::Data, message));
             }
-            let mut folder = lock(self.folder()?);
-            folder.check_adding()?;
-            folder.add(record, cut.map(|cut| &*cut.0))
+            self.with_folder(|folder| {
+                folder.check_adding()?;
+                folder.add(record, cut.map(|cut| &*cut.0))
+            })
+        })
+    }
+
+    /// Lets go of the folder.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        detached(py, || {
+            *self.held()? = None;
+            Ok(())
         })
     }
 
     /// Every run so far, as JSON.
     fn records(&self, py: Python<'_>) -> PyResult<String> {
-        let records = detached(py, || Ok(lock(self.folder()?).records().to_vec()))?;
+        let records = detached(py, || self.with_folder(|folder| Ok(folder.records().to_vec())))?;
         json(&records)
     }
 
@@ -241,26 +256,45 @@ impl Study {
     /// accepted.
     fn found(&self, py: Python<'_>, within: f64) -> PyResult<String> {
         let found = detached(py, || {
-            let folder = lock(self.folder()?);
-            let arms = Arm::known(&self.base.encoder, folder.records());
-            let names: Vec<String> =
-                self.tasks.iter().map(|task| task.train.name.clone()).collect();
-            let layers = self.base.config().own_layers;
-            let summary = summarise(&folder, &names, &arms, &self.base.folder, layers)?;
-            let model = 4 * self.base.encoder.layout().len() as u64;
-            let advice = advise(&summary, &arms, within, model);
-            Ok(json!({ "summary": summary, "advice": advice }))
+            self.with_folder(|folder| {
+                let arms = Arm::known(&self.base.encoder, folder.records());
+                let layers = self.base.config().own_layers;
+                let summary = summarise(folder, &self.tasks(), &arms, &self.base.folder, layers)?;
+                let model = 4 * self.base.encoder.layout().len() as u64;
+                let advice = advise(&summary, &arms, within, model);
+                Ok(json!({ "summary": summary, "advice": advice }))
+            })
         })?;
         json(&found)
     }
 }
 
 impl Study {
-    fn folder(&self) -> linocut::Result<&Mutex<Folder>> {
-        self.folder.as_ref().ok_or_else(|| {
-            Error::new(ErrorKind::Config, "this study has no folder")
-                .with_hint("open it with out=...")
-        })
+    /// The folder, as far as there is one and nothing else is at work in it: who observes a run may ask for what it
+    /// holds.
+    fn held(&self) -> linocut::Result<MutexGuard<'_, Option<Folder>>> {
+        match self.folder.try_lock() {
+            Ok(held) => Ok(held),
+            Err(TryLockError::Poisoned(held)) => Ok(held.into_inner()),
+            Err(TryLockError::WouldBlock) => Err(Error::new(
+                ErrorKind::Config,
+                "this study is at work: its folder is free when that ends",
+            )),
+        }
+    }
+
+    /// Does `work` with the folder.
+    fn with_folder<T>(
+        &self,
+        work: impl FnOnce(&mut Folder) -> linocut::Result<T>,
+    ) -> linocut::Result<T> {
+        match &mut *self.held()? {
+            Some(folder) => work(folder),
+            None => {
+                Err(Error::new(ErrorKind::Config, "this study has no folder, or it was closed")
+                    .with_hint("open it with out=..."))
+            }
+        }
     }
 
     fn all(&self) -> Vec<Arm> {

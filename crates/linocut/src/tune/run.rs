@@ -252,7 +252,9 @@ impl Run<'_> {
             };
             self.count(loss);
             let step = self.progress.step;
-            let sparsity = if step.is_multiple_of(50) { self.trainer.sparsity() } else { None };
+            // Counting zeros takes as long as a small part of a step.
+            let told = step.is_multiple_of(50) || step.is_multiple_of(self.steps_per_epoch);
+            let sparsity = if told { self.trainer.sparsity() } else { None };
             let mut go_on = observe(Event::Step { step, loss, tokens, sparsity });
             go_on &= self.evaluate(observe)?;
 
