@@ -8,6 +8,7 @@ and its batch with it. Ray reads with a core of its own: with as many workers as
 """
 
 import argparse
+import os
 import time
 from pathlib import Path
 
@@ -43,8 +44,6 @@ def score(rows, base, cuts, *, text="text", workers=2, threads=1, batch=256, kin
         batch_size=batch,
         concurrency=workers,
         num_cpus=threads,
-        max_restarts=-1,
-        max_task_retries=-1,
     )
 
 
@@ -58,8 +57,8 @@ def main():
     args.add_argument("--workers", type=int, default=2)
     args.add_argument("--threads", type=int, default=1, help="of each worker")
     args = args.parse_args()
-    # A cluster has its own number; on one machine there is a core more than the workers take, to read with.
-    ray.init(num_cpus=None if ray.util.client.ray.is_connected() else args.workers * args.threads + 1)
+    if "RAY_ADDRESS" not in os.environ:
+        ray.init(num_cpus=args.workers * args.threads + 1)
     # Workers do not stand in this folder.
     base, cuts = Path(args.base).resolve(), sorted(Path(args.cuts).resolve().glob("*.cut"))
     rows = ray.data.read_parquet(args.rows)

@@ -163,7 +163,8 @@ impl Study {
             let grid = Grid { tasks: &self.tasks, arms: &arms, seeds, epochs: self.epochs };
             let (pace, shared) = (Pace { jobs, time_budget }, self.shared.clone());
             self.with_folder(|folder| {
-                run_missing(&grid, &self.base, folder, &pace, shared, &heard_of)
+                let (late, _) = run_missing(&grid, &self.base, folder, &pace, shared, &heard_of)?;
+                Ok(late)
             })
         };
         let done = py.detach(|| {

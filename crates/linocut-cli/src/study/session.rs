@@ -23,10 +23,10 @@ pub(super) fn run_missing(
     folder: &mut Folder,
     shared: Shared,
 ) -> Result<()> {
-    let all = bars(args.base.quiet);
+    let bars = bars(args.base.quiet);
     let say = |line: &str| {
         if !args.base.quiet {
-            all.suspend(|| say(line));
+            bars.suspend(|| say(line));
         }
     };
     // The bar of every job's run.
@@ -57,7 +57,7 @@ pub(super) fn run_missing(
             Happening::Begun { job, at: (at, of), names: (task, arm), seed, left } => {
                 let left = time::shown(left);
                 say(&format!("[{at}/{of}] {task}: {arm}, seed {seed}; {left} left"));
-                jobs.insert(job, Progress::among(&all));
+                jobs.insert(job, Progress::among(&bars));
             }
             Happening::Event { job, event } => {
                 if let Some(progress) = jobs.get_mut(&job) {
@@ -74,10 +74,10 @@ pub(super) fn run_missing(
         !interrupt::interrupted()
     };
     let pace = Pace { jobs: args.jobs, time_budget: args.time_budget };
-    let skipped = study::run_missing(grid, base, folder, &pace, shared, &observe)?;
+    let (skipped, all) = study::run_missing(grid, base, folder, &pace, shared, &observe)?;
     if skipped > 0 {
         crate::output::say(&format!(
-            "note: {skipped} runs did not fit the time budget; the same command goes on"
+            "note: {skipped} of {all} runs did not fit the time budget; the same command goes on"
         ));
     }
     Ok(())

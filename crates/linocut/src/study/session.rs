@@ -86,7 +86,7 @@ pub enum Happening<'a> {
 }
 
 /// Does the runs of `grid` that `folder` has not, as far as the time budget allows, and says how many did not
-/// fit. `observe` hears what happens, from the jobs' threads, and stops all by `false`.
+/// fit, of how many. `observe` hears what happens, from the jobs' threads, and stops all by `false`.
 ///
 /// # Errors
 /// As [`train_arm`] and [`Folder::add`], but for runs that diverge, which are recorded; [`ErrorKind::Interrupted`] if
@@ -98,7 +98,7 @@ pub fn run_missing(
     pace: &Pace,
     shared: Shared,
     observe: &(dyn Fn(Happening<'_>) -> bool + Sync),
-) -> Result<usize> {
+) -> Result<(usize, usize)> {
     check(grid.seeds, pace.jobs, grid.epochs)?;
     let runs = grid.runs();
     let recorded = |run: Run| {
@@ -132,7 +132,7 @@ pub fn run_missing(
     if missing.is_empty() {
         let time = Duration::ZERO;
         observe(Happening::Planned { runs: runs.len(), missing: 0, time, fitting: None });
-        return Ok(0);
+        return Ok((0, 0));
     }
     folder.check_adding()?;
     let seconds = grid.pace(folder.records(), base)?;
@@ -152,7 +152,7 @@ pub fn run_missing(
         }
     });
     let board = board.into_inner().unwrap_or_else(PoisonError::into_inner);
-    board.error.map_or(Ok(board.skipped), Err)
+    board.error.map_or(Ok((board.skipped, session.all)), Err)
 }
 
 /// Does one run of a grid: what is to be recorded of it, and its cut, which a run that diverges has not. `needed`
