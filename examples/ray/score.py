@@ -38,7 +38,9 @@ class Score:
 
 def score(rows, base, cuts, *, text="text", workers=2, threads=1, batch=256, kind=Score):
     """The rows of a Ray data set with the answers of all tasks."""
-    return rows.map_batches(
+    # A worker takes a block at a time: of a file that is one block, one worker would do all.
+    blocks = rows.repartition(target_num_rows_per_block=4 * batch)
+    return blocks.map_batches(
         kind,
         fn_constructor_kwargs={"base": str(base), "cuts": [str(cut) for cut in cuts], "text": text, "threads": threads},
         batch_size=batch,

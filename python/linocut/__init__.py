@@ -10,6 +10,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Any
+
 from ._bank import Bank
 from ._base import Base, set_threads
 from ._core import __version__
@@ -50,3 +53,10 @@ __all__ = [
     "pack",
     "set_threads",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when they are asked for: what they stand on may not be installed.
+    if name in {"logging", "sklearn", "torch"}:
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
