@@ -12,7 +12,6 @@ What the folder has already is not run again.
 import argparse
 import json
 import tempfile
-from functools import lru_cache
 from pathlib import Path
 
 import ray
@@ -21,16 +20,10 @@ from ray import tune
 import linocut
 
 
-@lru_cache(maxsize=1)
-def opened(base: str, folder: str, epochs: int | None, threads: int) -> linocut.Study:
-    """The task and the base, once a worker."""
-    linocut.set_threads(threads)
-    return linocut.Study(linocut.Base(base), [folder], epochs=epochs)
-
-
 def train(config):
-    """One run of the sweep; its record and its cut are the trial's checkpoint."""
-    study = opened(config["base"], config["folder"], config["epochs"], config["threads"])
+    """One run of the sweep, in a process of its own; its record and its cut are the trial's checkpoint."""
+    linocut.set_threads(config["threads"])
+    study = linocut.Study(linocut.Base(config["base"]), [config["folder"]], epochs=config["epochs"])
     record, cut = study.train(config["task"], config["arm"], config["seed"])
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "record.json").write_text(json.dumps(record))
@@ -56,7 +49,7 @@ def sweep(folder, base, out, arms, seeds, *, epochs=None, workers=2, threads=1):
     )
     for result in tuner.fit():
         if result.error:
-            raise result.error
+            raise RuntimeError(f"a run failed: {result.error}")
         with result.checkpoint.as_directory() as kept:
             cut = Path(kept) / "run.cut"
             record = json.loads((Path(kept) / "record.json").read_text())
