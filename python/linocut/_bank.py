@@ -7,10 +7,10 @@ from collections.abc import Iterator, MutableMapping, Sequence
 from typing import Any
 
 from . import _core, _html
-from ._base import Base
+from ._base import Base, core_of_base
 from ._cut import Cut, Predictions, core_of, predictions
 from ._errors import DataError
-from ._texts import plain, same_length
+from ._texts import encodable, plain, same_length
 from ._texts import texts as as_texts
 
 
@@ -26,12 +26,13 @@ class Bank(MutableMapping[str, Any]):
     """
 
     def __init__(self, base: Base, *, task_memory: int | None = None) -> None:
-        self._core = _core.Bank(base._core, plain("task_memory", task_memory))
+        self._core = _core.Bank(core_of_base(base), plain("task_memory", task_memory))
         self._base = base.name
 
     def __setitem__(self, name: str, cut: Cut) -> None:
         if not isinstance(name, str) or not name.strip():
             raise DataError(f"the name of a task is {name!r}, expected a text")
+        encodable(name, "the name of a task")
         self._core.put(name, core_of(cut))
 
     def __getitem__(self, name: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from . import _core, _progress
 from ._cut import Cut, Predictions, core_of, predictions
 from ._errors import BaseError, ConfigError, DataError
 from ._report import Report
-from ._texts import plain, same_length
+from ._texts import as_list, encodable, plain, same_length
 from ._texts import labels as as_labels
 from ._texts import texts as as_texts
 from ._texts import weights as as_weights
@@ -35,7 +35,7 @@ class Base:
     """
 
     def __init__(self, name: str | os.PathLike[str], *, pooling: str | None = None, progress: bool = False) -> None:
-        self._core = _core.Base(os.fspath(name), pooling, progress)
+        self._core = _core.Base(os.fsdecode(name), pooling, progress)
         self._pooling = pooling
         tell(self._core.remarks())
         about = json.loads(self._core.about())
@@ -77,10 +77,11 @@ class Base:
         """Learns a task and gives it as a cut.
 
         :param texts: a list, array, series, one-column frame or Arrow column of texts.
-        :param labels: as many labels: texts or whole numbers (one label a text), lists of texts (any number of
-            labels), or numbers (regression).
+        :param labels: as many labels: texts, truth values or whole numbers (one label a text), lists of texts (any number
+            of labels), or numbers of which some are not whole (regression).
         :param pairs: second texts, for a task on pairs.
-        :param sample_weight: as many numbers, 0 or more: a row counts as if it stood there so many times.
+        :param sample_weight: as many numbers, 0 or more: how much a row counts beside the others; only their ratios matter.
+            Rows of weight 0 are left out.
         :param dev: ``(texts, labels)`` or ``(texts, pairs, labels)`` to score on; a tenth of the rows is held out where
             nothing is said; with ``False`` every row is learned from and nothing scored. Nothing is selected by them.
         :param name: the task's name in the card.
@@ -97,8 +98,8 @@ class Base:
         :param resume: go on from ``state``.
         :param save_every: steps between saved states; about one a minute otherwise.
         :param trunk_memory: MB for frozen layers' outputs; more go to a temporary file.
-        :param progress: a bar on standard error, or a callable that gets every event as a dict and stops the run by
-            ``False`` (see :mod:`linocut.logging`), or several of these.
+        :param progress: a bar on standard error, or a callable that gets every event as a dict (the last is ``scored``,
+            where dev rows are) and stops the run by ``False`` (see :mod:`linocut.logging`), or several of these.
         :param choices: ``epochs``, ``batch``, ``lr``, ``mask_lr``, ``head_lr``, ``dropout``, ``warmup``, ``seed``,
             ``max_length``, ``early_stop``, ``eval_every``, ``class_weights``, ``store``, ``sampling``, ``sparsity``,
             ``sparsity_scope``, ``init_sparsity``, ``init_scale``, ``rank``, as the command's options.
@@ -111,7 +112,8 @@ class Base:
         """
         if layers is not None and not isinstance(layers, str):
             layers = ",".join(str(layer) for layer in (layers if isinstance(layers, (list, tuple, range)) else [layers]))
-        given = {"method": method, "layers": layers, "only": None if only is None else list(only), **choices}
+        kinds = [only] if isinstance(only, str) else None if only is None else list(only)
+        given = {"method": method, "layers": layers, "only": kinds, **choices}
         given = {key: plain(key, value) for key, value in given.items() if value is not None}
         if budget is not None and (method, layers, only) != ("mask", None, None):
             raise ConfigError("budget decides the method, and method, layers or only is given, too", "leave one out")
@@ -121,19 +123,21 @@ class Base:
             raise ConfigError("resume has no meaning without state", "name the file that the run left: state=...")
         if not isinstance(name, str) or not name.strip():
             raise ConfigError(f"name is {name!r}, expected the task's name")
+        encodable(name, "name")
         task = {
             "name": name,
-            "problem": problem,
             "metric": metric_json(metric),
             "budget": None if budget is None else str(plain("budget", budget)),
-            "study": None if study is None else os.fspath(study),
-            "state": None if state is None else os.fspath(state),
+            "study": None if study is None else os.fsdecode(study),
+            "state": None if state is None else os.fsdecode(state),
             "resume": resume,
             "save_every": plain("save_every", save_every),
             "trunk_memory": plain("trunk_memory", trunk_memory),
             "hold_out": dev is None or dev is True,
         }
+        labels = as_list(labels, "labels")
         given_rows = rows(texts, pairs, labels)
+        task["problem"] = problem or known_problem(labels)
         weights = None if sample_weight is None else as_weights(sample_weight, len(given_rows[0]))
         if not (dev is None or isinstance(dev, (bool, tuple, list))):
             raise DataError(f"dev is {type(dev).__name__}, expected (texts, labels), (texts, pairs, labels) or False")
@@ -149,6 +153,10 @@ class Base:
         tell(remarks)
         cut = Cut._of(core)
         cut.training = json.loads(about)
+        evaluation = cut.training["evaluation"]
+        if observe is not None and evaluation is not None:
+            score, steps = evaluation["primary"]["value"], cut.card["training"]["steps"]
+            observe.hear({"event": "scored", "step": steps, "score": score, "bytes": cut.nbytes})
         return cut
 
     def predict(self, cut: Cut, texts: Any, *, pairs: Any = None) -> Predictions:
@@ -189,7 +197,7 @@ class Base:
 
     def export(self, cut: Cut, out: str | os.PathLike[str], *, force: bool = False) -> None:
         """Writes base and cut together as a Hugging Face model folder, which gives the same logits."""
-        self._core.export(core_of(cut), os.fspath(out), force)
+        self._core.export(core_of(cut), os.fsdecode(out), force)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Weights are not copied into a pickle: the folder is opened again.
@@ -202,13 +210,25 @@ class Base:
         return f"<linocut.Base {self.name!r}: {self.family}, {self.parameters:,} weights>"
 
 
+def core_of_base(base: Base) -> _core.Base:
+    """The compiled part of a base, and of nothing else."""
+    if not isinstance(base, Base):
+        raise ConfigError(f"base is {type(base).__name__}, expected a linocut.Base", "open one with linocut.Base(folder)")
+    return base._core
+
+
 def rows(texts: Any, pairs: Any, labels: Any) -> _core.Rows:
     """Texts, second texts and labels as lists of one length."""
     first = as_texts(texts)
     second = None if pairs is None else as_texts(pairs, "pairs")
-    targets = as_labels(labels)
+    targets, _ = as_labels(labels)
     same_length(texts=first, pairs=second, labels=targets)
     return first, second, targets
+
+
+def known_problem(labels: Any) -> str | None:
+    """The problem that the type of labels decides, where it does."""
+    return as_labels(labels)[1]
 
 
 def dev_rows(dev: Sequence[Any]) -> _core.Rows:
@@ -241,6 +261,8 @@ def set_threads(threads: int) -> None:
 
     :raises linocut.ConfigError: if it is too late.
     """
+    if threads is None:
+        raise ConfigError("threads is None, expected a whole number, 1 or more")
     _core.set_threads(plain("threads", threads))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from . import _core, _html, _report
@@ -39,7 +38,7 @@ class Cut:
 
     def save(self, path: str | os.PathLike[str], force: bool = False) -> None:
         """Writes the file, whole or not at all; an existing one is replaced only with ``force``."""
-        self._core.save(os.fspath(path), force)
+        self._core.save(os.fsdecode(path), force)
 
     def to_bytes(self) -> bytes:
         """The file's bytes."""
@@ -48,11 +47,13 @@ class Cut:
     @classmethod
     def from_bytes(cls, data: bytes) -> Cut:
         """The cut of a file's bytes."""
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise DataError(f"data is {type(data).__name__}, expected the bytes of a cut")
         return cls._of(_core.Cut.from_bytes(bytes(data)))
 
-    @cached_property
+    @property
     def card(self) -> dict[str, Any]:
-        """What the cut says of itself: task, base, labels, method, training, scores."""
+        """What the cut says of itself: task, base, labels, method, training, scores. A copy: changing it changes nothing."""
         card: dict[str, Any] = json.loads(self._core.card())
         return card
 
@@ -78,9 +79,10 @@ class Cut:
         evaluation = (self.training or {}).get("evaluation")
         if evaluation is not None:
             return Report(evaluation)
-        if not self.card["metrics"]:
+        card = self.card
+        if not card["metrics"]:
             raise DataError("this cut has no scores: no row was held out", "base.evaluate(cut, texts, labels) scores it")
-        return _report.of_card(self.card)
+        return _report.of_card(card)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (_restored, (self.to_bytes(), self.training))

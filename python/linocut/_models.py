@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from . import _core
-from ._base import Base
+from ._base import Base, core_of_base
 from ._cut import Cut
 from ._texts import plain
 
@@ -43,9 +43,9 @@ def measure(
         "sample_baseline": plain("sample_baseline", sample_baseline),
         "allow_nan": bool(allow_nan),
     }
-    folder = base.folder if isinstance(base, Base) else os.fspath(base)
+    folder = base.folder if isinstance(base, Base) else os.fsdecode(base)
     found: dict[str, Any] = json.loads(
-        _core.measure(folder, [os.fspath(path) for path in tuned], json.dumps(options))
+        _core.measure(folder, [os.fsdecode(path) for path in tuned], json.dumps(options))
     )
     return found
 
@@ -84,4 +84,4 @@ def pack(
         "max_length": plain("max_length", max_length),
         "pairs": bool(pairs),
     }
-    return Cut._of(_core.pack_model(base._core, os.fspath(folder), json.dumps(said)))
+    return Cut._of(_core.pack_model(core_of_base(base), os.fsdecode(folder), json.dumps(said)))

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ._errors import ConfigError
+
 #: One who gets every event as a dict; ``False`` stops the run.
 Observer = Callable[[dict[str, Any]], Any]
 #: What ``progress=`` takes: whether there is a bar, an observer, or several of both.
@@ -21,10 +23,13 @@ class Heard:
         self.observers = observers
 
     def __call__(self, text: str) -> bool:
-        event = json.loads(text)
+        return self.hear(json.loads(text))
+
+    def hear(self, event: dict[str, Any]) -> bool:
+        """Hands on one event; whether the run goes on."""
         answers = [observer(event) for observer in self.observers]
-        # Nothing said is no wish to stop.
-        return all(answer is None or bool(answer) for answer in answers)
+        # False alone stops, Python's own or NumPy's.
+        return not any(isinstance(answer, bool) and not answer or _numpys_false(answer) for answer in answers)
 
     def close(self) -> None:
         """Ends what was shown."""
@@ -84,8 +89,15 @@ class Bar:
             self.wide = 0
 
 
+def _numpys_false(answer: Any) -> bool:
+    return type(answer).__module__ == "numpy" and getattr(answer, "shape", None) == () and answer.dtype == bool and not answer
+
+
 def observer(progress: Progress) -> Heard | None:
     """What the core calls with every event."""
-    parts = progress if isinstance(progress, Sequence) else [progress]
+    parts = progress if isinstance(progress, (list, tuple)) else [progress]
+    for part in parts:
+        if not callable(part) and not isinstance(part, bool) and part is not None:
+            raise ConfigError(f"progress is {part!r}, expected True, a callable, or a list of these")
     observers = [part if callable(part) else Bar() for part in parts if part]
     return Heard(observers) if observers else None

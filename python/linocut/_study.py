@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import _core, _html, _progress
-from ._base import Base, dev_rows, metric_json, rows, tell
+from ._base import Base, core_of_base, dev_rows, known_problem, metric_json, rows, tell
 from ._cut import Cut, core_of
 from ._errors import DataError
-from ._texts import plain
+from ._texts import as_list, encodable, plain
 
 
 class Study:
@@ -45,15 +45,17 @@ class Study:
         folders, given = [], []
         if isinstance(tasks, Mapping):
             given = [_task(name, task) for name, task in tasks.items()]
+        elif tasks is None:
+            raise DataError("tasks is None, expected folders, or a mapping from names to rows")
         elif isinstance(tasks, (str, os.PathLike)):
-            folders = [os.fspath(tasks)]
+            folders = [os.fsdecode(tasks)]
         else:
-            folders = [os.fspath(task) for task in tasks]
+            folders = [os.fsdecode(task) for task in tasks]
         if not folders and not given:
             raise DataError("tasks is empty, expected one or more")
-        place = None if out is None else os.fspath(out)
+        place = None if out is None else os.fsdecode(out)
         epochs, limit = plain("epochs", epochs), plain("limit", limit)
-        self._core = _core.Study(base._core, folders, given, place, epochs, limit)
+        self._core = _core.Study(core_of_base(base), folders, given, place, epochs, limit)
         tell(self._core.remarks())
         #: The study's folder.
         self.path = place
@@ -84,7 +86,8 @@ class Study:
         :param jobs: runs at a time.
         :param time_budget: seconds; no run is begun that would end later.
         :param progress: as of :meth:`Base.train`; a study has the events ``planned``, ``begun`` and ``ended``, too.
-        :returns: how many runs did not fit the time budget.
+        :returns: how many runs did not fit the time budget: 0 if all are done. :attr:`runs` and :meth:`summary` say what
+            came out.
         """
         how = {
             "arms": [arms] if isinstance(arms, str) else list(arms),
@@ -110,7 +113,12 @@ class Study:
         return found, None if core is None else Cut._of(core)
 
     def add(self, record: dict[str, Any], cut: Cut | None) -> None:
-        """Adds a run of :meth:`train`, in the place of an earlier one of its task, arm and seed."""
+        """Adds a run of :meth:`train`, in the place of an earlier one of its task, arm and seed.
+
+        :raises linocut.DataError: if it is of other rows, options or epochs than this study's, or the cut is another one.
+        """
+        if not isinstance(record, Mapping):
+            raise DataError(f"record is {type(record).__name__}, expected what Study.train gave")
         self._core.add(json.dumps(record), None if cut is None else core_of(cut))
 
     def close(self) -> None:
@@ -170,7 +178,9 @@ def _task(name: str, task: Any) -> tuple[str, Any, Any, str]:
     unknown = set(task) - {"texts", "labels", "pairs", "dev", "problem", "metric"}
     if unknown:
         raise DataError(f"task {name!r} has {sorted(unknown)}, expected texts, labels, pairs, dev, problem and metric")
-    about = {"problem": task.get("problem"), "metric": metric_json(task.get("metric"))}
-    given = rows(task["texts"], task.get("pairs"), task["labels"])
+    encodable(name, "the name of a task")
+    labels = as_list(task["labels"], "labels")
+    about = {"problem": task.get("problem") or known_problem(labels), "metric": metric_json(task.get("metric"))}
+    given = rows(task["texts"], task.get("pairs"), labels)
     dev = task.get("dev")
     return name, given, None if dev is None else dev_rows(dev), json.dumps(about)

@@ -21,13 +21,13 @@ REAL = {
 
 def plain(name: str, value: Any) -> Any:
     """An argument as JSON takes it: numbers of NumPy as Python's own, and what is wrong by its name."""
-    value = value.item() if hasattr(value, "item") else value
+    value = value.item() if getattr(value, "shape", None) == () else value
     if value is None:
         return None
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if name in WHOLE and (not number or not isinstance(value, int) or not 0 <= value < 2**63):
         raise ConfigError(f"{name} is {value!r}, expected a whole number, 0 or more")
-    if name in REAL and (not number or not math.isfinite(value)):
+    if name in REAL and (not number or not -1.8e308 < value < 1.8e308):
         raise ConfigError(f"{name} is {value!r}, expected a number")
     return value
 
@@ -40,7 +40,7 @@ def as_list(values: Any, what: str) -> list[Any]:
         import numpy as np
 
         values = np.asarray(values)
-    if values is None or isinstance(values, (dict, set, frozenset)) or not isinstance(values, Iterable):
+    if values is None or isinstance(values, (dict, set, frozenset)) or not isinstance(values, Iterable) or getattr(values, "ndim", 1) == 0:
         raise DataError(f"{what} is {type(values).__name__}, expected a list, array or column")
     if hasattr(values, "to_pylist"):  # Arrow
         return list(values.to_pylist())
@@ -71,9 +71,9 @@ def encodable(text: str, place: str) -> None:
         raise DataError(f"{place} holds half a character (a lone surrogate) at {error.start}") from error
 
 
-def labels(values: Any, what: str = "labels") -> list[str | list[str]]:
-    """Labels as the library reads them: text, numbers as text, or lists of texts; an indicator matrix is no such
-    list."""
+def labels(values: Any, what: str = "labels") -> tuple[list[str | list[str]], str | None]:
+    """Labels as the library reads them: text, numbers as text, or lists of texts; and the problem that their type alone
+    decides: texts that look like numbers are labels all the same."""
     found = as_list(values, what)
     kinds: dict[str, int] = {}
     read: list[str | list[str]] = []
@@ -92,8 +92,10 @@ def labels(values: Any, what: str = "labels") -> list[str | list[str]]:
             kind, value = "a number", repr(label)
         elif isinstance(label, Sequence) or hasattr(label, "tolist"):
             items = label.tolist() if hasattr(label, "tolist") else label
-            if not all(isinstance(item, str) for item in items):
-                raise DataError(f"{what}[{i}] is {shown(label)}, expected a list of texts")
+            if isinstance(label, (bytes, bytearray)) or not all(isinstance(item, str) for item in items):
+                raise DataError(f"{what}[{i}] is {shown(label)}, expected a text, a number or a list of texts")
+            for item in items:
+                encodable(item, f"{what}[{i}]")
             kind, value = "a list", list(items)
         else:
             raise DataError(f"{what}[{i}] is {shown(label)}, expected a label", "give every row a label, or leave it out")
@@ -105,14 +107,18 @@ def labels(values: Any, what: str = "labels") -> list[str | list[str]]:
             f"{what} are of different types: {what}[{i}] is {one}, {what}[{j}] is {other}",
             f"make them one, such as [str(label) for label in {what}]",
         )
-    return read
+    if "text" in kinds or "a truth value" in kinds:
+        return read, "single-label"
+    broken = any(isinstance(value, str) and not float(value).is_integer() for value in read) if "a number" in kinds else False
+    return read, "regression" if broken else None
 
 
 def weights(values: Any, rows: int, what: str = "sample_weight") -> list[float]:
     """How much each row counts."""
     found = as_list(values, what)
+    found = [value.item() if getattr(value, "shape", None) == () else value for value in found]
     for i, value in enumerate(found):
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value) or value < 0:
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value < 3e38:
             raise DataError(f"{what}[{i}] is {value!r}, expected a number, 0 or more")
     if len(found) != rows:
         raise DataError(f"there are {rows} texts, {len(found)} of {what}: expected as many of each")

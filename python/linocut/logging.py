@@ -4,7 +4,7 @@
 >>> seen = {}
 >>> cut = base.train(texts, labels, method="head", epochs=2, progress=Logger(lambda metrics, step: seen.update(metrics)))
 >>> sorted(seen)
-['loss', 'tokens_per_second']
+['bytes', 'loss', 'score', 'tokens_per_second']
 
 Each hook is a callable for ``progress=``, which takes several, too: ``progress=[True, MLflow()]``.
 """
@@ -19,7 +19,7 @@ from typing import Any
 class Logger:
     """Turns a run's events into numbers by step: ``loss`` and ``tokens_per_second`` of every step, of masks ``sparsity`` of
     every 50 and of each epoch's last, and ``score`` (``held_out_score`` where ``early_stop`` chooses by it) of those that
-    ``eval_every`` asks for.
+    ``eval_every`` asks for; at the end ``score`` and ``bytes`` of the cut.
 
     :param log: gets the numbers by name, and the step.
     :param every: steps between those that are logged; scores always are.
@@ -48,6 +48,9 @@ class Logger:
         elif kind == "evaluated" and event["score"] is not None:
             name = "held_out_score" if event["held_out"] else "score"
             self._log({name: event["score"]}, event["step"])
+        elif kind == "scored":
+            score = {} if event["score"] is None else {"score": event["score"]}
+            self._log({**score, "bytes": event["bytes"]}, event["step"])
 
 
 class MLflow(Logger):

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 import warnings
 from typing import Any
 
@@ -53,6 +54,21 @@ def _seed(random_state: Any) -> int:
     if isinstance(random_state, (int, np.integer)):
         return int(random_state)
     return int(check_random_state(random_state).randint(2**31 - 1))
+
+
+def _plain(name: str) -> bool:
+    """Whether a label stands in a card as it is; others stand there as their numbers."""
+    if name != " ".join(name.split()) or name != unicodedata.normalize("NFC", name) or not name:
+        return False
+    try:
+        return str(int(name)) == name
+    except ValueError:
+        pass
+    try:
+        float(name)
+    except ValueError:
+        return True
+    return False
 
 
 def _targets(y: Any, texts: list[str]) -> list[Any]:
@@ -118,16 +134,22 @@ class _Estimator(BaseEstimator):
         self.random_state = random_state
         self.progress = progress
 
-    def _train(self, texts: list[str], labels: list[Any], problem: str, sample_weight: Any) -> None:
+    def _trained(self, texts: list[str], labels: list[Any], problem: str, sample_weight: Any) -> Cut:
         named = ["method", "layers", "only", "sparsity", "rank", "epochs", "batch", "lr", "mask_lr", "head_lr"]
         named += ["dropout", "warmup", "max_length", "early_stop", "class_weights", "store", "progress"]
         choices = {name: getattr(self, name) for name in named if getattr(self, name) is not None}
         base = _base(self.base, self.pooling)
         # Every row is learned from: scores are for who holds rows out.
-        self.cut_ = base.train(
+        return base.train(
             texts, labels, sample_weight=sample_weight, dev=False, problem=problem, seed=_seed(self.random_state), **choices
         )
+
+    def _take(self, cut: Cut, **fitted: Any) -> None:
+        """What was learned, all at once: a fit that fails leaves an earlier one whole."""
+        self.cut_ = cut
         self.n_features_in_ = 1
+        for name, value in fitted.items():
+            setattr(self, name, value)
 
     def _predictions(self, texts: Any) -> Predictions:
         check_is_fitted(self, "cut_")
@@ -186,10 +208,8 @@ class CutClassifier(ClassifierMixin, _Estimator):
             y = y.toarray()
         if isinstance(y, (list, tuple)) and any(isinstance(labels, (list, tuple, set)) for labels in y):
             raise DataError("y holds lists of labels", "sklearn.preprocessing.MultiLabelBinarizer makes a matrix of them")
-        self._indicator = getattr(y, "ndim", 1) == 2 and type_of_target(y) == "multilabel-indicator"
-        if self._indicator:
+        if getattr(y, "ndim", 1) == 2 and type_of_target(y) == "multilabel-indicator":
             matrix = np.asarray(y)
-            self.classes_ = np.arange(matrix.shape[1])
             names = [str(i) for i in range(matrix.shape[1])]
             labels: list[Any] = [[names[i] for i in np.flatnonzero(row)] for row in matrix]
             same_length(X=texts, y=labels)
@@ -197,23 +217,24 @@ class CutClassifier(ClassifierMixin, _Estimator):
             if not seen.all():
                 missing = np.flatnonzero(~seen).tolist()
                 raise DataError(f"no row has the labels of columns {missing}", "leave those columns out")
-            self._train(texts, labels, "multi-label", sample_weight)
-            self._order = [self.cut_.labels.index(name) for name in names]
+            cut = self._trained(texts, labels, "multi-label", sample_weight)
+            order = [cut.labels.index(name) for name in names]
+            self._take(cut, classes_=np.arange(matrix.shape[1]), _indicator=True, _order=order)
             return self
         given = _targets(y, texts)
         as_labels(given, "y")  # of one type, none missing
         if type_of_target(given) not in ("binary", "multiclass"):
             raise DataError("y is continuous: numbers that are no classes", "a CutRegressor learns numbers")
-        self.classes_, codes = np.unique(np.asarray(given), return_inverse=True)
+        classes, codes = np.unique(np.asarray(given), return_inverse=True)
         counted = codes if sample_weight is None else codes[np.array(as_weights(sample_weight, len(texts))) > 0]
         if len(set(counted.tolist())) < 2:
             raise DataError("y has one class, so there is nothing to learn", "give rows of two classes or more")
-        names = [str(label) for label in self.classes_.tolist()]
-        # Names that do not survive as they are written in a card stand as their numbers there.
-        if any(name != name.strip() or not name for name in names) or not all(isinstance(c, str) for c in given):
-            names = [str(i) for i in range(len(names))] if not all(isinstance(c, int) for c in given) else names
-        self._train(texts, [names[i] for i in codes], "single-label", sample_weight)
-        self._order = [self.cut_.labels.index(name) for name in names]
+        names = [str(label) for label in classes.tolist()]
+        if not all(isinstance(c, int) or (isinstance(c, str) and _plain(c)) for c in classes.tolist()):
+            names = [str(i) for i in range(len(names))]
+        cut = self._trained(texts, [names[i] for i in codes], "single-label", sample_weight)
+        order = [cut.labels.index(name) for name in names]
+        self._take(cut, classes_=classes, _indicator=False, _order=order)
         return self
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -244,8 +265,9 @@ class CutRegressor(RegressorMixin, _Estimator):
             raise ValueError("This CutRegressor estimator requires y to be passed, but the target y is None.")
         given = _targets(y, texts)
         as_labels(given, "y")  # of one type, none missing
-        values = [float(value) for value in given]
-        self._train(texts, values, "regression", sample_weight)
+        if not all(isinstance(value, (int, float)) for value in given):
+            raise DataError("y holds labels that are no numbers", "a CutClassifier learns labels")
+        self._take(self._trained(texts, [float(value) for value in given], "regression", sample_weight))
         return self
 
     def predict(self, X: Any) -> np.ndarray:

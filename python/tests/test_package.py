@@ -334,3 +334,36 @@ def test_a_fork_is_refused(base, cut):
 def test_import_is_light():
     script = "import sys, linocut; print(sorted(m for m in sys.modules if m in ('torch', 'sklearn', 'transformers', 'pandas')))"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_a_card_is_a_copy(base, cut):
+    names = base.predict(cut, TEXTS).labels
+    cut.card["labels"].reverse()
+    assert base.predict(cut, TEXTS).labels == names
+
+
+def test_the_type_of_labels_decides(base):
+    versions = base.train(TEXTS, [f"{i % 3}.{i % 2}" for i in range(20)], method="head", epochs=1, dev=False)
+    assert versions.card["problem"] == "single-label"
+    stars = base.train(TEXTS, (i / 2 for i in [1, 2, 3, 4] * 5), method="head", epochs=1, dev=False)
+    assert stars.card["problem"] == "regression"
+    with pytest.raises(linocut.DataError, match="text, a number or a list"):
+        base.train(TEXTS, [b"a", b"b"] * 10)
+    with pytest.raises(linocut.DataError, match="expected a list"):
+        base.predict(versions, np.array("abc"))
+
+
+def test_false_alone_stops(base):
+    base.train(TEXTS, LABELS, method="head", epochs=1, progress=lambda event: 0)
+    for no in (False, np.False_):
+        with pytest.raises(linocut.Stopped):
+            base.train(TEXTS, LABELS, method="head", epochs=1, progress=lambda event: no)
+    with pytest.raises(linocut.ConfigError, match="progress is 'yes'"):
+        base.train(TEXTS, LABELS, progress="yes")
+
+
+def test_threads_have_a_bound():
+    script = "import linocut\ntry: linocut.set_threads({})\nexcept linocut.ConfigError as e: print(e.message)"
+    for threads in (0, 10**9, -1, "None"):
+        out = subprocess.run([sys.executable, "-c", script.format(threads)], capture_output=True, text=True, timeout=60)
+        assert "threads" in out.stdout and "expected" in out.stdout, out.stderr

@@ -119,3 +119,25 @@ def test_bad_rows(quick):
     ]:
         with pytest.raises(ValueError, match=message):
             quick.fit(rows, labels)
+
+
+def test_a_fit_that_fails_leaves_the_earlier_one_whole(quick):
+    quick.fit(TEXTS, LABELS)
+    before = quick.predict(TEXTS).tolist()
+    with pytest.raises(ValueError, match="one class"):
+        quick.fit(TEXTS, ["x"] * 20)
+
+    def stop(event):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        quick.set_params(progress=stop).fit(TEXTS, ["no", "yes"] * 10)
+    assert quick.predict(TEXTS).tolist() == before
+
+
+def test_labels_that_look_alike(quick):
+    for labels in (["1", "1.0", "2", "3"] * 5, ["e\u0301", "\u00e9", "a", "b"] * 5, ["a\tb", "a\nb", "a b", "c"] * 5):
+        assert set(quick.fit(TEXTS, labels).classes_) == set(labels)
+        assert set(quick.predict(TEXTS)) <= set(labels)
+    with pytest.raises(linocut.DataError, match="no numbers"):
+        CutRegressor(quick.base).fit(TEXTS, LABELS)

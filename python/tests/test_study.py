@@ -42,11 +42,24 @@ def test_a_run_from_elsewhere_is_added(study, base):
     assert len(study.runs) == before + 1
     here, _ = elsewhere.train("queue", "head", 0)
     there = next(run for run in study.runs if (run["task"], run["arm"], run["seed"]) == ("queue", "head", 0))
-    changes = {"seconds"}
+    changes = {"seconds", "rows"}
     assert {k: v for k, v in here.items() if k not in changes} == {k: v for k, v in there.items() if k not in changes}
-    for wrong, message in [({"task": "z"}, "task"), ({"score": 7.0}, "score"), ({"cut": None}, "neither")]:
+    for wrong, message in [
+        ({"task": "z"}, "task"),
+        ({"score": 7.0}, "score"),
+        ({"cut": None}, "neither"),
+        ({"rows": {}}, "rows"),
+        ({"arm": "head", "cut": "cuts/queue~head~1.cut"}, "options"),
+    ]:
         with pytest.raises(linocut.DataError, match=message):
             study.add(record | wrong, cut)
+    with pytest.raises(linocut.DataError, match="not the one"):
+        study.add(record, elsewhere.train("queue", "head", 1)[1])
+    longer = linocut.Study(base, TASKS, epochs=3).train("queue", "bias", 1)
+    others = linocut.Study(base, {"queue": (TEXTS, LABELS[1:] + LABELS[:1])}, epochs=1).train("queue", "bias", 1)
+    for (record, cut), message in [(longer, "options"), (others, "rows")]:
+        with pytest.raises(linocut.DataError, match=message):
+            study.add(record, cut)
 
 
 def test_the_command_reads_the_folder(base, tmp_path):
@@ -96,7 +109,10 @@ def test_bad_studies(study, base, tmp_path):
         (lambda: study.run("head", time_budget=-1.0), "time_budget"),
         (lambda: study.train("nope", "head"), "no task"),
         (lambda: study.train("queue", "random-mask"), "more than one run"),
-        (lambda: study.train("queue", "head", 1000), "seeds"),
+        (lambda: study.train("queue", "head", 1000), "`seed` is 1000"),
+        (lambda: linocut.Study(base, TASKS, study.path, epochs=1), "this process"),
+        (lambda: linocut.Study(None, TASKS), "base is NoneType"),
+        (lambda: study.add(cut=None, record=None), "record is NoneType"),
     ]:
         with pytest.raises(linocut.Error, match=message):
             call()

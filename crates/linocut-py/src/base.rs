@@ -301,12 +301,11 @@ fn scores_json(
     found
 }
 
-/// Whether who observes wants the work to go on: nothing said is no wish to stop.
+/// Whether who observes wants the work to go on.
 pub(crate) fn heard(observe: &Py<PyAny>, event: serde_json::Value) -> PyResult<bool> {
     Python::attach(|py| {
         py.check_signals()?;
-        let answer = observe.call1(py, (event.to_string(),))?;
-        Ok(answer.is_none(py) || answer.is_truthy(py)?)
+        observe.call1(py, (event.to_string(),))?.is_truthy(py)
     })
 }
 

@@ -38,6 +38,13 @@ mod _core {
 #[pyfunction]
 fn set_threads(py: Python<'_>, threads: usize) -> PyResult<()> {
     errors::alive(py)?;
+    // Far more threads than cores wait for one another without end.
+    let most = 8 * std::thread::available_parallelism().map_or(1, usize::from);
+    if !(1..=most).contains(&threads) {
+        let message = format!("`threads` is {threads}, expected 1 to {most} on this machine");
+        let error = linocut::Error::new(linocut::ErrorKind::Config, message);
+        return Err(errors::raised(py, &error));
+    }
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
     pool.build_global().map_err(|e| {
         let message = format!("cannot start {threads} threads: {e}");

@@ -6,8 +6,8 @@ use crate::errors::{alive, detached, json, raised, read, stoppable};
 use crate::rows::{Rows, Told, columns, datasets, told};
 use linocut::data::{Metric, Problem, Reading, Remark, TaskFolder, TaskRows, TaskSpec};
 use linocut::study::{
-    self, Arm, Folder, Grid, Happening, Pace, Record, Run, Setting, StudyTask, TaskFiles, advise,
-    choose, run_missing, run_one, summarise,
+    self, Arm, Folder, Grid, Happening, Pace, Record, Run, Setting, StudyTask, TaskFiles, Trains,
+    advise, choose, run_missing, run_one, summarise,
 };
 use linocut::tune::{Shared, Storage};
 use linocut::{Error, ErrorKind, model};
@@ -32,6 +32,14 @@ type Given = (String, Rows, Option<Rows>, String);
 struct About {
     problem: Option<Problem>,
     metric: Option<Metric>,
+}
+
+/// A run that comes from elsewhere, with the digests of the rows that it learned from.
+#[derive(Deserialize)]
+struct Added {
+    rows: BTreeMap<String, String>,
+    #[serde(flatten)]
+    record: Record,
 }
 
 /// How the missing runs are done.
@@ -200,7 +208,10 @@ impl Study {
         seed: u64,
     ) -> PyResult<(String, Option<Cut>)> {
         let (record, cut) = stoppable(py, |goes_on| {
-            study::check(seed.saturating_add(1), 1, None)?;
+            if seed >= study::SEEDS {
+                let message = format!("`seed` is {seed}, expected 0 to {}", study::SEEDS - 1);
+                return Err(Error::new(ErrorKind::Config, message));
+            }
             let names = self.tasks();
             let Some(at) = names.iter().position(|name| name == task) else {
                 let message = format!("no task {task:?}: there are {}", names.join(", "));
@@ -219,18 +230,21 @@ impl Study {
             let storage = Storage::scratch(&std::env::temp_dir(), self.shared.clone());
             run_one(&grid, run, &self.base, None, &storage, &mut |_| goes_on())
         })?;
-        Ok((json(&record)?, cut.map(|cut| Cut(Arc::new(cut)))))
+        let mut told = json!(record);
+        // By which a study of other rows knows that it is none of its runs.
+        told["rows"] = json!(self.files[task].files);
+        Ok((json(&told)?, cut.map(|cut| Cut(Arc::new(cut)))))
     }
 
     /// Adds a run that [`Study::train`] did, here or elsewhere.
     fn add(&self, py: Python<'_>, record: &str, cut: Option<&Cut>) -> PyResult<()> {
-        let record: Record = read(py, record)?;
+        let Added { rows, record } = read(py, record)?;
         detached(py, || {
             record.check(&self.files)?;
-            cut.map_or(Ok(()), |cut| cut.0.check_fits(&self.base))?;
-            if record.cut.is_some() != cut.is_some() {
-                let message = "a run has a cut if its record names one, and only then";
-                return Err(Error::new(ErrorKind::Data, message));
+            if let Some(what) = self.foreign(&record, &rows, cut)? {
+                let message = format!("this run is none of this study: {what}");
+                return Err(Error::new(ErrorKind::Data, message)
+                    .with_hint("add what Study.train gave for the same base, tasks and epochs"));
             }
             self.with_folder(|folder| {
                 folder.check_adding()?;
@@ -271,6 +285,47 @@ impl Study {
 }
 
 impl Study {
+    /// Why a run that comes from elsewhere is none of this study, if so.
+    fn foreign(
+        &self,
+        record: &Record,
+        rows: &BTreeMap<String, String>,
+        cut: Option<&Cut>,
+    ) -> linocut::Result<Option<String>> {
+        if *rows != self.files[&record.task].files {
+            return Ok(Some(format!("its rows are not those of task {:?} here", record.task)));
+        }
+        if record.cut.is_some() != cut.is_some() {
+            return Ok(Some("it has a cut if its record names one, and only then".into()));
+        }
+        let Some(cut) = cut else { return Ok(None) };
+        cut.0.check_fits(&self.base)?;
+        let Some(at) = self.tasks.iter().position(|task| task.train.name == record.task) else {
+            return Ok(Some(format!("no task is named {:?}", record.task)));
+        };
+        let (card, train) = (cut.0.card(), &self.tasks[at].train);
+        let same =
+            (&card.task, card.problem, &card.labels) == (&train.name, train.problem, &train.labels);
+        if !same || cut.0.sizes().file != record.bytes {
+            return Ok(Some("the cut is not the one that the record is of".into()));
+        }
+        let arms = choose(&self.all(), std::slice::from_ref(&record.arm), self.base.config())?;
+        let arm = arms.iter().position(|arm| arm.name == record.arm);
+        let grid =
+            Grid { tasks: &self.tasks, arms: &arms, seeds: record.seed + 1, epochs: self.epochs };
+        let options = arm.and_then(|arm| match &arms[arm].trains {
+            Trains::Method(method) => {
+                let run = Run { task: at, arm, seed: record.seed };
+                Some(json!(grid.options(run, method.clone(), self.base.config())))
+            }
+            _ => None,
+        });
+        Ok(match options {
+            Some(options) if options == record.options => None,
+            _ => Some(format!("its options are not those of arm {:?} here", record.arm)),
+        })
+    }
+
     /// The folder, as far as there is one and nothing else is at work in it: who observes a run may ask for what it
     /// holds.
     fn held(&self) -> linocut::Result<MutexGuard<'_, Option<Folder>>> {

@@ -104,6 +104,10 @@ fn taken(what: &Path, lock: &mut File) -> Error {
     let holder = holder.trim_end().split_once(' ').filter(|_| read.is_ok());
     let what = what.display();
     let (who, hint) = match holder {
+        Some((pid, doing)) if pid == std::process::id().to_string() => (
+            format!("this process ({doing})"),
+            "close what has it open here, or choose another place".into(),
+        ),
         Some((pid, doing)) => (
             format!("process {pid} ({doing})"),
             format!("wait until it has ended, end it (kill {pid}), or choose another place"),

@@ -316,8 +316,8 @@ impl TrainOptions {
         }
         let rates = [("`lr`", self.lr), ("`mask_lr`", self.mask_lr), ("`head_lr`", self.head_lr)];
         for (option, value) in rates.into_iter().chain([("`clip`", self.clip)]) {
-            if !(value > 0.0 && value <= 1000.0) {
-                return fail(option, value.to_string(), "a number above 0, at most 1000");
+            if !(value > 0.0 && value <= f64::from(f32::MAX)) {
+                return fail(option, format!("{value:e}"), "a number above 0 that float32 holds");
             }
         }
         for (option, value) in [("`warmup`", self.warmup), ("`decay`", self.decay)] {
