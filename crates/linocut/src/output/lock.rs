@@ -130,13 +130,18 @@ mod tests {
         let out = place.path().join("x.cut");
         let held = Lock::file(&out, "linocut train").unwrap();
         let error = Lock::file(&out, "linocut pack").unwrap_err();
-        let pid = std::process::id();
         assert_eq!(
             error.to_string().replace(&place.path().display().to_string(), ""),
-            format!(
-                "/x.cut: process {pid} (linocut train) is at work on it\n\
-                 hint: wait until it has ended, end it (kill {pid}), or choose another place"
-            )
+            "/x.cut: this process (linocut train) is at work on it\n\
+             hint: close what has it open here, or choose another place"
+        );
+        // Another process, which is not this one: no process has the number 0.
+        let mut lock = tempfile::tempfile().unwrap();
+        writeln!(lock, "0 linocut train").unwrap();
+        assert_eq!(
+            taken(Path::new("x.cut"), &mut lock).to_string(),
+            "x.cut: process 0 (linocut train) is at work on it\n\
+             hint: wait until it has ended, end it (kill 0), or choose another place"
         );
         let other = Lock::file(&place.path().join("y.cut"), "linocut train").unwrap();
         sweep(place.path());
