@@ -70,6 +70,7 @@ test-python: base $(VENV)/bin/pytest ## the Python package's tests, types and ex
 	@rm -rf target/python && mkdir -p target/python && cp -r python/linocut target/python/ \
 	&& cp target/debug/lib_core.so target/python/linocut/_core.abi3.so
 	$(VENV)/bin/mypy --strict target/python/linocut
+	MYPYPATH=target/python $(VENV)/bin/mypy --check-untyped-defs --ignore-missing-imports examples/ray
 	PYTHONPATH=$(CURDIR)/target/python $(VENV)/bin/pytest -q -p no:cacheprovider python/tests
 
 deny: target/tools/bin/cargo-deny ## licences, bans and sources of the dependencies, and known advisories where their database can be had

@@ -50,15 +50,15 @@ def score(rows, base, cuts, *, text="text", workers=2, threads=1, batch=256, kin
 
 
 def main():
-    args = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    args.add_argument("rows", help="Parquet file or folder")
-    args.add_argument("out", help="folder for the labelled rows")
-    args.add_argument("--base", required=True)
-    args.add_argument("--cuts", required=True, help="folder of cuts")
-    args.add_argument("--text", default="text", help="column of the text")
-    args.add_argument("--workers", type=int, default=2)
-    args.add_argument("--threads", type=int, default=1, help="of each worker")
-    args = args.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("rows", help="Parquet file or folder")
+    parser.add_argument("out", help="folder for the labelled rows")
+    parser.add_argument("--base", required=True)
+    parser.add_argument("--cuts", required=True, help="folder of cuts")
+    parser.add_argument("--text", default="text", help="column of the text")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1, help="of each worker")
+    args = parser.parse_args()
     if "RAY_ADDRESS" not in os.environ:
         ray.init(num_cpus=args.workers * args.threads + 1)
     # Workers do not stand in this folder.
