@@ -68,7 +68,7 @@ class Bank(MutableMapping[str, Any]):
         if rows:
             same_length(texts=rows, pairs=second)
         found = self._core.logits(rows, second, names)
-        return {name: predictions(json.loads(card), data, texts_cut) for name, card, data, texts_cut in found}
+        return {name: predictions(kind, data, texts_cut) for name, kind, data, texts_cut in found}
 
     def _repr_html_(self) -> str:
         cards = {name: self[name] for name in self}

@@ -13,7 +13,7 @@ from . import _core, _progress
 from ._cut import Cut, Predictions, core_of, predictions
 from ._errors import BaseError, ConfigError, DataError
 from ._report import Report
-from ._texts import as_list, encodable, plain, same_length
+from ._texts import encodable, plain, same_length
 from ._texts import labels as as_labels
 from ._texts import texts as as_texts
 from ._texts import weights as as_weights
@@ -135,9 +135,8 @@ class Base:
             "trunk_memory": plain("trunk_memory", trunk_memory),
             "hold_out": dev is None or dev is True,
         }
-        labels = as_list(labels, "labels")
-        given_rows = rows(texts, pairs, labels)
-        task["problem"] = problem or known_problem(labels)
+        given_rows, known_problem = rows(texts, pairs, labels)
+        task["problem"] = problem or known_problem
         weights = None if sample_weight is None else as_weights(sample_weight, len(given_rows[0]))
         if not (dev is None or isinstance(dev, (bool, tuple, list))):
             raise DataError(f"dev is {type(dev).__name__}, expected (texts, labels), (texts, pairs, labels) or False")
@@ -172,7 +171,7 @@ class Base:
         if first:
             same_length(texts=first, pairs=second)
         found = self._core.logits(core_of(cut), first, second)
-        return predictions(cut.card, *found)
+        return predictions(*found)
 
     def evaluate(
         self, cut: Cut, texts: Any, labels: Any, *, pairs: Any = None, metric: str | tuple[str, str] | None = None
@@ -184,7 +183,7 @@ class Base:
         'accuracy'
         """
         chosen = json.dumps({"metric": metric_json(metric)})
-        found, remarks = self._core.evaluate(core_of(cut), rows(texts, pairs, labels), chosen)
+        found, remarks = self._core.evaluate(core_of(cut), rows(texts, pairs, labels)[0], chosen)
         tell(remarks)
         return Report(json.loads(found))
 
@@ -217,26 +216,22 @@ def core_of_base(base: Base) -> _core.Base:
     return base._core
 
 
-def rows(texts: Any, pairs: Any, labels: Any) -> _core.Rows:
-    """Texts, second texts and labels as lists of one length."""
+def rows(texts: Any, pairs: Any, labels: Any) -> tuple[_core.Rows, str | None]:
+    """Texts, second texts and labels as lists of one length, and the problem that the type of the labels decides, where it
+    does."""
     first = as_texts(texts)
     second = None if pairs is None else as_texts(pairs, "pairs")
-    targets, _ = as_labels(labels)
+    targets, problem = as_labels(labels)
     same_length(texts=first, pairs=second, labels=targets)
-    return first, second, targets
-
-
-def known_problem(labels: Any) -> str | None:
-    """The problem that the type of labels decides, where it does."""
-    return as_labels(labels)[1]
+    return (first, second, targets), problem
 
 
 def dev_rows(dev: Sequence[Any]) -> _core.Rows:
     """The rows of ``(texts, labels)`` or ``(texts, pairs, labels)``."""
     if len(dev) == 2:
-        return rows(dev[0], None, dev[1])
+        return rows(dev[0], None, dev[1])[0]
     if len(dev) == 3:
-        return rows(dev[0], dev[1], dev[2])
+        return rows(dev[0], dev[1], dev[2])[0]
     raise DataError(f"dev has {len(dev)} parts, expected (texts, labels) or (texts, pairs, labels)")
 
 

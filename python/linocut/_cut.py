@@ -136,14 +136,13 @@ class Predictions:
         return len(self.labels)
 
 
-def predictions(card: dict[str, Any], data: bytes, texts_cut: int) -> Predictions:
-    """Predictions of a task with this card from the bytes of its logits."""
+def predictions(kind: str, data: bytes, texts_cut: int) -> Predictions:
+    """Predictions of a task of this kind, as the core tells it, from the bytes of its logits."""
     import numpy as np
 
-    outputs = card["outputs"]
+    task = json.loads(kind)
+    outputs, names, problem = task["outputs"], task["labels"], task["problem"]
     logits = np.frombuffer(data, dtype=np.float32).reshape(-1, outputs).copy()
-    names = list(card["labels"])
-    problem = card["problem"]
     labels: list[Any]
     if problem == "regression":
         scores = logits.copy()

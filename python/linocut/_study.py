@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import _core, _html, _progress
-from ._base import Base, core_of_base, dev_rows, known_problem, metric_json, rows, tell
+from ._base import Base, core_of_base, dev_rows, metric_json, rows, tell
 from ._cut import Cut, core_of
 from ._errors import DataError
-from ._texts import as_list, encodable, plain
+from ._texts import encodable, plain
 
 
 class Study:
@@ -68,7 +68,7 @@ class Study:
     @property
     def arms(self) -> list[str]:
         """The names of all arms, those that tell most first; each may have options, as in ``"mask+mask_lr=0.1"``."""
-        return self._core.arms()[0]
+        return self._core.arms()
 
     def run(
         self,
@@ -179,8 +179,7 @@ def _task(name: str, task: Any) -> tuple[str, Any, Any, str]:
     if unknown:
         raise DataError(f"task {name!r} has {sorted(unknown)}, expected texts, labels, pairs, dev, problem and metric")
     encodable(name, "the name of a task")
-    labels = as_list(task["labels"], "labels")
-    about = {"problem": task.get("problem") or known_problem(labels), "metric": metric_json(task.get("metric"))}
-    given = rows(task["texts"], task.get("pairs"), labels)
+    given, known_problem = rows(task["texts"], task.get("pairs"), task["labels"])
+    about = {"problem": task.get("problem") or known_problem, "metric": metric_json(task.get("metric"))}
     dev = task.get("dev")
     return name, given, None if dev is None else dev_rows(dev), json.dumps(about)

@@ -135,9 +135,9 @@ class _Estimator(BaseEstimator):
         self.progress = progress
 
     def _trained(self, texts: list[str], labels: list[Any], problem: str, sample_weight: Any) -> Cut:
-        named = ["method", "layers", "only", "sparsity", "rank", "epochs", "batch", "lr", "mask_lr", "head_lr"]
-        named += ["dropout", "warmup", "max_length", "early_stop", "class_weights", "store", "progress"]
-        choices = {name: getattr(self, name) for name in named if getattr(self, name) is not None}
+        own = {"base", "pooling", "random_state"}  # all else is Base.train's
+        given = self.get_params(deep=False).items()
+        choices = {name: value for name, value in given if name not in own and value is not None}
         base = _base(self.base, self.pooling)
         # Every row is learned from: scores are for who holds rows out.
         return base.train(
@@ -195,8 +195,8 @@ class CutClassifier(ClassifierMixin, _Estimator):
     _order: list[int]
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> CutClassifier:
-        """Learns from texts (a list, array or one-column frame) and as many labels. A row counts as if it stood there
-        ``sample_weight`` times.
+        """Learns from texts (a list, array or one-column frame) and as many labels. ``sample_weight`` says how much each
+        row counts beside the others.
 
         >>> CutClassifier(base, method="head", epochs=1).fit(texts, labels).classes_.tolist()
         ['parcel', 'refund']

@@ -23,18 +23,11 @@ pub(crate) fn run(args: TrainArgs) -> Result<()> {
     let task = task::read(&args)?;
     let base = args.base.open(args.pooling)?;
     let budget = args.budget.map(|budget| budget.of(base.encoder.layout().len() as u64 * 4));
-    let (mut choices, mut chosen_by) = (choices(&args), None);
-    let method = match (budget, &args.study) {
-        (None, _) => choices.method(base.config())?,
-        (Some(budget), None) => tune::method_within(budget, &base.encoder, &task.train)?,
-        (Some(budget), Some(study)) => {
-            let choice = study::best_for(study, &base, &task.train, args.store, budget)?;
-            choice.passed_over.iter().for_each(|note| say(&format!("note: {note}")));
-            chosen_by = Some(choice.in_words());
-            choices = choices.or(&choice.choices);
-            choice.method
-        }
-    };
+    let (method, choices, chosen) =
+        study::method_for(choices(&args), &base, &task.train, budget, args.study.as_deref())?;
+    for note in chosen.iter().flat_map(|choice| &choice.passed_over) {
+        say(&format!("note: {note}"));
+    }
     let options = choices.options(method, task.train.rows(), base.config());
     options.check()?;
     base.check_max_length(options.max_length)?;
@@ -48,7 +41,7 @@ pub(crate) fn run(args: TrainArgs) -> Result<()> {
             flags::of_method(&options.method)
         ));
     }
-    chosen_by.iter().for_each(|line| progress.say(line));
+    chosen.iter().for_each(|choice| progress.say(&choice.in_words()));
 
     let storage = Storage {
         state: Some(state.clone()),

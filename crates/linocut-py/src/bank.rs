@@ -1,7 +1,7 @@
 //! Banks: one base with many tasks.
 
 use crate::base::{Base, bytes};
-use crate::cut::{Cut, card_json};
+use crate::cut::{Cut, card_json, kind_json};
 use crate::errors::detached;
 use linocut::Result;
 use linocut::bank::{self, Options};
@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// Texts that are answered before Python is asked whether it wants to stop.
 const TEXTS: usize = 1024;
 
-/// A task's name, its card as JSON, the logits of all texts as bytes, and how many texts were cut.
+/// A task's name, its kind as JSON, the logits of all texts as bytes, and how many texts were cut.
 type Answers = (String, String, Vec<u8>, usize);
 
 /// A base and the tasks on it.
@@ -52,7 +52,7 @@ impl Bank {
         self.0.bytes().0
     }
 
-    /// For each task its card as JSON, its logits, `[texts, outputs]` of float32, and how many texts were cut.
+    /// For each task its kind as JSON, its logits, `[texts, outputs]` of float32, and how many texts were cut.
     /// All texts see the same tasks.
     fn logits(
         &self,
@@ -86,7 +86,7 @@ impl Bank {
         }
         let all = tasks.iter().zip(found);
         all.map(|(task, (logits, cut))| {
-            Ok((task.name().into(), card_json(task.card())?, logits, cut))
+            Ok((task.name().into(), kind_json(task.card())?, logits, cut))
         })
         .collect()
     }

@@ -1,6 +1,6 @@
 //! Bases: training, predicting, exporting and verifying on them.
 
-use crate::cut::Cut;
+use crate::cut::{Cut, kind_json};
 use crate::errors::{detached, json, read, stoppable};
 use crate::rows::{Rows, Told, columns, datasets, table, told};
 use linocut::cut::{Logits, TaskModel};
@@ -94,8 +94,8 @@ impl Base {
         }))
     }
 
-    /// Learns a task from rows and, where some count more than others, their weights; `observe` gets events as JSON and stops the run by `False`. Gives the cut, what is
-    /// known of the run as JSON, and remarks.
+    /// Learns a task from rows and, where some count more than others, their weights; `observe` gets events as
+    /// JSON and stops the run by `False`. Gives the cut, what is known of the run as JSON, and remarks.
     fn train(
         &self,
         py: Python<'_>,
@@ -132,18 +132,13 @@ impl Base {
                 datasets(rows, weights, dev, &spec, hold_out, &mut remarks)?;
             let budget =
                 task.budget.map(|budget| budget.of(self.base.encoder.layout().len() as u64 * 4));
-            let (method, choices) = match (budget, &task.study) {
-                (None, _) => (choices.method(self.base.config())?, choices),
-                (Some(budget), None) => {
-                    (tune::method_within(budget, &self.base.encoder, &train)?, choices)
-                }
-                (Some(budget), Some(study)) => {
-                    let choice = study::best_for(study, &self.base, &train, choices.store, budget)?;
-                    let notes = choice.passed_over.iter().cloned().map(Remark::Warning);
-                    remarks.extend(notes.chain([Remark::Note(choice.in_words())]));
-                    (choice.method, choices.or(&choice.choices))
-                }
-            };
+            let study = task.study.as_deref();
+            let (method, choices, chosen) =
+                study::method_for(choices, &self.base, &train, budget, study)?;
+            if let Some(choice) = chosen {
+                let notes = choice.passed_over.iter().cloned().map(Remark::Warning);
+                remarks.extend(notes.chain([Remark::Note(choice.in_words())]));
+            }
             let options = choices.options(method, train.rows(), self.base.config());
             let storage = Storage {
                 state: task.state,
@@ -197,17 +192,17 @@ impl Base {
         Ok((Cut(Arc::new(outcome.cut)), json(&about)?, told(remarks)))
     }
 
-    /// Logits, `[texts, outputs]` of float32, and how many texts were cut.
+    /// The task's kind as JSON, its logits, `[texts, outputs]` of float32, and how many texts were cut.
     fn logits(
         &self,
         py: Python<'_>,
         cut: &Cut,
         texts: Vec<String>,
         pairs: Option<Vec<String>>,
-    ) -> PyResult<(Vec<u8>, usize)> {
+    ) -> PyResult<(String, Vec<u8>, usize)> {
         let logits =
             stoppable(py, |goes_on| self.compute(cut, &texts, pairs.as_deref(), "texts", goes_on))?;
-        Ok((bytes(&logits.values), logits.texts_cut))
+        Ok((kind_json(cut.0.card())?, bytes(&logits.values), logits.texts_cut))
     }
 
     /// The scores of logits, see [`Base::logits`], on rows, as JSON, and remarks.

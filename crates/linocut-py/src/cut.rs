@@ -15,6 +15,12 @@ pub(crate) fn card_json(card: &cut::Card) -> PyResult<String> {
     json(&all)
 }
 
+/// What predictions are made of beside logits, as JSON.
+pub(crate) fn kind_json(card: &cut::Card) -> PyResult<String> {
+    let (problem, labels, outputs) = (card.problem, &card.labels, card.outputs);
+    json(&serde_json::json!({"problem": problem, "labels": labels, "outputs": outputs}))
+}
+
 /// A task as a cut of its base.
 #[pyclass(frozen, module = "linocut._core")]
 pub(crate) struct Cut(pub(crate) Arc<cut::Cut>);

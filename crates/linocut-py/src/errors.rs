@@ -38,7 +38,7 @@ pub(crate) fn detached<T: Send>(
 }
 
 /// How often those who compute long look whether Python wants them to stop.
-const LOOK: Duration = Duration::from_millis(200);
+pub(crate) const LOOK: Duration = Duration::from_millis(200);
 
 /// As [`detached`]; `work` is given what says whether it goes on, which it does not after Ctrl-C.
 pub(crate) fn stoppable<T: Send>(

@@ -2,12 +2,12 @@
 
 use crate::base::{Base, event_json, heard};
 use crate::cut::Cut;
-use crate::errors::{alive, detached, json, raised, read, stoppable};
+use crate::errors::{LOOK, alive, detached, json, raised, read, stoppable};
 use crate::rows::{Rows, Told, columns, datasets, told};
 use linocut::data::{Metric, Problem, Reading, Remark, TaskFolder, TaskRows, TaskSpec};
 use linocut::study::{
     self, Arm, Folder, Grid, Happening, Pace, Record, Run, Setting, StudyTask, TaskFiles, Trains,
-    advise, choose, run_missing, run_one, summarise,
+    choose, conclude, run_missing, run_one,
 };
 use linocut::tune::{Shared, Storage};
 use linocut::{Error, ErrorKind, model};
@@ -20,9 +20,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
-
-/// How often Python is asked whether it wants to stop.
-const LOOK: Duration = Duration::from_millis(200);
 
 /// A task by its name, with its rows.
 type Given = (String, Rows, Option<Rows>, String);
@@ -132,10 +129,9 @@ impl Study {
         self.tasks.iter().map(|task| task.train.name.clone()).collect()
     }
 
-    /// The names of all arms, those that tell most first, and how many of them make up the core.
-    fn arms(&self) -> (Vec<String>, usize) {
-        let all = self.all().into_iter().map(|arm| arm.name);
-        (all.collect(), Arm::core())
+    /// The names of all arms, those that tell most first.
+    fn arms(&self) -> Vec<String> {
+        self.all().into_iter().map(|arm| arm.name).collect()
     }
 
     /// Does what is missing, and says how many runs did not fit the time budget. `observe` gets what happens as JSON,
@@ -272,11 +268,7 @@ impl Study {
     fn found(&self, py: Python<'_>, within: f64) -> PyResult<String> {
         let found = detached(py, || {
             self.with_folder(|folder| {
-                let arms = Arm::known(&self.base.encoder, folder.records());
-                let layers = self.base.config().own_layers;
-                let summary = summarise(folder, &self.tasks(), &arms, &self.base.folder, layers)?;
-                let model = 4 * self.base.encoder.layout().len() as u64;
-                let advice = advise(&summary, &arms, within, model);
+                let (summary, advice) = conclude(folder, &self.tasks, &self.base, within)?;
                 Ok(json!({ "summary": summary, "advice": advice }))
             })
         })?;
@@ -354,12 +346,7 @@ impl Study {
     }
 
     fn all(&self) -> Vec<Arm> {
-        let mut all = Arm::all(&self.base.encoder);
-        if self.tasks.len() == 1 {
-            // There is no other task whose mask could be taken.
-            all.retain(|arm| arm.name != "mask-of-another-task");
-        }
-        all
+        Arm::offered(&self.base.encoder, self.tasks.len())
     }
 }
 

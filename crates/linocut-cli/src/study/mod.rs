@@ -14,11 +14,10 @@ use crate::task::{self, Tell};
 use clap::Args;
 use linocut::checkpoint::write_atomically;
 use linocut::data::{Reading, TaskFolder, TaskRows};
-use linocut::model::{Base, Pooling};
+use linocut::model::Pooling;
 use linocut::output::check_folder;
 use linocut::study::{
-    self, Advice, Arm, Folder, Grid, Setting, StudyTask, Summary, TaskFiles, advise, choose,
-    summarise,
+    self, Advice, Arm, Folder, Grid, Setting, StudyTask, Summary, TaskFiles, choose, conclude,
 };
 use linocut::tune::Shared;
 use linocut::{Error, ErrorKind, Result};
@@ -105,7 +104,7 @@ pub(crate) fn run(args: StudyArgs) -> Result<()> {
     check(&args)?;
     let (tasks, files) = tasks(&args)?;
     let base = args.base.open(args.pooling)?;
-    let arms = arms(&args, &base)?;
+    let arms = choose(&Arm::offered(&base.encoder, tasks.len()), &args.arms, base.config())?;
     let setting = Setting::new(&base, (args.epochs, args.limit), files);
     let shared = Shared::default();
     let counted = |task| StudyTask::new(task, &base, &shared);
@@ -124,13 +123,7 @@ pub(crate) fn run(args: StudyArgs) -> Result<()> {
     // Tables and page are written whole or not at all: a signal may end the process now.
     interrupt::listen_no_more();
 
-    let names: Vec<String> = tasks.iter().map(|task| task.train.name.clone()).collect();
-    let (layers, place) = (base.config().own_layers, &base.folder);
-    // Also of arms that ran before and are not asked for now.
-    let arms = Arm::known(&base.encoder, folder.records());
-    let summary = summarise(&folder, &names, &arms, place, layers)?;
-    let model = 4 * base.encoder.layout().len() as u64;
-    let advice = advise(&summary, &arms, args.within / 100.0, model);
+    let (summary, advice) = conclude(&folder, &tasks, &base, args.within / 100.0)?;
     write(&args, &setting, &summary, &advice)?;
     if ended.is_err() {
         return Err(Error::new(ErrorKind::Interrupted, "interrupted")
@@ -185,15 +178,6 @@ fn tasks(args: &StudyArgs) -> Result<(Vec<TaskRows>, BTreeMap<String, TaskFiles>
         tasks.push(task);
     }
     Ok((tasks, all))
-}
-
-fn arms(args: &StudyArgs, base: &Base) -> Result<Vec<Arm>> {
-    let mut all = Arm::all(&base.encoder);
-    if args.task.len() == 1 {
-        // There is no other task whose mask could be taken.
-        all.retain(|arm| arm.name != "mask-of-another-task");
-    }
-    choose(&all, &args.arms, base.config())
 }
 
 fn write(args: &StudyArgs, setting: &Setting, summary: &Summary, advice: &[Advice]) -> Result<()> {

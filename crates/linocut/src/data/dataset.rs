@@ -192,8 +192,8 @@ impl Dataset {
         }
     }
 
-    /// The rows with `weights`, one each: a row counts in training as if it stood there so many times. Those of
-    /// weight 0 are left out.
+    /// The rows with `weights`, one each: how much a row counts in training beside the others, so that only ratios
+    /// matter. Those of weight 0 are left out.
     ///
     /// # Errors
     /// As many weights as there are not rows, one that is negative or no finite number, or no row left.

@@ -1,8 +1,12 @@
 //! What the runs of a study come down to, in plain sentences.
 
 use super::arms::{Arm, Trains};
+use super::folder::Folder;
+use super::grid::StudyTask;
 use super::stats::Paired;
-use super::summary::{Row, Summary};
+use super::summary::{Row, Summary, summarise};
+use crate::Result;
+use crate::model::Base;
 use crate::tune::Method;
 use serde::Serialize;
 
@@ -19,6 +23,25 @@ pub struct Advice {
 
 /// A lower score that still counts as a plateau.
 const PLATEAU: f64 = 0.02;
+
+/// What the runs in `folder` on `tasks` of `base` come down to, also of arms that are not asked for now. `within` is
+/// the loss against `full` that is accepted, as a share: 0.005 is half a point.
+///
+/// # Errors
+/// A cut that cannot be read.
+pub fn conclude(
+    folder: &Folder,
+    tasks: &[StudyTask],
+    base: &Base,
+    within: f64,
+) -> Result<(Summary, Vec<Advice>)> {
+    let names: Vec<String> = tasks.iter().map(|task| task.train.name.clone()).collect();
+    let arms = Arm::known(&base.encoder, folder.records());
+    let summary = summarise(folder, &names, &arms, &base.folder, base.config().own_layers)?;
+    let model = 4 * base.encoder.layout().len() as u64;
+    let advice = advise(&summary, &arms, within, model);
+    Ok((summary, advice))
+}
 
 /// Concludes from `summary`. `within` is the loss against `full` that is accepted, as a share: 0.005
 /// is half a point; `model` are the bytes of a whole model.

@@ -52,6 +52,12 @@ impl Arm {
         table::arms(encoder)
     }
 
+    /// The arms that a study of so many tasks can run: of one task there is no other whose mask could be taken.
+    pub fn offered(encoder: &Encoder, tasks: usize) -> Vec<Arm> {
+        let another = |arm: &Arm| matches!(arm.trains, Trains::Head(Borrowed::Task));
+        Self::all(encoder).into_iter().filter(|arm| tasks > 1 || !another(arm)).collect()
+    }
+
     /// Every arm for a base, and those with options of their own that are among `records`.
     pub fn known(encoder: &Encoder, records: &[Record]) -> Vec<Arm> {
         let mut arms = Self::all(encoder);

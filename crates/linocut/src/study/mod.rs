@@ -14,7 +14,7 @@ mod summary;
 mod table;
 mod within;
 
-pub use advice::{Advice, advise};
+pub use advice::{Advice, advise, conclude};
 pub use arms::{Arm, Borrowed, Trains, choose};
 pub use folder::Folder;
 pub use grid::{Grid, Run, StudyTask, trained};
@@ -24,4 +24,4 @@ pub use session::{Happening, Pace, check, run_missing, run_one};
 pub use setting::{Setting, TaskFiles, Training};
 pub use stats::{Paired, mean_and_deviation, paired, student_t};
 pub use summary::{Critical, Pair, Row, Sampled, Signals, Summary, TaskSummary, summarise};
-pub use within::{Choice, best_for, best_within};
+pub use within::{Choice, best_within, method_for};

@@ -7,7 +7,7 @@ use super::stats::mean_and_deviation;
 use crate::cut::StoreType;
 use crate::data::{Dataset, Problem};
 use crate::model::Base;
-use crate::tune::{Choices, Method, TrainOptions};
+use crate::tune::{Choices, Method, TrainOptions, method_within};
 use crate::{Error, ErrorKind, Result};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,22 +56,30 @@ impl Choice {
     }
 }
 
-/// [`best_within`] for a cut of the task `rows` of `base`, whose head is stored as `store`.
+/// What a run on `rows` trains, and with which options: what `choices` say, or within a `budget` of bytes the best
+/// method of the study at `study`, which is the last that is given, or by [`method_within`].
 ///
 /// # Errors
-/// As [`best_within`].
-pub fn best_for(
-    path: &Path,
+/// As [`Choices::method`], [`method_within`] or [`best_within`].
+pub fn method_for(
+    choices: Choices,
     base: &Base,
     rows: &Dataset,
-    store: StoreType,
-    budget: u64,
-) -> Result<Choice> {
+    budget: Option<u64>,
+    study: Option<&Path>,
+) -> Result<(Method, Choices, Option<Choice>)> {
+    let Some(budget) = budget else {
+        return Ok((choices.method(base.config())?, choices, None));
+    };
+    let Some(study) = study else {
+        return Ok((method_within(budget, &base.encoder, rows)?, choices, None));
+    };
     // The head of a regression may be stored as f32.
-    let store = if rows.problem == Problem::Regression { StoreType::F32 } else { store };
+    let store = if rows.problem == Problem::Regression { StoreType::F32 } else { choices.store };
     let numbers = rows.labels.len().max(1) * (base.config().hidden + 1);
     let fits = (budget, (numbers * store.size()) as u64);
-    best_within(path, &base.fingerprint.to_string(), &rows.name, fits)
+    let choice = best_within(study, &base.fingerprint.to_string(), &rows.name, fits)?;
+    Ok((choice.method.clone(), choices.or(&choice.choices), Some(choice)))
 }
 
 /// The method with the best score in the study at `path` among those whose cuts, with a head of
