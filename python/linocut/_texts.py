@@ -14,7 +14,7 @@ WHOLE = {
     "task_memory", "sample_baseline", "threads",
 }  # fmt: skip
 REAL = {
-    "lr", "mask_lr", "head_lr", "dropout", "warmup", "early_stop", "sparsity", "init_sparsity", "init_scale", "tolerance",
+    "lr", "mask_lr", "head_lr", "dropout", "warmup", "early_stop", "sparsity", "init_sparsity", "candidates", "init_scale", "tolerance",
     "initializer_range", "time_budget", "within",
 }  # fmt: skip
 

@@ -262,6 +262,11 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "SHARE", help_heading = "Method")]
     pub init_sparsity: Option<f64>,
 
+    /// Share of each matrix that may become zero, the largest entries [default: 0.25; 1 with --init-sparsity or a
+    /// --sparsity above 1%]
+    #[arg(long, value_name = "SHARE", help_heading = "Method")]
+    pub candidates: Option<f64>,
+
     /// Initial scores are plus or minus this [default: 6 to 8, by the number of steps]
     #[arg(long, value_name = "C", help_heading = "Method")]
     pub init_scale: Option<f64>,
@@ -281,12 +286,12 @@ pub(crate) struct TrainArgs {
     pub sparsity_scope: Option<Scope>,
 
     /// Most bytes of the cut (200KB), or its share of the base's (0.2%): chooses the method. Masks
-    /// with up to 2% zeros in all layers; if 0.2% does not fit, in the last layers; else the head
+    /// with up to 1% zeros in all layers; if 0.1% does not fit, in the last layers; else the head
     #[arg(
         long,
         value_name = "SIZE",
         conflicts_with_all = [
-            "method", "layers", "only", "sampling", "init_sparsity", "init_scale", "sparsity", "rank"
+            "method", "layers", "only", "sampling", "init_sparsity", "candidates", "init_scale", "sparsity", "rank"
         ],
         help_heading = "Method"
     )]
@@ -308,7 +313,7 @@ pub(crate) struct TrainArgs {
     #[arg(long, help_heading = "Training")]
     pub batch: Option<usize>,
 
-    /// Peak learning rate of weights [default: 0.0001; bias and lora: 0.001]
+    /// Peak learning rate of weights [default: 0.0001; bias: 0.003; lora: 0.003 / √rank]
     #[arg(long, help_heading = "Training")]
     pub lr: Option<f64>,
 
@@ -316,12 +321,12 @@ pub(crate) struct TrainArgs {
     #[arg(long, help_heading = "Training")]
     pub mask_lr: Option<f64>,
 
-    /// Peak learning rate of the head [default: 0.001]
+    /// Peak learning rate of the head [default: 0.001; mask: 0.003; head: 0.01]
     #[arg(long, help_heading = "Training")]
     pub head_lr: Option<f64>,
 
     /// Probability of dropping hidden states, attention and what the head reads, while training; frozen
-    /// layers below the lowest one trained drop nothing [default: the base's own; mask: half of it]
+    /// layers below the lowest one trained drop nothing [default: 0]
     #[arg(long, value_name = "P", help_heading = "Training")]
     pub dropout: Option<f64>,
 

@@ -3,13 +3,14 @@
 use linocut::tune::{Method, Sampling, Scope, Selection, Target};
 
 /// Fields that the library's messages name and that are flags here: `max_length` is --max-length.
-const FIELDS: [&str; 51] = [
+const FIELDS: [&str; 52] = [
     "adapter",
     "allow_nan",
     "arms",
     "base",
     "batch",
     "budget",
+    "candidates",
     "class_weights",
     "clip",
     "cuts",
@@ -110,7 +111,13 @@ pub(crate) fn of_method(method: &Method) -> String {
             flags += &format!(" --layers {}", layers.join(","));
         }
         if let Some(only) = &selection.only {
-            flags += &format!(" --only {}", only.join(","));
+            let only = only.join(",");
+            // A shell would take a * for names of files.
+            flags += &if only.contains('*') {
+                format!(" --only '{only}'")
+            } else {
+                format!(" --only {only}")
+            };
         }
     };
     match method {
@@ -120,7 +127,7 @@ pub(crate) fn of_method(method: &Method) -> String {
             select(selection);
             flags += &format!(" --rank {rank}");
         }
-        Method::Mask { sampling, init_sparsity, target, selection, .. } => {
+        Method::Mask { sampling, init_sparsity, candidates, target, selection, .. } => {
             select(selection);
             if *sampling == Sampling::Threshold {
                 flags += " --sampling threshold";
@@ -136,6 +143,15 @@ pub(crate) fn of_method(method: &Method) -> String {
                     flags += &format!(" --init-sparsity {init_sparsity}");
                 }
                 None => {}
+            }
+            let plain = match target {
+                Some(target) => Method::mask_to(*target, Selection::default()),
+                None => Method::mask(),
+            };
+            let Method::Mask { candidates: usual, .. } = plain else { unreachable!("masks") };
+            let usual = if *init_sparsity > 0.0 { 1.0 } else { usual };
+            if *candidates != usual {
+                flags += &format!(" --candidates {candidates}");
             }
         }
     }
@@ -182,7 +198,9 @@ mod tests {
         assert_eq!(of("mask-global-0.2"), "--method mask --sparsity 0.2 --sparsity-scope global");
         assert_eq!(of("soft-0.4"), "--method mask --init-sparsity 0.4");
         assert_eq!(of("top-3"), "--method layers --layers 3,4,5");
+        assert_eq!(of("mask-0.005"), "--method mask --sparsity 0.005");
         assert_eq!(of("lora-16"), "--method lora --only query,value --rank 16");
+        assert_eq!(of("lora-all-2"), "--method lora --only '*' --rank 2");
         assert_eq!(
             of("paper-exclusions"),
             "--method layers --layers 0,1,2,3 --only query,value,attention-output,intermediate,output,layernorm,bias"

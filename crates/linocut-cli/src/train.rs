@@ -130,6 +130,7 @@ fn choices(args: &TrainArgs) -> Choices {
         only: args.only.clone(),
         sampling: args.sampling,
         init_sparsity: args.init_sparsity,
+        candidates: args.candidates,
         init_scale: args.init_scale,
         rank: args.rank,
         sparsity: args.sparsity,
@@ -238,7 +239,7 @@ fn report(
 mod tests {
     use crate::args::Cli;
     use clap::CommandFactory;
-    use linocut::tune::{Method, TrainOptions};
+    use linocut::tune::{Dropout, Method, Selection, TrainOptions};
 
     #[test]
     fn help_states_the_defaults() {
@@ -246,22 +247,36 @@ mod tests {
         let train = cli.find_subcommand("train").unwrap();
         let default = TrainOptions::new(Method::mask(), 1000);
         let bias = TrainOptions::new(Method::Bias, 1000);
-        let Method::Mask { init_sparsity, .. } = default.method else { unreachable!() };
+        let head = TrainOptions::new(Method::Head, 1000);
+        let Method::Mask { init_sparsity, candidates, .. } = default.method else { unreachable!() };
+        let Dropout::Fixed(dropout) = default.dropout else { unreachable!() };
         let Some(Method::LowRank { rank, .. }) = Method::plain("lora") else { unreachable!() };
         for (option, value) in [
             ("batch", default.batch.to_string()),
             ("rank", rank.to_string()),
             (
                 "lr",
-                format!("{}; bias and lora: {}", TrainOptions::new(Method::Full, 1000).lr, bias.lr),
+                format!(
+                    "{}; bias: {}; lora: {} / √rank",
+                    TrainOptions::new(Method::Full, 1000).lr,
+                    bias.lr,
+                    TrainOptions::new(Method::low_rank(1, Selection::default()), 1000).lr
+                ),
             ),
             ("mask_lr", default.mask_lr.to_string()),
-            ("head_lr", default.head_lr.to_string()),
+            (
+                "head_lr",
+                format!("{}; mask: {}; head: {}", bias.head_lr, default.head_lr, head.head_lr),
+            ),
             ("warmup", default.warmup.to_string()),
-            ("dropout", "the base's own; mask: half of it".into()),
+            ("dropout", dropout.to_string()),
             ("max_length", default.max_length.to_string()),
             ("init_scale", "6 to 8, by the number of steps".into()),
             ("init_sparsity", init_sparsity.to_string()),
+            (
+                "candidates",
+                format!("{candidates}; 1 with --init-sparsity or a --sparsity above 1%"),
+            ),
         ] {
             let argument = train.get_arguments().find(|a| a.get_id() == option).unwrap();
             let help = argument.get_help().unwrap().to_string();

@@ -9,7 +9,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use cut_samples as samples;
-use linocut::cut::{Cut, StoreType};
+use linocut::cut::{Cut, FORMAT, StoreType};
 use serde_json::{Value, json};
 
 thread_local! {
@@ -169,7 +169,7 @@ fn every_missing_or_doubled_byte_behind_a_right_digest_is_an_error_or_a_sound_cu
 
 #[test]
 fn a_newer_format_asks_for_an_upgrade_whatever_else_its_card_says() {
-    for format in [2, 1000, u32::MAX] {
+    for format in [FORMAT + 1, 1000, u32::MAX] {
         let bytes = with_card(&samples::zeros(), |card| {
             *card = json!({"format": format, "unheard": ["of"]});
         });
@@ -182,8 +182,9 @@ fn a_newer_format_asks_for_an_upgrade_whatever_else_its_card_says() {
 #[test]
 fn a_card_that_contradicts_the_tensors_is_refused() {
     type Change = fn(&mut Value);
-    let cases: [(Change, &str); 18] = [
+    let cases: [(Change, &str); 19] = [
         (|c| c["format"] = json!(0), "format 0"),
+        (|c| c["format"] = json!(2), "it says that it is of format 2, what it holds is of 1"),
         (|c| c["format"] = json!(1u64 << 32), "no format version"),
         (|c| drop(c.as_object_mut().unwrap().remove("format")), "no format version"),
         (|c| drop(c.as_object_mut().unwrap().remove("task")), "missing field `task`"),

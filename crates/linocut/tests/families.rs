@@ -133,6 +133,7 @@ fn check(file: &Path) {
             },
             init_scale: Some(case.number("init_scale")),
             init_sparsity: case.number("init_sparsity"),
+            candidates: 1.0,
             target: None,
             selection,
         },

@@ -34,7 +34,7 @@ use std::time::Duration;
 #[command(after_help = "\
 Arms (--arms takes names, patterns such as 'layer-*', core, all):
   core             head, full, mask, random-mask, magnitude, mask-0.05, bottom-K and top-K (the first and the last half
-                   of the layers), critical-kinds (value, attention-output, output, biases and LayerNorms), lora-8
+                   of the layers), critical-kinds (value, attention-output, output, biases and LayerNorms), lora-all-1
   bias             every bias
   layer-N          one layer alone; without-layer-N: all but one; layers: all, embeddings frozen
   top-K, bottom-K  the last or first K layers
@@ -44,7 +44,7 @@ Arms (--arms takes names, patterns such as 'layer-*', core, all):
   soft-S           masks that start with the smallest share S below 0
   mask-threshold, mask-top-K, mask-critical (the half of the layers that moved most in full)
   mask-of-another-task  head over the zeros learned for the next task
-  lora-R           low-rank factors of rank 1 to 32
+  lora-R, lora-all-R  low-rank factors of query and value, or of every matrix, rank 1 to 32
   ARM+OPTION=N     an arm with epochs, batch, lr, mask_lr, head_lr, dropout or warmup: lora-1+lr=0.003+epochs=10
 Example:
   export LINOCUT_BASE=models/all-minilm-l6-v2

@@ -10,7 +10,8 @@ use indicatif::HumanCount;
 use linocut::closeness::{Distance, ModelReport, Overlap};
 use linocut::output::in_words;
 use linocut::study::{
-    Advice, Critical, DRAWS, Pair, Paired, Row, Sampled, Setting, Signals, Summary, TaskSummary,
+    Advice, Critical, DRAWS, OverTasks, Pair, Paired, Row, Sampled, Setting, Signals, Summary,
+    TaskSummary,
 };
 use std::fmt::Write as _;
 use std::path::Path;
@@ -47,15 +48,17 @@ pub(super) fn sections(
         format!(
             "Scores in points on the tasks' dev rows; {} pooling, {epochs}{limit}. Mean ± deviation over the \
              seeds that an arm has; differences to arm full are over the seeds that both have, with a 95% interval \
-             (Student's t). One seed has neither. Arms of unequal seeds compare by that difference, not by their means.",
+             (Student's t) over seeds, and over tasks where it says so. One seed has neither. Arms of unequal seeds \
+             compare by that difference, not by their means.",
             setting.pooling
         ),
         None,
     ));
     first.text.push((
         "No run was selected by these rows. But whoever takes the arm that scores best here selects by them, and so did \
-         whoever chose linocut's defaults where these tasks were at hand: expect somewhat less on other rows. The \
-         intervals are over seeds alone: they do not say how other rows or another task would come out."
+         whoever chose linocut's defaults where these tasks were at hand: expect somewhat less on other rows. An interval \
+         over seeds does not say how other rows or another task would come out; one over tasks says what a task like \
+         these may see."
             .into(),
         None,
     ));
@@ -67,6 +70,9 @@ pub(super) fn sections(
         let mut section = Section::new("Mean of the tasks");
         section.text.push(("Arms and seeds that have run on every task.".into(), None));
         section.tables.push(table(&summary.all));
+        if !summary.over_tasks.is_empty() {
+            section.tables.push(over_tasks(&summary.over_tasks));
+        }
         section.charts = plots(&summary.all);
         section.text.extend(summary.sampled.as_ref().map(|found| (sampled(found), None)));
         sections.push(section);
@@ -158,6 +164,18 @@ fn table(rows: &[Row]) -> Vec<Vec<String>> {
             in_words(row.bytes as u64),
         ]);
     }
+    table
+}
+
+/// Differences to full by task: what another task may see.
+fn over_tasks(arms: &[OverTasks]) -> Vec<Vec<String>> {
+    let header = ["arm", "tasks", "to full, over tasks", "deviation", "worst task"];
+    let mut table = vec![header.map(String::from).to_vec()];
+    table.extend(arms.iter().map(|OverTasks { arm, to_full, deviation, worst }| {
+        let worst = format!("{} ({})", points(worst.1), worst.0);
+        let deviation = deviation.map_or("·".into(), points);
+        vec![arm.clone(), to_full.pairs.to_string(), interval(to_full), deviation, worst]
+    }));
     table
 }
 

@@ -20,8 +20,8 @@ fn a_mask() {
     labels food, travel, weather
     base base, fingerprint #adcafe9486c…
     tokenizer fingerprint #ac6db34155…
-    method mask, sampling stochastic, init scale #, init sparsity #
-    training rows #, held out rows #, texts cut #, epochs #, steps #, batch #, head lr #, warmup #, decay #, clip #, seed #, trained parameters #, mask lr #, share of base dropout #, loss #
+    method mask, sampling stochastic, init scale #, init sparsity #, candidates #
+    training rows #, held out rows #, texts cut #, epochs #, steps #, batch #, head lr #, warmup #, decay #, clip #, seed #, trained parameters #, mask lr #, dropout #, loss #
     metrics accuracy #, f1_macro #, f1_micro #, matthews #
 
     file # KB
@@ -54,7 +54,7 @@ fn replaced_tensors() {
     base base, fingerprint #adcafe9486c…
     tokenizer fingerprint #ac6db34155…
     method layers, layers [#], only ["output","bias"]
-    training rows #, held out rows #, texts cut #, epochs #, steps #, batch #, head lr #, warmup #, decay #, clip #, seed #, trained parameters #, lr #, loss #
+    training rows #, held out rows #, texts cut #, epochs #, steps #, batch #, head lr #, warmup #, decay #, clip #, seed #, trained parameters #, lr #, dropout #, loss #
     metrics accuracy #, f1_macro #, f1_micro #, matthews #
 
     file # KB
@@ -107,6 +107,7 @@ fn as_json() {
      "sampling": "stochastic",
      "init_scale": #,
      "init_sparsity": #,
+     "candidates": #,
      "layers": [
      #
      ],
@@ -128,7 +129,7 @@ fn as_json() {
      "seed": #,
      "trained_parameters": #,
      "mask_lr": #,
-     "share_of_base_dropout": #,
+     "dropout": #,
      "loss": #
      },
      "metric": "accuracy",
@@ -179,7 +180,7 @@ fn verify_goes_on_after_a_bad_cut() {
     exit 1
     --- stdout
     ok      topics.cut: topics, 4 probes equal, base restored
-    FAILED  damaged.cut: not a whole and unaltered cut: the last 32 of its 81722 bytes are not the digest of those before; the file was cut short, changed, or is something else; copy it again from where it was made
+    FAILED  damaged.cut: not a whole and unaltered cut: the last 32 of its 81738 bytes are not the digest of those before; the file was cut short, changed, or is something else; copy it again from where it was made
     FAILED  none.cut: cannot read none.cut: No such file or directory (os error 2)
     ok      mask.cut: topics, 4 probes equal, base restored
     --- stderr
@@ -190,7 +191,7 @@ fn verify_goes_on_after_a_bad_cut() {
     exit 1
     --- stdout
     {"cut":"topics.cut","ok":true,"task":"topics","probes":4,"difference":0.0}
-    {"cut":"damaged.cut","ok":false,"error":"not a whole and unaltered cut: the last 32 of its 81722 bytes are not the digest of those before; the file was cut short, changed, or is something else; copy it again from where it was made"}
+    {"cut":"damaged.cut","ok":false,"error":"not a whole and unaltered cut: the last 32 of its 81738 bytes are not the digest of those before; the file was cut short, changed, or is something else; copy it again from where it was made"}
     --- stderr
     error: 1 of 2 cuts failed
     "#);

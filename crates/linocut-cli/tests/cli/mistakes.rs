@@ -243,11 +243,11 @@ fn a_damaged_cut() {
     assert_snapshot!(place.run_with("predict topics.cut --base base", &["rain"], b""), @"
     exit 1
     --- stderr
-    error: topics.cut: not a whole and unaltered cut: the last 32 of its 81722 bytes are not the digest of those before
+    error: topics.cut: not a whole and unaltered cut: the last 32 of its 81738 bytes are not the digest of those before
     hint: the file was cut short, changed, or is something else; copy it again from where it was made
     ");
     assert_snapshot!(place.run("inspect topics.cut").stderr, @"
-    error: topics.cut: not a whole and unaltered cut: the last 32 of its 81722 bytes are not the digest of those before
+    error: topics.cut: not a whole and unaltered cut: the last 32 of its 81738 bytes are not the digest of those before
     hint: the file was cut short, changed, or is something else; copy it again from where it was made
     ");
 }

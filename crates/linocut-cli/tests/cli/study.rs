@@ -42,7 +42,7 @@ pub(crate) fn with_two_tasks() -> Place {
 #[test]
 fn runs_are_cuts_as_train_makes_them() {
     let place = Place::new();
-    let arms = "head,full,random-mask,layer-*,mask-0.05,lora-8";
+    let arms = "head,full,random-mask,layer-*,mask-0.05,lora-all-1";
     let shown = place.run(&format!("{STUDY} --arms {arms} --seeds 2 --epochs 3"));
     assert!(shown.to_string().starts_with("exit 0"), "{shown}");
     let runs = lines(&place);
@@ -54,7 +54,7 @@ fn runs_are_cuts_as_train_makes_them() {
         "mask",
         "random-mask",
         "mask-0.05",
-        "lora-8",
+        "lora-all-1",
         "layer-0",
         "layer-1",
         "layer-2",
@@ -66,7 +66,7 @@ fn runs_are_cuts_as_train_makes_them() {
         ("full", "--method full"),
         ("mask-0.05", "--sparsity 0.05"),
         ("layer-2", "--method layers --layers 2"),
-        ("lora-8", "--method lora"),
+        ("lora-all-1", "--method lora --rank 1 --only *"),
     ] {
         let out = format!("{arm}.cut");
         place.train(&format!("{options} --epochs 3 --seed 1"), &out);

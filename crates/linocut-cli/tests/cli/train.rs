@@ -25,7 +25,7 @@ fn a_share_of_zeros() {
     let shown = place.train("--sparsity 0.25 --epochs 2 --batch 8", "t.cut");
     assert_snapshot!(shown.stdout.split(", ").nth(1).unwrap(), @"25.00% zeros; the base is 135.8 KB");
     let method = place.run("inspect t.cut --json").json()["card"]["method"].clone();
-    assert_snapshot!(method, @r#"{"name":"mask","sampling":"stochastic","init_scale":6.0,"init_sparsity":0.24,"sparsity":0.25,"scope":"matrix"}"#);
+    assert_snapshot!(method, @r#"{"name":"mask","sampling":"stochastic","init_scale":6.0,"init_sparsity":0.24,"candidates":1.0,"sparsity":0.25,"scope":"matrix"}"#);
 }
 
 #[test]
@@ -133,6 +133,7 @@ fn results_as_json() {
      "seed": #,
      "trained_parameters": #,
      "lr": #,
+     "dropout": #,
      "loss": #
      },
      "evaluation": {

@@ -170,7 +170,7 @@ impl Task {
         let mut bytes = own_bytes(&cut.head().weight, &cut.head().bias, cut.card());
         for (number, mine) in parts(base, &edits) {
             let part = part(base, number);
-            let zeros = mine.iter().all(|(_, edit)| matches!(edit.edit, Edit::Zeros(_)));
+            let zeros = mine.iter().all(|(_, edit)| edit.count_zeros().is_some());
             bytes += match named(&mine) {
                 Some(_) if part.cols > 1 && is_few(part, &mine) => 8 * part.entries() / FEW,
                 // Two bytes each, as ZeroPattern has them, and its rows.
@@ -218,18 +218,15 @@ impl Change {
         let part = part(base, number);
         let tensors = base.encoder.layout().tensors();
         let start = |tensor: usize| tensors[tensor].range.start - part.range.start;
-        let zeros: Option<Vec<(usize, &[u32])>> = edits
-            .iter()
-            .map(|(tensor, edit)| match &edit.edit {
-                Edit::Zeros(zeros) => Some((start(*tensor), zeros.positions())),
-                _ => None,
-            })
-            .collect();
-        if let (Some(zeros), true) = (zeros, part.cols > 1 && part.entries() <= u32::MAX as usize) {
-            let positions: Vec<u32> = zeros
-                .into_iter()
-                .flat_map(|(start, positions)| positions.iter().map(move |p| p + start as u32))
-                .collect();
+        let zeros = edits.iter().all(|(_, edit)| edit.count_zeros().is_some());
+        if zeros && part.cols > 1 && part.entries() <= u32::MAX as usize {
+            let mut positions = Vec::new();
+            for (tensor, edit) in edits {
+                let base = &base.weights.data()[tensors[*tensor].range.clone()];
+                let zeros = edit.zeros(base)?.expect("an edit of zeros");
+                let from = start(*tensor) as u32;
+                positions.extend(zeros.positions().iter().map(|p| p + from));
+            }
             if let Some(pattern) = ZeroPattern::new(part.rows, part.cols, &positions) {
                 return Ok(Change::Zeros(Zeros { pattern, ready: Mutex::new(None) }));
             }
@@ -295,9 +292,8 @@ impl Change {
 /// How many entries of a part change, where each edit names its own.
 fn named(edits: &[(usize, &TensorEdit)]) -> Option<usize> {
     let named = edits.iter().map(|(_, edit)| match &edit.edit {
-        Edit::Zeros(zeros) => Some(zeros.positions().len()),
         Edit::Sparse(sparse) => Some(sparse.positions().len()),
-        _ => None,
+        _ => edit.count_zeros(),
     });
     named.sum()
 }

@@ -11,7 +11,7 @@ use super::overlap::Overlap;
 use super::place::{Part, kind_name, kind_order, place};
 use super::scan::Options;
 use super::source::{Content, Model};
-use crate::cut::Edit;
+use crate::cut::TensorEdit;
 use crate::kernels::difference::{Differences, Pair};
 
 /// From this angular distance on a tensor counts as far as random: half of what two random
@@ -207,11 +207,8 @@ impl Measured<'_> {
         for (i, name) in self.names.iter().enumerate() {
             let Some(moved) = measured.sums[i] else { continue };
             let mut sums = Sums { moved, ..Sums::default() };
-            if let Some(Edit::Zeros(zeros)) =
-                cut.and_then(|cut| cut.edits().get(name)).map(|edit| &edit.edit)
-            {
-                sums.zeros = zeros.positions().len() as u64;
-            }
+            let edit = cut.and_then(|cut| cut.edits().get(name));
+            sums.zeros = edit.and_then(TensorEdit::count_zeros).unwrap_or(0) as u64;
             let (part, kind) = place(name);
             if baseline::is_drawn(&self.shapes[i]) {
                 sums.drawn = moved;

@@ -15,6 +15,7 @@ use super::source::{Content, Model, Scratch, Stored, Tuned};
 use crate::checkpoint::{StoredTensor, StoredTensors, read_model_config};
 use crate::cut::Cut;
 use crate::kernels::difference::{self, Differences, Entries, Pair, differences};
+use crate::model::family;
 use crate::{Error, ErrorKind, Result};
 
 /// Entries that one task compares: two such blocks of f32 lie in a core's own cache.
@@ -86,13 +87,17 @@ pub fn measure(
         models: measured.collect(),
     };
     let mut report = measured.report(path, options);
-    let cuts: Vec<&Cut> = tuned.iter().filter_map(Model::cut).collect();
-    let magnitudes = match cuts.len() {
-        0 | 1 => Magnitudes::default(),
-        _ => Magnitudes::of_masks(path, cuts.into_iter())?,
-    };
+    let mut cuts: Vec<Option<Cut>> = vec![None; tuned.len()];
+    let mut magnitudes = Magnitudes::default();
+    if tuned.iter().filter_map(Model::cut).count() > 1 {
+        let base = family::open(path)?;
+        let spelled_out =
+            |model: &Model| model.cut().map(|cut| cut.with_positions(&base)).transpose();
+        cuts = tuned.iter().map(spelled_out).collect::<Result<_>>()?;
+        magnitudes = Magnitudes::of_masks(path, cuts.iter().flatten())?;
+    }
     for (k, (i, j)) in pairs(tuned.len()).enumerate() {
-        let cuts = tuned[i].cut().zip(tuned[j].cut());
+        let cuts = cuts[i].as_ref().zip(cuts[j].as_ref());
         let mask = cuts.map(|(a, b)| overlap(a, b, &magnitudes));
         report.pairs.push(PairReport::of(i, j, &sums.pairs[k], mask));
     }

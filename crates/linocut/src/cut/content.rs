@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::card::{Card, FORMAT, TensorNote};
-use super::edit::{Head, TensorEdit};
+use super::edit::{Edit, Head, TensorEdit};
 use super::source::{Other, Source};
 use crate::{Error, ErrorKind, Result};
 
@@ -47,7 +47,8 @@ impl Cut {
         edits: BTreeMap<String, TensorEdit>,
         probes: Vec<Probe>,
     ) -> Result<Self> {
-        card.format = FORMAT;
+        let large = edits.values().any(|edit| matches!(edit.edit, Edit::LargeZeros(_)));
+        card.format = if large { FORMAT } else { 1 };
         card.tensors =
             edits.iter().map(|(name, edit)| (name.clone(), TensorNote::of(edit))).collect();
         card.check(&head)?;

@@ -1,11 +1,14 @@
 //! What a cut changes: entries set to zero, tensors replaced, a head.
 
+use std::borrow::Cow;
+
 use half::{bf16, f16};
 use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
 
 use super::codec;
 use super::delta::Delta;
+use super::large::LargeZeros;
 use super::lowrank::LowRank;
 use super::sign::Sign;
 use super::sparse::Sparse;
@@ -256,6 +259,8 @@ impl StoreType {
 pub enum Edit {
     /// Some entries become +0.0; the others stay the base's.
     Zeros(Zeros),
+    /// The same, of entries that are large in the base.
+    LargeZeros(LargeZeros),
     /// All entries are replaced.
     Replace {
         /// The format in which the values are stored.
@@ -290,6 +295,7 @@ impl TensorEdit {
         })?;
         let found = match &self.edit {
             Edit::Zeros(zeros) => zeros.len(),
+            Edit::LargeZeros(zeros) => zeros.len(),
             Edit::Replace { values, .. } => values.len(),
             Edit::Delta(delta) => delta.len(),
             Edit::Sparse(sparse) => sparse.len(),
@@ -308,7 +314,7 @@ impl TensorEdit {
             Edit::Delta(delta) => self.check_columns(name, delta.columns()),
             Edit::Sign(sign) => self.check_columns(name, sign.columns()),
             Edit::LowRank(low_rank) => self.check_columns(name, low_rank.columns()),
-            Edit::Zeros(_) | Edit::Sparse(_) => Ok(()),
+            Edit::Zeros(_) | Edit::LargeZeros(_) | Edit::Sparse(_) => Ok(()),
         }
     }
 
@@ -324,11 +330,36 @@ impl TensorEdit {
     pub(crate) fn bytes(&self) -> usize {
         match &self.edit {
             Edit::Zeros(zeros) => codec::encode(zeros.len(), zeros.positions()).len(),
+            Edit::LargeZeros(zeros) => zeros.stream().len(),
             Edit::Replace { store, values } => values.len() * store.size(),
             Edit::Delta(delta) => delta.size(),
             Edit::Sparse(sparse) => sparse.stream().len(),
             Edit::Sign(sign) => sign.stream().len(),
             Edit::LowRank(low_rank) => low_rank.factors().len() * low_rank.store().size(),
+        }
+    }
+
+    /// Which entries of the base's tensor become zero, where that is what the edit does.
+    ///
+    /// # Errors
+    /// If the edit was made for another base.
+    ///
+    /// # Panics
+    /// If `base` has not as many entries as the edit's shape.
+    pub(crate) fn zeros(&self, base: &[f32]) -> Result<Option<Cow<'_, Zeros>>> {
+        Ok(match &self.edit {
+            Edit::Zeros(zeros) => Some(Cow::Borrowed(zeros)),
+            Edit::LargeZeros(zeros) => Some(Cow::Owned(zeros.zeros(base)?)),
+            _ => None,
+        })
+    }
+
+    /// How many entries become zero, where that is what the edit does.
+    pub(crate) fn count_zeros(&self) -> Option<usize> {
+        match &self.edit {
+            Edit::Zeros(zeros) => Some(zeros.positions().len()),
+            Edit::LargeZeros(zeros) => Some(zeros.count()),
+            _ => None,
         }
     }
 
@@ -342,8 +373,10 @@ impl TensorEdit {
     /// If `base` has not as many entries as the edit's shape.
     pub(crate) fn change(&self, base: &[f32]) -> Result<(Option<Vec<u32>>, Vec<f32>)> {
         Ok(match &self.edit {
-            Edit::Zeros(zeros) => {
-                (Some(zeros.positions().to_vec()), vec![0.0; zeros.positions().len()])
+            Edit::Zeros(_) | Edit::LargeZeros(_) => {
+                let positions = self.zeros(base)?.expect("zeros").into_owned().positions;
+                let values = vec![0.0; positions.len()];
+                (Some(positions), values)
             }
             Edit::Replace { values, .. } => (None, values.clone()),
             Edit::Delta(delta) => (None, delta.values(base)?),

@@ -12,6 +12,7 @@ use super::codec;
 use super::content::{Cut, Probe};
 use super::delta::Delta;
 use super::edit::{Edit, Head, StoreType, TensorEdit, Zeros, entries};
+use super::large::LargeZeros;
 use super::lowrank::LowRank;
 use super::sign::Sign;
 use super::source::Other;
@@ -125,6 +126,7 @@ impl Cut {
                 Edit::Zeros(zeros) => {
                     Stored::bytes(stored, codec::encode(zeros.len(), zeros.positions()))
                 }
+                Edit::LargeZeros(zeros) => Stored::bytes(stored, zeros.stream()),
                 Edit::Replace { store, values } => {
                     Stored::floats(stored, edit.shape.clone(), *store, values)
                 }
@@ -217,8 +219,14 @@ impl Cut {
         if let Some(name) = file.tensors.keys().next() {
             return Err(malformed(format!("the tensor {name:?}, which the card does not mention")));
         }
-        let notes = card.tensors.clone();
+        let (format, notes) = (card.format, card.tensors.clone());
         let cut = Self::new(card, head, edits, probes)?.with_others(others)?;
+        if cut.card().format != format {
+            return Err(malformed(format!(
+                "it says that it is of format {format}, what it holds is of {}",
+                cut.card().format
+            )));
+        }
         for (name, note) in &notes {
             if cut.card().tensors[name] != *note {
                 return Err(malformed(format!(
@@ -381,6 +389,7 @@ impl<'a> Parsed<'a> {
             EditKind::Delta => Delta::from_frame(store()?, len, columns, stream).map(Edit::Delta),
             EditKind::Sparse => Sparse::from_stream(len, store()?, stream).map(Edit::Sparse),
             EditKind::Sign => Sign::from_stream(len, columns, stream).map(Edit::Sign),
+            EditKind::LargeZeros => LargeZeros::from_stream(len, stream).map(Edit::LargeZeros),
             EditKind::Zeros | EditKind::Replace | EditKind::LowRank => {
                 codec::decode(len, stream).and_then(|p| Zeros::new(len, p)).map(Edit::Zeros)
             }

@@ -58,7 +58,7 @@ impl Cut {
                 continue;
             };
             match part {
-                "zeros" => sizes.zeros += size,
+                "zeros" | "largezeros" => sizes.zeros += size,
                 "replace" => sizes.replaced += size,
                 "other" => sizes.others += size,
                 _ => sizes.differences += size,

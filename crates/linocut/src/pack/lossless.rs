@@ -74,7 +74,7 @@ fn exact(base: &[f32], tuned: Vec<f32>, columns: usize, store: StoreType) -> Res
     let pairs = || base.iter().zip(&tuned);
     // +0.0 alone: −0.0 has another bit set.
     if pairs().all(|(b, t)| same((b, t)) || t.to_bits() == 0) {
-        return Zeros::from_keep(pairs().map(same)).map(Edit::Zeros);
+        return Ok(Edit::of_zeros(Zeros::from_keep(pairs().map(same))?, base));
     }
     // Values that a narrower format holds, as those of an exported bf16 cut, differ by less in it.
     let holds = |store: &StoreType| store.check_rounded("", &tuned).is_ok();

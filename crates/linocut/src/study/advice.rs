@@ -51,6 +51,7 @@ pub fn advise(summary: &Summary, arms: &[Arm], within: f64, model: u64) -> Vec<A
         let rows = (&summary.all[..], summary.mask_over_random);
         of_rows(None, rows, arms, within, &mut advice);
     }
+    advice.extend(over_tasks(summary, within));
     let rows = match &summary.tasks[..] {
         [task] => &task.rows,
         _ => &summary.all,
@@ -170,6 +171,28 @@ fn of_rows(
         let mean = points(over.mean);
         say(format!("{place}: mask scores {mean} points over as many random zeros, {text}"), None);
     }
+}
+
+/// How masks score beside full fine-tuning on the tasks there are, and whether that shows that another
+/// task may expect as much: only if the whole interval over tasks is within `within`.
+fn over_tasks(summary: &Summary, within: f64) -> Option<Advice> {
+    let mask = summary.over_tasks.iter().find(|arm| arm.arm == "mask")?;
+    let Paired { pairs, mean, half } = mask.to_full;
+    let half = half?;
+    let so = match mean - half >= -within {
+        true => format!("masks score as full does, within {}", points(within)),
+        false => {
+            format!("this does not show that masks score as full does within {}", points(within))
+        }
+    };
+    let (task, worst) = (&mask.worst.0, points(mask.worst.1));
+    let text = format!(
+        "Over the {pairs} tasks mask is {} to full, 95% interval over tasks {} to {}, the worst {worst} ({task}): {so}",
+        points(mean),
+        points(mean - half),
+        points(mean + half),
+    );
+    Some(Advice { task: None, text, train: None })
 }
 
 /// What a mask takes beside whatever else would hold the task.

@@ -28,8 +28,8 @@ const SETTINGS: [&str; 7] = ["batch", "dropout", "epochs", "head_lr", "lr", "mas
 pub enum Trains {
     /// One run of [`crate::tune::train`].
     Method(Method),
-    /// The head alone, over the base with zeros that were not learned for it, and with the dropout
-    /// of masks.
+    /// The head alone, over the base with zeros that were not learned for it, and at the rate of a
+    /// mask's head.
     Head(Borrowed),
     /// Masks of the half of the layers that moved most in arm `full` of the same task and seed.
     Critical,
@@ -220,7 +220,7 @@ mod tests {
             "bottom-3",
             "top-3",
             "critical-kinds",
-            "lora-8",
+            "lora-all-1",
         ];
         assert_eq!(names(&chosen("core").unwrap()), core);
         assert_eq!(names(&chosen("random-mask").unwrap()), ["mask", "random-mask"]);
@@ -239,7 +239,10 @@ mod tests {
         let arms = chosen("lora-1+lr=3e-3+epochs=10,mask,lora-1+epochs=10+lr=0.003").unwrap();
         assert_eq!(names(&arms), ["mask", "lora-1+epochs=10+lr=0.003"]);
         assert_eq!((arms[1].choices.epochs, arms[1].choices.lr), (Some(10), Some(0.003)));
-        assert_eq!(arms[1].about, "low-rank factors, rank 1, epochs=10, lr=0.003");
+        assert_eq!(
+            arms[1].about,
+            "low-rank factors of query and value, rank 1, epochs=10, lr=0.003"
+        );
         let arms = chosen("random-mask+head_lr=0.01").unwrap();
         assert_eq!(names(&arms), ["mask", "random-mask+head_lr=0.01"]);
         for (wrong, named) in [

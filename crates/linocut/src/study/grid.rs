@@ -92,15 +92,15 @@ impl Grid<'_> {
     /// Options of a run of `method`.
     pub fn options(&self, run: Run, method: Method, base: &ModelConfig) -> TrainOptions {
         let (rows, arm) = (self.tasks[run.task].train.rows(), &self.arms[run.arm]);
-        let Choices { dropout, epochs, .. } = arm.choices;
+        let Choices { head_lr, epochs, .. } = arm.choices;
         let set = arm.choices.options(method, rows, base);
         TrainOptions {
-            // A head over zeros is compared with a mask, whose head has learned with its dropout.
-            dropout: match arm.trains {
-                Trains::Head(_) if dropout.is_none() => {
-                    TrainOptions::new(Method::mask(), rows).dropout
+            // A head over zeros is compared with a mask, whose head has learned at its rate.
+            head_lr: match arm.trains {
+                Trains::Head(_) if head_lr.is_none() => {
+                    TrainOptions::new(Method::mask(), rows).head_lr
                 }
-                _ => set.dropout,
+                _ => set.head_lr,
             },
             seed: run.seed,
             epochs: epochs.or(self.epochs).unwrap_or(set.epochs),

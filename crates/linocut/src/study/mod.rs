@@ -23,5 +23,7 @@ pub use run::{ArmOutcome, DRAWS, train_arm};
 pub use session::{Happening, Pace, check, run_missing, run_one};
 pub use setting::{Setting, TaskFiles, Training};
 pub use stats::{Paired, mean_and_deviation, paired, student_t};
-pub use summary::{Critical, Pair, Row, Sampled, Signals, Summary, TaskSummary, summarise};
+pub use summary::{
+    Critical, OverTasks, Pair, Row, Sampled, Signals, Summary, TaskSummary, summarise,
+};
 pub use within::{Choice, best_within, method_for};

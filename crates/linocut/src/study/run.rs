@@ -3,6 +3,7 @@
 use super::arms::{Borrowed, Trains};
 use super::grid::{Grid, Run, StudyTask};
 use super::summary::movement;
+use crate::Result;
 use crate::cut::{self, Cut, Edit, TensorEdit, Zeros};
 use crate::kernels::random::{Purpose, bits, key};
 use crate::kernels::select::first_by;
@@ -11,7 +12,6 @@ use crate::tune::{
     self, Event, Masks, Method, Outcome, Sampling, Selection, Shared, Storage, TrainOptions,
     evaluate,
 };
-use crate::{Error, ErrorKind, Result};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -120,7 +120,7 @@ fn zeros(base: &Base, mask: &Cut, from: Borrowed, seed: u64) -> Result<BTreeMap<
     let mut found = BTreeMap::new();
     for (name, edit) in mask.edits() {
         let tensor = edit.place(name, layout)?;
-        let Edit::Zeros(zeros) = &edit.edit else { continue };
+        let Some(zeros) = edit.zeros(base.weights.at(tensor))? else { continue };
         let (len, count) = (zeros.len(), zeros.positions().len());
         let positions = match from {
             Borrowed::Task => zeros.positions().to_vec(),
@@ -146,9 +146,5 @@ fn critical(base: &Base, full: &Path) -> Result<Method> {
     order.sort_by(|&a, &b| moved[b].total_cmp(&moved[a]));
     order.truncate(moved.len().div_ceil(2));
     order.sort_unstable();
-    let Method::Mask { sampling, init_scale, init_sparsity, target, .. } = Method::mask() else {
-        return Err(Error::new(ErrorKind::Config, "Method::mask makes masks"));
-    };
-    let selection = Selection { layers: Some(order), only: None };
-    Ok(Method::Mask { sampling, init_scale, init_sparsity, target, selection })
+    Ok(Method::mask_of(Selection { layers: Some(order), only: None }))
 }

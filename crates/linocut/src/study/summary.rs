@@ -10,7 +10,7 @@ use crate::closeness::{
     overlap_by_place,
 };
 use crate::cut::Cut;
-use crate::model::Kind;
+use crate::model::{Kind, family};
 use crate::tune::metrics::spearman;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +23,8 @@ pub struct Summary {
     pub tasks: Vec<TaskSummary>,
     /// The mean over the tasks, seed by seed; an arm counts the seeds that all tasks have.
     pub all: Vec<Row>,
+    /// Every arm beside `full`, task by task: what another task may see.
+    pub over_tasks: Vec<OverTasks>,
     /// Arm `mask` over `random-mask` on that mean, seed by seed.
     pub mask_over_random: Option<Paired>,
     /// On that mean, sampled masks.
@@ -48,6 +50,20 @@ pub struct TaskSummary {
     pub critical: Critical,
     /// How far the first full fine-tune moved, as stored; none before there is one.
     pub closeness: Option<ModelReport>,
+}
+
+/// An arm's differences to `full` over the tasks that both have run on, each the mean over the seeds that both
+/// have there.
+#[derive(Debug, Clone, Serialize)]
+pub struct OverTasks {
+    /// Its name.
+    pub arm: String,
+    /// Mean and interval; its pairs are tasks.
+    pub to_full: Paired,
+    /// Sample deviation of the differences; none below two tasks.
+    pub deviation: Option<f64>,
+    /// The task on which the arm loses most, and its difference there.
+    pub worst: (String, f64),
 }
 
 /// Arm `mask` with every entry kept with its probability instead of by threshold.
@@ -158,6 +174,7 @@ pub fn summarise(
     let means = means(records, tasks, arms);
     let means: Vec<&Record> = means.iter().collect();
     Ok(Summary {
+        over_tasks: arms.iter().filter_map(|arm| over_tasks(arm, &summaries)).collect(),
         tasks: summaries,
         all: arms.iter().filter_map(|arm| row(arm, &means)).collect(),
         mask_over_random: over(&means, "mask", "random-mask"),
@@ -197,6 +214,19 @@ fn means(records: &[Record], tasks: &[String], arms: &[Arm]) -> Vec<Record> {
         }
     }
     means
+}
+
+/// None of `full` itself, and where the two have run on no task together.
+fn over_tasks(arm: &Arm, tasks: &[TaskSummary]) -> Option<OverTasks> {
+    let of = |task: &TaskSummary| {
+        let row = task.rows.iter().find(|row| row.arm == arm.name && arm.name != "full")?;
+        Some((task.name.clone(), row.to_full?.mean))
+    };
+    let differences: Vec<(String, f64)> = tasks.iter().filter_map(of).collect();
+    let pairs: Vec<(f64, f64)> = differences.iter().map(|(_, d)| (*d, 0.0)).collect();
+    let (_, deviation) = mean_and_deviation(&pairs.iter().map(|p| p.0).collect::<Vec<_>>())?;
+    let worst = differences.into_iter().min_by(|a, b| a.1.total_cmp(&b.1))?;
+    Some(OverTasks { arm: arm.name.clone(), to_full: paired(&pairs)?, deviation, worst })
 }
 
 /// Scores of `arm` by seed.
@@ -319,6 +349,10 @@ fn overlaps(folder: &Folder, tasks: &[String], base: &Path) -> Result<Vec<Pair>>
     }
     if masks.len() < 2 {
         return Ok(Vec::new());
+    }
+    let files = family::open(base)?;
+    for (_, cut) in &mut masks {
+        *cut = cut.with_positions(&files)?;
     }
     let magnitudes = Magnitudes::of_masks(base, masks.iter().map(|(_, cut)| cut))?;
     let mut pairs = Vec::new();

@@ -76,7 +76,7 @@ const TABLE: &[(Over, &[Row])] = &[
                 "all layers' value, attention-output, output, biases and LayerNorms",
                 |_| kinds(["value", "attention-output", "output", "layernorm", "bias"].into()),
             ),
-            ("lora-8", "low-rank factors, rank 8", |at| low_rank(8.min(at.config.hidden))),
+            ("lora-all-1", "low-rank factors of every matrix, rank 1", |_| low_rank_of_all(1)),
         ],
     ),
     // Critical layers.
@@ -152,8 +152,15 @@ const TABLE: &[(Over, &[Row])] = &[
         })],
     ),
     (
-        Over::Ranks(&[1, 2, 4, 16, 32]),
-        &[("lora-{}", "low-rank factors, rank {}", |at| low_rank(at.n))],
+        Over::Ranks(&[1, 2, 4, 8, 16, 32]),
+        &[
+            ("lora-{}", "low-rank factors of query and value, rank {}", |at| {
+                Trains::Method(Method::low_rank(at.n, Selection::default()))
+            }),
+            ("lora-all-{}", "low-rank factors of every matrix, rank {}", |at| {
+                low_rank_of_all(at.n)
+            }),
+        ],
     ),
 ];
 
@@ -248,12 +255,15 @@ fn share(at: At<'_>, scope: Scope) -> Trains {
 
 /// Masks of which a share starts below 0.
 fn masked(sampling: Sampling, init_sparsity: f64, selection: Selection) -> Trains {
-    let Method::Mask { init_scale, target, .. } = Method::mask() else {
+    let Method::Mask { init_scale, candidates, target, .. } = Method::mask() else {
         unreachable!("Method::mask makes masks")
     };
-    Trains::Method(Method::Mask { sampling, init_scale, init_sparsity, target, selection })
+    // The smallest entries start as zeros.
+    let candidates = if init_sparsity > 0.0 { 1.0 } else { candidates };
+    let mask = Method::Mask { sampling, init_scale, init_sparsity, candidates, target, selection };
+    Trains::Method(mask)
 }
 
-fn low_rank(rank: usize) -> Trains {
-    Trains::Method(Method::low_rank(rank, Selection::default()))
+fn low_rank_of_all(rank: usize) -> Trains {
+    Trains::Method(Method::low_rank(rank, selection(None, Some(vec!["*"]))))
 }

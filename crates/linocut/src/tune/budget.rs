@@ -1,14 +1,15 @@
 //! The method whose cut fits a number of bytes, where nothing is known of the task.
 
+use super::options::CANDIDATES;
 use super::{Method, Scope, Selection, Target};
 use crate::data::{Dataset, Problem};
 use crate::model::Encoder;
 use crate::{Error, ErrorKind, Result};
 
-/// Shares of zeros that are chosen from: below, a mask hardly differs from the head alone; above, zeros
-/// cost bytes and masks learn no better (0.4% to 2% is what they come to by themselves).
-const LEAST: f64 = 0.002;
-const MOST: f64 = 0.02;
+/// Shares of zeros that are chosen from: with 0.1% a mask is between the head alone and a mask of its
+/// own size; above 1%, zeros cost bytes and masks learn no better (`bench/LOG.md`).
+const LEAST: f64 = 0.001;
+const MOST: f64 = 0.01;
 /// Steps of the share, so that it reads well.
 const STEP: f64 = 0.0005;
 /// Bytes of card, probes and container, with room for longer names; and of a matrix's entries there.
@@ -16,8 +17,8 @@ const FIXED: f64 = 4096.0;
 const PER_MATRIX: f64 = 320.0;
 
 /// The method whose cut has at most `budget` bytes, by this rule: masks of all layers with the
-/// largest share of zeros in every matrix that fits, from 0.2% to 2%; if 0.2% does not fit, masks
-/// of the last layers, as many as fit with 0.2% or more; if none do, the head alone.
+/// largest share of zeros in every matrix that fits, from 0.1% to 1%; if 0.1% does not fit, masks
+/// of the last layers, as many as fit with 0.1% or more; if none do, the head alone.
 ///
 /// # Errors
 /// A budget that not even the head fits.
@@ -62,11 +63,12 @@ fn matrices(selection: &Selection, encoder: &Encoder) -> Result<Vec<usize>> {
     Ok(chosen.map(|(tensor, _)| tensor.range.len()).collect())
 }
 
-/// Most bytes of a coded mask with a share of zeros: 1.02 × its entropy and 64 bytes, see
-/// `docs/cut-format.md`.
+/// Most bytes of a coded mask with a share of zeros, all of them candidates: 1.02 × the entropy of
+/// their places among these and 64 bytes, see `docs/cut-format.md`.
 fn zeros_bytes(entries: usize, share: f64) -> f64 {
-    let entropy = -share * share.log2() - (1.0 - share) * (1.0 - share).log2();
-    1.02 * entropy * entries as f64 / 8.0 + 64.0
+    let p = share / CANDIDATES;
+    let entropy = -p * p.log2() - (1.0 - p) * (1.0 - p).log2();
+    1.02 * entropy * CANDIDATES * entries as f64 / 8.0 + 64.0
 }
 
 #[cfg(test)]
@@ -97,11 +99,11 @@ mod tests {
             }
             other => panic!("{budget}: {other:?}"),
         };
-        // 10.6 million entries: H(2%) / 8 of them are 188,000 bytes, H(1%) / 8 107,000.
-        assert_eq!(mask(1_000_000), (0.02, 6));
-        let (share, layers) = mask(140_000);
-        assert!(layers == 6 && (0.009..0.012).contains(&share), "{share}");
-        let (share, layers) = mask(25_000);
+        // 10.6 million entries: H(4%) / 8 of a quarter of them are 80,000 bytes, H(2%) / 8 46,900.
+        assert_eq!(mask(1_000_000), (0.01, 6));
+        let (share, layers) = mask(70_000);
+        assert!(layers == 6 && (0.0045..0.006).contains(&share), "{share}");
+        let (share, layers) = mask(20_000);
         assert!((1..6).contains(&layers) && share >= LEAST, "{share} {layers}");
         assert_eq!(method(6_000).unwrap(), Method::Head);
         let error = method(5_000).unwrap_err().to_string();

@@ -32,6 +32,8 @@ pub struct Choices {
     /// Of masks.
     pub init_sparsity: Option<f64>,
     /// Of masks.
+    pub candidates: Option<f64>,
+    /// Of masks.
     pub init_scale: Option<f64>,
     /// Of low-rank factors.
     pub rank: Option<usize>,
@@ -75,6 +77,7 @@ impl Default for Choices {
             only: None,
             sampling: None,
             init_sparsity: None,
+            candidates: None,
             init_scale: None,
             rank: None,
             sparsity: None,
@@ -118,6 +121,7 @@ impl Choices {
         let masks = [
             ("sampling", self.sampling.is_some()),
             ("init_sparsity", self.init_sparsity.is_some()),
+            ("candidates", self.candidates.is_some()),
             ("init_scale", self.init_scale.is_some()),
             ("sparsity", self.sparsity.is_some()),
             ("mask_lr", self.mask_lr.is_some()),
@@ -187,13 +191,19 @@ impl Choices {
             }
             None => Method::mask(),
         };
-        let Method::Mask { sampling, init_scale, init_sparsity, target, .. } = default else {
+        let Method::Mask { sampling, init_scale, init_sparsity, candidates, target, .. } = default
+        else {
             unreachable!("masks are made")
         };
         Method::Mask {
             sampling: self.sampling.unwrap_or(sampling),
             init_scale: self.init_scale.or(init_scale),
             init_sparsity: self.init_sparsity.unwrap_or(init_sparsity),
+            candidates: self.candidates.unwrap_or(match self.init_sparsity {
+                // The smallest entries are to start as zeros.
+                Some(share) if share > 0.0 => 1.0,
+                _ => candidates,
+            }),
             target,
             selection,
         }

@@ -44,7 +44,8 @@ pub(super) fn cut(
                 let spec = &layout.tensors()[i];
                 let zeros = Zeros::from_keep(kept.into_iter())?;
                 if !zeros.is_empty() {
-                    let edit = TensorEdit { shape: spec.shape.clone(), edit: Edit::Zeros(zeros) };
+                    let edit = Edit::of_zeros(zeros, masks.base(i));
+                    let edit = TensorEdit { shape: spec.shape.clone(), edit };
                     edits.insert(spec.name.clone(), edit);
                 }
             }

@@ -51,6 +51,19 @@ struct Cutoff {
     ties: usize,
 }
 
+/// Where scores start.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Start {
+    /// Scores are ± this.
+    pub scale: f32,
+    /// Share of each matrix whose scores start below 0: the smallest in magnitude, the paper's soft
+    /// magnitude initialisation.
+    pub sparsity: f64,
+    /// Share of each matrix that may become zero: the largest in magnitude. The scores of all others
+    /// are infinite, and stay so.
+    pub candidates: f64,
+}
+
 /// Where no share is asked for: an entry is kept where score ≥ 0.
 const AT_ZERO: Cutoff = Cutoff { least: 0.0, ties: 0 };
 
@@ -71,13 +84,13 @@ pub struct Masks {
 }
 
 impl Masks {
-    /// Scores ±`scale` for the matrices that `marks` flags: − for the `sparsity` share of each
-    /// that is smallest in magnitude (ties by index), the paper's soft magnitude initialisation.
+    /// Scores for the matrices that `marks` flags. Entries of equal magnitude start below 0 in the
+    /// order of their places, and are candidates all or none.
     pub fn new(
         weights: &Weights,
         marks: &[bool],
         (sampling, target): (Sampling, Option<Target>),
-        (scale, sparsity): (f32, f64),
+        start: Start,
         seed: u64,
     ) -> Self {
         let tensors: Vec<usize> = (0..marks.len()).filter(|&i| marks[i]).collect();
@@ -89,13 +102,21 @@ impl Masks {
         let initial: Vec<Vec<f32>> = tensors
             .par_iter()
             .map(|&i| {
-                let weight = weights.at(i);
-                let pruned = (sparsity * weight.len() as f64).floor() as usize;
+                let (weight, scale) = (weights.at(i), start.scale);
+                let share = |share: f64| (share * weight.len() as f64).floor() as usize;
                 // The bits of numbers without sign are in the numbers' order.
-                let smallest =
-                    first_by(weight.len(), pruned, |i| weight[i as usize].abs().to_bits());
+                let smallest = first_by(weight.len(), share(start.sparsity), |i| {
+                    weight[i as usize].abs().to_bits()
+                });
                 let mut scores = vec![scale; weight.len()];
                 smallest.into_iter().for_each(|i| scores[i as usize] = -scale);
+                let others = share(1.0 - start.candidates);
+                if others > 0 {
+                    let magnitudes: Vec<f32> = weight.iter().map(|w| w.abs()).collect();
+                    let (least, _) = kth_smallest(&[&magnitudes], others.min(weight.len() - 1));
+                    let too_small = magnitudes.iter().zip(&mut scores).filter(|(w, _)| **w < least);
+                    too_small.for_each(|(_, score)| *score = f32::INFINITY);
+                }
                 scores
             })
             .collect();
@@ -165,13 +186,27 @@ impl Masks {
         kept.collect()
     }
 
+    /// The base's entries of the matrix with this index in the layout.
+    ///
+    /// # Panics
+    /// If it is not masked.
+    pub(super) fn base(&self, tensor: usize) -> &[f32] {
+        let place = self.tensors.iter().position(|&i| i == tensor).expect("a masked matrix");
+        self.parts(&self.base)[place]
+    }
+
     /// What entries are ranked by where zeros are chosen: scores; with a target, magnitudes where
-    /// the score is not below 0. To fall halfway says little of an entry, and tends to be large.
+    /// the score is not below 0. To fall halfway says little of an entry, and tends to be large. What
+    /// is no candidate comes last.
     fn ranks(&self) -> Cow<'_, [f32]> {
         if self.target.is_none() {
             return Cow::Borrowed(&self.scores);
         }
-        let rank = |(&score, &weight): (&f32, &f32)| if score < 0.0 { score } else { weight.abs() };
+        let rank = |(&score, &weight): (&f32, &f32)| match score {
+            f32::INFINITY => f32::INFINITY,
+            score if score < 0.0 => score,
+            _ => weight.abs(),
+        };
         self.scores.par_iter().zip(&self.base).map(rank).collect::<Vec<f32>>().into()
     }
 
@@ -319,7 +354,8 @@ mod tests {
             // Scores start at -9 or 9: what is drawn is what their signs say, but for 1 in 8,000.
             let zeros = |below: f64, sparsity: f64| {
                 let how = (Sampling::Stochastic, Some(Target { sparsity, scope }));
-                let masks = Masks::new(&weights, &marks, how, (9.0, below), 1);
+                let start = Start { scale: 9.0, sparsity: below, candidates: 1.0 };
+                let masks = Masks::new(&weights, &marks, how, start, 1);
                 let mut effective = weights.clone();
                 masks.write_sample(&mut effective, 0, 1.0);
                 let drawn = effective.data().iter().filter(|&&w| w == 0.0).count();
@@ -334,11 +370,39 @@ mod tests {
     }
 
     #[test]
+    fn only_candidates_become_zero_however_their_gradients_fall() {
+        let (weights, marks) = model();
+        let start = Start { scale: 6.0, sparsity: 0.0, candidates: 0.25 };
+        for target in [None, Some(Target { sparsity: 0.2, scope: Scope::Matrix })] {
+            let how = (Sampling::Stochastic, target);
+            let mut masks = Masks::new(&weights, &marks, how, start, 1);
+            let mut grads = vec![1.0; masks.scores.len()];
+            masks.score_grads(&mut grads, &vec![0.0; masks.lengths.len()]);
+            // All scores move far down, by what the optimiser makes of their gradients.
+            let moved = masks.scores.iter_mut().zip(&grads);
+            moved.for_each(|(score, grad)| *score -= if *grad == 0.0 { 0.0 } else { 20.0 });
+            let mut drawn = weights.clone();
+            masks.write_sample(&mut drawn, 0, 1.0);
+            for (&i, (_, kept)) in masks.tensors().iter().zip(masks.kept()) {
+                // Entries increase: the last quarter is the largest.
+                let others = kept.len() - kept.len() / 4;
+                assert!(kept[..others].iter().all(|&kept| kept));
+                let zeros = kept.iter().filter(|&&kept| !kept).count();
+                let share = target.map_or(0.25, |target| target.sparsity);
+                assert_eq!(zeros, (share * kept.len() as f64).round() as usize);
+                assert_eq!(drawn.at(i)[..others], weights.at(i)[..others]);
+                assert!(drawn.at(i)[others..].contains(&0.0));
+            }
+        }
+    }
+
+    #[test]
     fn where_too_few_scores_are_below_0_the_smallest_entries_are_zero() {
         let (weights, marks) = model();
         let target = Target { sparsity: 0.25, scope: Scope::Matrix };
         let how = (Sampling::Stochastic, Some(target));
-        let mut masks = Masks::new(&weights, &marks, how, (6.0, 0.0), 1);
+        let start = Start { scale: 6.0, sparsity: 0.0, candidates: 1.0 };
+        let mut masks = Masks::new(&weights, &marks, how, start, 1);
         // Of the first matrix the last entry fell below 0 and the one before halfway.
         let len = masks.lengths[0];
         (masks.scores[len - 1], masks.scores[len - 2]) = (-0.1, 0.1);

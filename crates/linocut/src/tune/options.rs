@@ -28,6 +28,9 @@ pub enum Method {
         init_scale: Option<f64>,
         /// Share of each matrix whose scores start below 0: the smallest in magnitude.
         init_sparsity: f64,
+        /// Share of each matrix that may become zero: the largest in magnitude.
+        #[serde(default = "all")]
+        candidates: f64,
         /// A share of zeros to reach exactly.
         #[serde(flatten, skip_serializing_if = "Option::is_none")]
         target: Option<Target>,
@@ -47,9 +50,18 @@ pub enum Method {
     },
 }
 
-/// The share of zeros that masks come to by themselves, roughly (0.4% to 1.7%, `bench/LOG.md`). More
+/// The share of zeros that masks come to by themselves, roughly (0.2% to 1.7%, `bench/LOG.md`). More
 /// learned ones do not help; the smallest entries, where more zeros are asked for, harm least.
 const LEARNED: f64 = 0.01;
+
+/// The share of each matrix that learned zeros are chosen from: the largest quarter. Zeros fall on
+/// large entries anyway, scores are no worse (`bench/LOG.md`), and a zero costs two bits less.
+pub(super) const CANDIDATES: f64 = 0.25;
+
+/// Cards from before there were candidates.
+fn all() -> f64 {
+    1.0
+}
 
 /// Rank of low-rank factors where nothing is said, PEFT's default.
 const RANK: usize = 8;
@@ -78,13 +90,24 @@ impl Method {
             sampling: Sampling::Stochastic,
             init_scale: None,
             init_sparsity: 0.0,
+            candidates: CANDIDATES,
             target: None,
             selection: Selection::default(),
         }
     }
 
+    /// Masks of the chosen matrices, as [`Method::mask`].
+    pub fn mask_of(selection: Selection) -> Self {
+        let mut method = Self::mask();
+        if let Method::Mask { selection: chosen, .. } = &mut method {
+            *chosen = selection;
+        }
+        method
+    }
+
     /// Masks of the chosen matrices with exactly the `target`'s share of zeros: as
-    /// [`Method::mask`], but of the share all above 1% starts below 0, the smallest entries.
+    /// [`Method::mask`], but of the share all above 1% starts below 0, the smallest entries, and any
+    /// entry may then become zero.
     pub fn mask_to(target: Target, selection: Selection) -> Self {
         // As it is written: 0.1 − 0.01 is not quite 0.09.
         let beyond = (1e6 * (target.sparsity - LEARNED)).round() / 1e6;
@@ -92,6 +115,7 @@ impl Method {
             sampling: Sampling::Stochastic,
             init_scale: None,
             init_sparsity: beyond.max(0.0),
+            candidates: if beyond > 0.0 { 1.0 } else { CANDIDATES },
             target: Some(target),
             selection,
         }
@@ -258,13 +282,15 @@ impl TrainOptions {
     /// found.
     pub fn new(method: Method, rows: usize) -> Self {
         let lr = match method {
-            Method::Bias | Method::LowRank { .. } => 1e-3,
+            Method::Bias => 3e-3,
+            // The product of r columns and rows moves r times as far.
+            Method::LowRank { rank, .. } => 3e-3 / (rank as f64).sqrt(),
             _ => 1e-4,
         };
-        // Drawn masks drop entries already.
-        let dropout = match method {
-            Method::Mask { .. } => Dropout::OfBase(0.5),
-            _ => Dropout::default(),
+        let head_lr = match method {
+            Method::Head => 1e-2,
+            Method::Mask { .. } => 3e-3,
+            _ => 1e-3,
         };
         Self {
             method,
@@ -272,11 +298,11 @@ impl TrainOptions {
             batch: 32,
             lr,
             mask_lr: 1e-1,
-            head_lr: 1e-3,
+            head_lr,
             warmup: 0.1,
             decay: 0.01,
             clip: 1.0,
-            dropout,
+            dropout: Dropout::Fixed(0.0),
             seed: 0,
             max_length: 128,
             early_stop: None,
@@ -340,7 +366,7 @@ impl TrainOptions {
         if self.eval_every == Some(0) {
             return fail("`eval_every`", "0".into(), "at least 1 step");
         }
-        if let Method::Mask { init_scale, init_sparsity, target, .. } = &self.method {
+        if let Method::Mask { init_scale, init_sparsity, candidates, target, .. } = &self.method {
             if let Some(Target { sparsity, .. }) = target
                 && !(*sparsity > 0.0 && *sparsity < 1.0)
             {
@@ -353,6 +379,21 @@ impl TrainOptions {
             }
             if !(0.0..1.0).contains(init_sparsity) {
                 return fail("`init_sparsity`", init_sparsity.to_string(), "a share in [0, 1)");
+            }
+            if !(*candidates > 0.0 && *candidates <= 1.0) {
+                return fail("`candidates`", candidates.to_string(), "a share in (0, 1]");
+            }
+            let sparsity = target.map_or(0.0, |target| target.sparsity);
+            if sparsity > *candidates {
+                return fail("`sparsity`", sparsity.to_string(), "no more than `candidates`");
+            }
+            if *init_sparsity > 0.0 && *candidates < 1.0 {
+                let message = format!(
+                    "{init_sparsity} of each matrix are to start as zeros, the smallest entries, \
+                     which are no `candidates` ({candidates})"
+                );
+                return Err(Error::new(ErrorKind::Config, message)
+                    .with_hint("leave `candidates` out, or set it to 1"));
             }
         }
         Ok(())
@@ -384,11 +425,11 @@ mod tests {
     }
 
     #[test]
-    fn masks_halve_the_bases_dropout() {
-        let at = |method, own| TrainOptions::new(method, 1000).dropout.at(own);
-        assert_eq!((at(Method::mask(), 0.1), at(Method::mask(), 0.0)), (0.05, 0.0));
-        assert_eq!((at(Method::Full, 0.1), at(Method::Head, 0.2)), (0.1, 0.2));
-        assert_eq!(Dropout::Fixed(0.3).at(0.1), 0.3);
+    fn dropout_is_what_is_said_or_a_share_of_the_bases() {
+        let default = TrainOptions::new(Method::Full, 1000).dropout;
+        assert_eq!((default.at(0.1), Dropout::Fixed(0.3).at(0.1)), (0.0, 0.3));
+        // Runs from before dropout was recorded had all of the base's.
+        assert_eq!((Dropout::default().at(0.1), Dropout::OfBase(0.5).at(0.2)), (0.1, 0.1));
     }
 
     #[test]

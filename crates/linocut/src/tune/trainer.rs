@@ -1,7 +1,7 @@
 //! One training step: forward, backward, clipping, AdamW.
 
 use super::lowrank::LowRank;
-use super::masks::Masks;
+use super::masks::{Masks, Start};
 use super::optimizer::{BETA1, BETA2, EPS, Moments, SCORE_EPS, WordMoments, update_dense};
 use super::scale::Scale;
 use super::schedule;
@@ -24,9 +24,10 @@ impl Parameters {
     /// Those of `method`, [settled](Method::settled), behind the tensors that `marks` flags.
     fn new(method: &Method, weights: &Weights, marks: &[bool], seed: u64) -> Self {
         match *method {
-            Method::Mask { sampling, init_scale, init_sparsity, target, .. } => {
+            Method::Mask { sampling, init_scale, init_sparsity, candidates, target, .. } => {
                 let scale = init_scale.expect("a settled method") as f32;
-                let (how, start) = ((sampling, target), (scale, init_sparsity));
+                let how = (sampling, target);
+                let start = Start { scale, sparsity: init_sparsity, candidates };
                 Self::Masks(Masks::new(weights, marks, how, start, seed))
             }
             Method::LowRank { rank, .. } => Self::LowRank(LowRank::new(weights, marks, rank, seed)),

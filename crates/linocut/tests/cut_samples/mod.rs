@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use linocut::cut::{
-    BaseId, Card, Cut, Delta, Edit, EditKind, Head, LowRank, Other, Probe, Sign, Source, Sparse,
-    StoreType, TensorEdit, TensorNote, Zeros,
+    BaseId, Card, Cut, Delta, Edit, EditKind, Head, LargeZeros, LowRank, Other, Probe, Sign,
+    Source, Sparse, StoreType, TensorEdit, TensorNote, Zeros,
 };
 use linocut::data::{Metric, Problem};
 use linocut::model::{Kind, Layout, Place, Pooling, Role, Weights};
@@ -152,13 +152,28 @@ pub(crate) fn numbers(len: usize, scale: f32) -> Vec<f32> {
     (0..len).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0 * scale).collect()
 }
 
-pub(crate) fn all() -> [(&'static str, Cut); 5] {
+/// A mask of large entries of one matrix and of any of another's.
+pub(crate) fn large_zeros() -> Cut {
+    let weights = weights();
+    let query = weights.at(0);
+    let positions = (0..64).filter(|&p| query[p as usize].abs() > 0.4 && p % 3 == 0).collect();
+    let large = LargeZeros::new(&Zeros::new(64, positions).unwrap(), query);
+    let edits = BTreeMap::from([
+        (QUERY.into(), TensorEdit { shape: vec![8, 8], edit: Edit::LargeZeros(large) }),
+        (OUTPUT.into(), zeros_edit(vec![8, 12], vec![1, 2, 95])),
+    ]);
+    let card = Card { task: "large".into(), labels: vec!["a".into(), "b".into()], ..card(2) };
+    Cut::new(card, head(StoreType::Bf16, 2, 8), edits, vec![]).unwrap()
+}
+
+pub(crate) fn all() -> [(&'static str, Cut); 6] {
     [
         ("zeros", zeros()),
         ("replaced-bf16", replaced()),
         ("regression", regression()),
         ("differences", differences()),
         ("low-rank", low_rank()),
+        ("large-zeros", large_zeros()),
     ]
 }
 
@@ -208,7 +223,8 @@ pub(crate) fn probe(ids: &[u32], types: &[u32], logits: &[f32]) -> Probe {
 /// What every cut must satisfy, however it came about.
 pub(crate) fn assert_sound(cut: &Cut) {
     let (card, head) = (cut.card(), cut.head());
-    assert_eq!(card.format, 1);
+    let large = |edit: &TensorEdit| matches!(edit.edit, Edit::LargeZeros(_));
+    assert_eq!(card.format, 1 + u32::from(cut.edits().values().any(large)));
     assert_eq!(card.outputs, head.bias.len());
     assert_eq!(head.weight.len(), head.bias.len() * head.hidden);
     assert!(head.weight.iter().chain(&head.bias).all(|v| v.is_finite()));
@@ -227,6 +243,11 @@ pub(crate) fn assert_sound(cut: &Cut) {
                 assert_eq!(note.zeros, Some(zeros.positions().len() as u64));
                 assert!(zeros.positions().windows(2).all(|w| w[0] < w[1]));
                 assert!(zeros.positions().iter().all(|&p| (p as usize) < entries));
+            }
+            Edit::LargeZeros(zeros) => {
+                assert_eq!((note.edit, zeros.len()), (EditKind::LargeZeros, entries));
+                assert_eq!(note.zeros, Some(zeros.count() as u64));
+                assert!(zeros.count() <= entries);
             }
             Edit::Replace { store, values } => {
                 assert_eq!((note.edit, note.store), (EditKind::Replace, Some(*store)));

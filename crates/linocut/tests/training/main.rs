@@ -133,8 +133,8 @@ fn a_mask_cut_only_zeroes_and_the_base_comes_back_bit_for_bit() {
     let mut options = options(Method::mask());
     options.mask_lr = 0.3;
     let cut = run(&options, &storage(&folder), rows(400, 1), &folder).cut;
-    assert!(cut.edits().values().all(|e| matches!(e.edit, Edit::Zeros(_))));
-    let zeros: usize = cut.edits().values().map(|e| zeros_of(&e.edit).len()).sum();
+    assert!(cut.card().tensors.values().all(|note| note.zeros.is_some()));
+    let zeros: usize = cut.edits().keys().map(|name| zeros_of(&cut, name)).sum();
     assert!(zeros > 0);
 
     let mut base = base(&folder);
@@ -152,11 +152,8 @@ fn a_mask_cut_only_zeroes_and_the_base_comes_back_bit_for_bit() {
     assert!(base.weights.data().iter().zip(&before).all(|(v, b)| v.to_bits() == *b));
 }
 
-fn zeros_of(edit: &Edit) -> &[u32] {
-    match edit {
-        Edit::Zeros(zeros) => zeros.positions(),
-        _ => &[],
-    }
+fn zeros_of(cut: &Cut, tensor: &str) -> usize {
+    cut.card().tensors.get(tensor).and_then(|note| note.zeros).unwrap_or(0) as usize
 }
 
 /// The logits in the file are those of the cut as applied.
@@ -224,7 +221,7 @@ fn a_share_of_zeros_is_met_to_the_entry() {
         let share = |entries: usize| (sparsity * entries as f64).round() as usize;
         let (mut masked, mut zeros, mut uneven) = (0, 0, false);
         for (spec, _) in layout.tensors().iter().zip(&marks).filter(|(_, mark)| **mark) {
-            let found = cut.edits().get(&spec.name).map_or(0, |edit| zeros_of(&edit.edit).len());
+            let found = zeros_of(&cut, &spec.name);
             masked += spec.range.len();
             zeros += found;
             uneven |= found != share(spec.range.len());

@@ -1,0 +1,238 @@
+"""Tables and the picture of score against bytes, from the runs in bench/results.
+
+    python bench/evidence.py                        # tables, as Markdown
+    python bench/evidence.py --picture docs/evidence.svg     # needs matplotlib
+
+Bytes are of what a task takes beside its base: zeros as coded, numbers in 16 bits, the head; the card and the container
+of a cut, 9 to 12 KB of names and probes, are not counted, for no method.
+"""
+
+import argparse
+import json
+import math
+from collections import defaultdict
+from pathlib import Path
+from statistics import mean, stdev
+
+RESULTS = Path(__file__).parent / "results"
+MINILM, MPNET = RESULTS / "study-2026-11-26-minilm", RESULTS / "study-2026-11-26-mpnet"
+# Student's t, 97.5%, by degrees of freedom.
+T = [math.inf, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179]
+#: Entries of one layer's matrices: query, key, value, attention output, intermediate, output.
+ENTRIES = {"all-minilm-l6-v2": [147_456] * 4 + [589_824] * 2, "all-mpnet-base-v2": [589_824] * 4 + [2_359_296] * 2}
+#: What each name says.
+ABOUT = {
+    "head": "the head alone", "bias": "biases (BitFit)", "scale": "a scale a row", "mask": "mask",
+    "mask+scale": "mask and scales", "mask+bias": "mask and biases", "lora-qv-1": "LoRA 1, query and value",
+    "lora-qv-4": "LoRA 4, query and value", "lora-all-1": "LoRA 1, all six matrices",
+    "lora-all-4": "LoRA 4, all six matrices", "full": "full fine-tuning",
+}  # fmt: skip
+NUMBERS = ["lr", "mask_lr", "head_lr", "dropout", "c", "above"]
+
+
+def read(path):
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def entropy(entries, zeros):
+    """Bits of the places of so many zeros."""
+    p = zeros / entries
+    return 0.0 if p in (0, 1) else -entries * (p * math.log2(p) + (1 - p) * math.log2(1 - p))
+
+
+def size(run):
+    """Bytes of a run, its head included; of masks by entropy, which the codec is within 2% of."""
+    numbers = run["trained"] + run["head"]
+    if "zeros" not in run:
+        return 2 * numbers
+    share = run.get("above", 1.0)
+    layer = ENTRIES[run["base"]]
+    bits = sum(entropy(share * layer[i % 6], zeros) for i, zeros in enumerate(run["zeros"]))
+    return 2 * numbers + bits / 8
+
+
+def chosen(run):
+    return " ".join(f"{key}={run[key]:g}" for key in NUMBERS if key in run)
+
+
+def interval(values):
+    """Mean and half of its 95% interval."""
+    if len(values) < 2:
+        return mean(values), math.nan
+    return mean(values), T[len(values) - 1] * stdev(values) / math.sqrt(len(values))
+
+
+def by(runs, *keys):
+    groups = defaultdict(list)
+    for run in runs:
+        groups[tuple(run[key] for key in keys)].append(run)
+    return groups
+
+
+def selection():
+    """Every arm and its numbers on the selection tasks: mean over tasks of means over seeds."""
+    tasks = ["trec6", "tweet_irony", "cola", "mrpc", "cr", "debian-section"]
+    groups = defaultdict(list)
+    for run in read(MINILM / "selection.jsonl"):
+        if run["arm"] in ABOUT:
+            groups[run["arm"], chosen(run)].append(run)
+    rows = []
+    for (arm, numbers), runs in groups.items():
+        each = {task: [r for r in runs if r["task"] == task] for task in tasks}
+        if not all(each.values()):
+            continue
+        scores = [mean(r["score"] for r in each[task]) for task in tasks]
+        seeds = sorted({r["seed"] for r in runs})
+        rows.append((arm, numbers, mean(scores), len(seeds), mean(size(r) for r in runs), scores))
+    return tasks, rows
+
+
+def differences(runs, arm, other="full"):
+    """By task: mean over common seeds of the arm's score less the other's."""
+    scores = {(r["task"], r["arm"], r["seed"]): r["score"] for r in runs}
+    tasks = defaultdict(list)
+    for (task, name, seed), score in scores.items():
+        if name == arm and (task, other, seed) in scores:
+            tasks[task].append(score - scores[task, other, seed])
+    return {task: mean(values) for task, values in tasks.items()}
+
+
+def table(header, rows):
+    print("| " + " | ".join(header) + " |")
+    print("|" + "|".join("---" if i == 0 else "--:" for i in range(len(header))) + "|")
+    for row in rows:
+        print("| " + " | ".join(str(cell) for cell in row) + " |")
+    print()
+
+
+def kb(count):
+    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.1f} KB"
+
+
+def tables():
+    tasks, rows = selection()
+    print("## Selection, MiniLM\n")
+    rows.sort(key=lambda row: (list(ABOUT).index(row[0]), -row[2]))
+    table(
+        ["method", "numbers", "seeds", "mean", *tasks, "bytes"],
+        [[ABOUT[a], n, s, f"{m:.1f}", *[f"{x:.1f}" for x in scores], kb(b)] for a, n, m, s, b, scores in rows],
+    )
+    print("## Report, MiniLM\n")
+    runs = read(MINILM / "report.jsonl")
+    cells = []
+    for (task,), of_task in sorted(by(runs, "task").items()):
+        arms = by(of_task, "arm")
+        row = [task]
+        for arm in ["mask", "full"]:
+            scores = [r["score"] for r in arms.get((arm,), [])]
+            row.append(f"{mean(scores):.1f} ± {stdev(scores):.1f}" if scores else "")
+        difference = differences(of_task, "mask").get(task)
+        sizes = [size(r) for r in arms["mask",]]
+        cells.append([*row, "" if difference is None else f"{difference:+.1f}", kb(mean(sizes))])
+    table(["task", "mask", "full", "mask less full", "bytes of the mask"], cells)
+    summary("MiniLM", runs)
+    print("## MPNet\n")
+    runs = read(MPNET / "runs.jsonl")
+    scores = {(r["task"], r["arm"]): r for r in runs}
+    table(
+        ["task", "mask", "full", "mask less full", "bytes of the mask"],
+        [
+            [t, f"{r['score']:.1f}", f"{scores[t, 'full']['score']:.1f}", f"{r['score'] - scores[t, 'full']['score']:+.1f}", kb(size(r))]
+            for (t, arm), r in sorted(scores.items()) if arm == "mask"
+        ],
+    )  # fmt: skip
+    summary("MPNet", runs)
+    print("## How far layers moved in full fine-tuning (angle / pi)\n")
+    for name, runs in [("MiniLM", read(MINILM / "report.jsonl")), ("MPNet", read(MPNET / "runs.jsonl"))]:
+        full = [r for r in runs if r["arm"] == "full"]
+        layers = [key for key in full[0]["moved"] if key != "embeddings"]
+        rows = []
+        for (task,), of_task in sorted(by(full, "task").items()):
+            moved = [mean(r["moved"][layer] for r in of_task) for layer in layers]
+            rows.append([task, *[f"{x:.4f}" for x in moved], f"{max(moved) / min(moved):.2f}"])
+        table([name, *layers, "most / least"], rows)
+    cuts = read(MINILM / "cuts.jsonl")
+    if cuts:
+        print("## The masks as linocut stores and scores them\n")
+        table(
+            ["task", "zeros", "bits a zero", "plain", "cut", "score by linocut", "by the GPU"],
+            [
+                [c["task"], c["zeros"], f"{8 * c['zeros_bytes'] / c['zeros']:.2f}", f"{plain_bits(c):.2f}", kb(c["bytes"]),
+                 f"{c['score']:.2f}", f"{c['gpu']:.2f}"] for c in cuts
+            ],
+        )  # fmt: skip
+
+
+def plain_bits(cut):
+    """Bits a zero by its place among all entries of its matrix, by entropy."""
+    for run in read(MINILM / "report.jsonl"):
+        if (run["task"], run["arm"], run["seed"]) == (cut["task"], cut["arm"], cut["seed"]):
+            return (8 * size({**run, "above": 1.0, "trained": 0, "head": 0})) / sum(run["zeros"])
+
+
+def summary(name, runs):
+    found = differences(runs, "mask")
+    middle, half = interval(list(found.values()))
+    worst = min(found, key=found.get)
+    print(
+        f"{name}: mask less full over {len(found)} tasks {middle:+.2f}, 95% interval over tasks {middle - half:+.2f} to "
+        f"{middle + half:+.2f}, deviation {stdev(found.values()):.2f}, worst {found[worst]:+.2f} ({worst}); "
+        f"mask {kb(mean(size(r) for r in runs if r['arm'] == 'mask'))} with its head.\n"
+    )
+
+
+def picture(path):
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams.update({"font.family": "sans-serif", "font.size": 9, "svg.hashsalt": "linocut"})
+    import matplotlib.pyplot as plt
+
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11, 4.2))
+    tasks, rows = selection()
+    best = {}
+    for arm, _, score, seeds, count, _ in rows:
+        if arm not in best or score > best[arm][0]:
+            best[arm] = (score, count, seeds)
+    for arm, (score, count, _) in best.items():
+        place(left, arm, count, score)
+    left.set_title(f"MiniLM, {len(tasks)} selection tasks\n(each method with its best numbers on them)", fontsize=9)
+    for axes, runs, title in [
+        (middle, read(MINILM / "report.jsonl"), "MiniLM, {} report tasks, 3 seeds\n(chose nothing)"),
+        (right, read(MPNET / "runs.jsonl"), "MPNet-base, {} tasks, 1 seed"),
+    ]:
+        tasks = set.intersection(*({r["task"] for r in runs if r["arm"] == arm} for arm in ["mask", "full"]))
+        for arm in ["head", "mask", "lora-all-1", "full"]:
+            of = [r for r in runs if r["arm"] == arm and r["task"] in tasks]
+            if {r["task"] for r in of} == tasks:
+                scores = [mean(r["score"] for r in group) for group in by(of, "task").values()]
+                place(axes, arm, mean(size(r) for r in of), mean(scores))
+        axes.set_title(title.format(len(tasks)), fontsize=9)
+    for axes in (left, middle, right):
+        axes.set_xscale("log")
+        axes.set_xlabel("bytes a task, its head included")
+        axes.grid(alpha=0.25)
+        axes.margins(0.18)
+    left.set_ylabel("mean score, points")
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+
+
+def place(axes, arm, count, score):
+    ours = arm.startswith("mask")
+    axes.plot(count, score, "o" if not ours else "s", color="#b3402a" if ours else "#35566e", markersize=6)
+    axes.annotate(ABOUT[arm], (count, score), textcoords="offset points", xytext=(6, 4), fontsize=7.5)
+
+
+def main():
+    args = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    args.add_argument("--picture", type=Path)
+    args = args.parse_args()
+    if args.picture:
+        picture(args.picture)
+    else:
+        tables()
+
+
+if __name__ == "__main__":
+    main()
