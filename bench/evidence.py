@@ -187,41 +187,76 @@ def picture(path):
     matplotlib.use("svg")
     matplotlib.rcParams.update({"font.family": "sans-serif", "font.size": 9, "svg.hashsalt": "linocut"})
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import FuncFormatter, NullFormatter
 
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11, 4.2))
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11.5, 4.4), width_ratios=[5, 3, 4])
     tasks, rows = selection()
     best = {}
-    for arm, _, score, seeds, count, _ in rows:
+    for arm, numbers, score, _, count, _ in rows:
         if arm not in best or score > best[arm][0]:
-            best[arm] = (score, count, seeds)
+            best[arm] = (score, count, numbers)
     for arm, (score, count, _) in best.items():
         place(left, arm, count, score)
-    left.set_title(f"MiniLM, {len(tasks)} selection tasks\n(each method with its best numbers on them)", fontsize=9)
-    for axes, runs, title in [
-        (middle, read(MINILM / "report.jsonl"), "MiniLM, {} report tasks, 3 seeds\n(chose nothing)"),
-        (right, read(MPNET / "runs.jsonl"), "MPNet-base, {} tasks, 1 seed"),
-    ]:
-        tasks = set.intersection(*({r["task"] for r in runs if r["arm"] == arm} for arm in ["mask", "full"]))
-        for arm in ["head", "mask", "lora-all-1", "full"]:
-            of = [r for r in runs if r["arm"] == arm and r["task"] in tasks]
-            if {r["task"] for r in of} == tasks:
-                scores = [mean(r["score"] for r in group) for group in by(of, "task").values()]
-                place(axes, arm, mean(size(r) for r in of), mean(scores))
-        axes.set_title(title.format(len(tasks)), fontsize=9)
-    for axes in (left, middle, right):
-        axes.set_xscale("log")
-        axes.set_xlabel("bytes a task, its head included")
-        axes.grid(alpha=0.25)
-        axes.margins(0.18)
+    runs = [r for r in read(MINILM / "selection.jsonl") if r["arm"] == "mask" and chosen(r) == best["mask"][2]]
+    smaller(left, runs)
+    left.set_title(f"MiniLM, {len(tasks)} selection tasks, each method\nwith the numbers that were best on them", fontsize=9)
     left.set_ylabel("mean score, points")
+    runs = read(MPNET / "runs.jsonl")
+    for arm in ["mask", "full"]:
+        of = [r for r in runs if r["arm"] == arm]
+        place(middle, arm, mean(size(r) for r in of), mean(r["score"] for r in of))
+    smaller(middle, [r for r in runs if r["arm"] == "mask"])
+    middle.set_title(f"MPNet-base, {len({r['task'] for r in runs})} tasks", fontsize=9)
+    in_words = FuncFormatter(lambda x, _: f"{x / 1e6:g} MB" if x >= 1e6 else f"{x / 1e3:g} KB")
+    for axes in (left, middle):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(in_words)
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_xlabel("bytes a task, its head included")
+        axes.margins(x=0.16, y=0.12)
+    middle.set_xticks([1e5, 1e6, 1e7, 1e8], ["100 KB", "", "10 MB", ""])
+
+    ticks = []
+    for name, runs, color in [
+        ("MiniLM, report tasks", read(MINILM / "report.jsonl"), "#b3402a"),
+        ("MPNet", read(MPNET / "runs.jsonl"), "#d99a6c"),
+    ]:
+        found = sorted(differences(runs, "mask").items(), key=lambda item: item[1])
+        at = len(ticks) + 0.6 * bool(ticks)
+        for i, (task, difference) in enumerate(found):
+            right.plot(difference, at + i, "s", color=color, markersize=5)
+            ticks.append((at + i, task))
+        middle_, half = interval([d for _, d in found])
+        at += len(found)
+        right.errorbar(middle_, at, xerr=half, fmt="D", color="#333333", markersize=5, capsize=3, linewidth=1)
+        ticks.append((at, f"mean, {name}"))
+    right.set_yticks([at for at, _ in ticks], [name for _, name in ticks], fontsize=7.5)
+    right.axvline(0, color="#35566e", linewidth=1)
+    right.set_xlabel("points to full fine-tuning")
+    right.set_title("Masks beside full fine-tuning, by task;\nmeans with 95% intervals over tasks", fontsize=9)
+    for axes in (left, middle, right):
+        axes.grid(alpha=0.25)
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})
 
 
 def place(axes, arm, count, score):
     ours = arm.startswith("mask")
-    axes.plot(count, score, "o" if not ours else "s", color="#b3402a" if ours else "#35566e", markersize=6)
-    axes.annotate(ABOUT[arm], (count, score), textcoords="offset points", xytext=(6, 4), fontsize=7.5)
+    axes.plot(count, score, "s" if ours else "o", color="#b3402a" if ours else "#35566e", markersize=6)
+    side = {"full": (-7, "right"), "scale": (7, "left")}.get(arm, (7, "left"))
+    axes.annotate(ABOUT[arm], (count, score), textcoords="offset points", xytext=(side[0], -3), ha=side[1], fontsize=7.5)
+
+
+def smaller(axes, runs):
+    """The masks with a half and a quarter of their zeros, those of the lowest scores."""
+    points = []
+    for share, key in [(1, "score"), (0.5, "share_0.5"), (0.25, "share_0.25")]:
+        sizes = [size({**r, "zeros": [share * z for z in r["zeros"]]}) for r in runs]
+        scores = [mean(r[key] for r in group) for group in by(runs, "task").values()]
+        points.append((mean(sizes), mean(scores)))
+    axes.plot(*zip(*points), "-s", color="#b3402a", markersize=3, linewidth=0.8)
+    axes.annotate("half of its zeros", points[1], textcoords="offset points", xytext=(6, 3), fontsize=6.5)
+    axes.annotate("a quarter", points[2], textcoords="offset points", xytext=(6, -3), fontsize=6.5)
 
 
 def main():

@@ -3,6 +3,7 @@
 
 mod base;
 mod batch;
+mod candidates;
 mod flow;
 mod forward;
 mod plan;
@@ -24,6 +25,7 @@ use crate::model::{Base, Pooling};
 use crate::{Error, ErrorKind, Result};
 use base::Matrices;
 use batch::Stream;
+use candidates::Known;
 use forward::{Pass, Row, Scratch};
 use plan::Planner;
 pub use plan::{Costs, TaskPlan};
@@ -76,6 +78,7 @@ pub struct Bank {
     pending: Arc<Mutex<usize>>,
     tasks: RwLock<Tasks>,
     shared: Mutex<SharedChanges>,
+    known: Known,
     scratch: Mutex<Vec<Scratch>>,
 }
 
@@ -141,6 +144,7 @@ impl Bank {
             pending: Arc::default(),
             tasks: RwLock::default(),
             shared: Mutex::default(),
+            known: Known::default(),
             scratch: Mutex::default(),
             matrices: Matrices::new(&base),
             base,
@@ -208,7 +212,7 @@ impl Bank {
     pub fn prepare(&self, name: &str, cut: &Cut) -> Result<Arc<Task>> {
         cut.check_fits(&self.base)?;
         let mut room = self.take_room(name, Task::need(cut, &self.base)?)?;
-        let mut task = Task::new(name, cut, &self.base)?;
+        let mut task = Task::new(name, cut, &self.base, &self.known)?;
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         task.share(|number, change| shared.one_of(number, change));
         drop(shared);

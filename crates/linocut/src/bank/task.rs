@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Pending;
 use super::base::{entries, part, role};
+use super::candidates::Known;
 use crate::Result;
 use crate::cut::{self, Card, Cut, Edit, TensorEdit};
 use crate::kernels::sparse::ZeroPattern;
@@ -68,10 +69,10 @@ impl Task {
     ///
     /// # Errors
     /// If it edits a tensor that the base lacks, or an edit does not give finite values on it.
-    pub(super) fn new(name: &str, cut: &Cut, base: &Base) -> Result<Self> {
+    pub(super) fn new(name: &str, cut: &Cut, base: &Base, known: &Known) -> Result<Self> {
         let mut changes = vec![None; base.encoder.layout().parts().len()];
         for (number, mine) in parts(base, &edits(cut, base)?) {
-            changes[number] = Some(Arc::new(Change::new(base, number, &mine)?));
+            changes[number] = Some(Arc::new(Change::new(base, known, number, &mine)?));
         }
         let head = Head::from(cut.head());
         let layers = base.config().layers;
@@ -214,7 +215,12 @@ fn own_bytes(weight: &[f32], bias: &[f32], card: &Card) -> usize {
 }
 
 impl Change {
-    fn new(base: &Base, number: usize, edits: &[(usize, &TensorEdit)]) -> Result<Self> {
+    fn new(
+        base: &Base,
+        known: &Known,
+        number: usize,
+        edits: &[(usize, &TensorEdit)],
+    ) -> Result<Self> {
         let part = part(base, number);
         let tensors = base.encoder.layout().tensors();
         let start = |tensor: usize| tensors[tensor].range.start - part.range.start;
@@ -223,7 +229,7 @@ impl Change {
             let mut positions = Vec::new();
             for (tensor, edit) in edits {
                 let base = &base.weights.data()[tensors[*tensor].range.clone()];
-                let zeros = edit.zeros(base)?.expect("an edit of zeros");
+                let zeros = known.zeros(edit, *tensor, base)?.expect("an edit of zeros");
                 let from = start(*tensor) as u32;
                 positions.extend(zeros.positions().iter().map(|p| p + from));
             }

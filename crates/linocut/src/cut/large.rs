@@ -4,6 +4,7 @@ use super::codec::{self, push_leb128, take_leb128};
 use super::content::Cut;
 use super::edit::{Edit, TensorEdit, Zeros, check_positions};
 use crate::checkpoint::Checkpoint;
+use crate::kernels::select::kth_smallest;
 use crate::{Error, ErrorKind, Result};
 
 /// Zeros of one tensor, counted among its *candidates*: the entries with a magnitude of at least
@@ -20,14 +21,15 @@ pub struct LargeZeros {
 }
 
 /// Which entries of a tensor are candidates, one bit each.
-struct Candidates {
+#[derive(Debug)]
+pub(crate) struct Candidates {
     words: Vec<u64>,
     count: usize,
 }
 
 impl Candidates {
     /// The entries of `base` with a magnitude of at least `least`.
-    fn of(base: &[f32], least: f32) -> Self {
+    pub(crate) fn of(base: &[f32], least: f32) -> Self {
         let word = |entries: &[f32]| {
             let bit = |(i, w): (usize, &f32)| u64::from(w.abs() >= least) << i;
             entries.iter().enumerate().map(bit).sum()
@@ -39,12 +41,24 @@ impl Candidates {
 }
 
 impl LargeZeros {
-    /// The zeros of `zeros`, counted among the entries of `base` that are no smaller than the
-    /// smallest of them.
+    /// The zeros of `zeros`, counted among the largest entries of `base`: half of them, a quarter, an
+    /// eighth or a sixteenth, as few as have all zeros among them, else all. So the masks of one base
+    /// have few kinds of candidates, which can be looked up.
+    ///
+    /// # Panics
+    /// If `base` has another length than the tensor.
     pub fn new(zeros: &Zeros, base: &[f32]) -> Self {
         assert_eq!(base.len(), zeros.len(), "the base's tensor has the edit's shape");
         let magnitudes = zeros.positions().iter().map(|&p| base[p as usize].abs());
-        let least = magnitudes.reduce(f32::min).unwrap_or(0.0);
+        let smallest = magnitudes.reduce(f32::min).unwrap_or(0.0);
+        let all: Vec<f32> = base.iter().map(|w| w.abs()).collect();
+        let largest = |share: usize| match all.len() - all.len() / share {
+            // Half of one entry is none.
+            others if others >= all.len() => f32::INFINITY,
+            others => kth_smallest(&[&all], others).0,
+        };
+        let least = [16, 8, 4, 2].into_iter().map(largest).find(|least| *least <= smallest);
+        let least = least.unwrap_or(0.0);
         let all = Candidates::of(base, least);
         let mut before = 0;
         let mut at = 0;
@@ -82,7 +96,19 @@ impl LargeZeros {
     /// If `base` has another length than the tensor.
     pub fn zeros(&self, base: &[f32]) -> Result<Zeros> {
         assert_eq!(base.len(), self.len, "the base's tensor has the edit's shape");
-        let all = Candidates::of(base, self.least);
+        self.zeros_among(&Candidates::of(base, self.least))
+    }
+
+    /// The least magnitude of a candidate.
+    pub(crate) fn least(&self) -> f32 {
+        self.least
+    }
+
+    /// The same zeros by their flat positions, for the candidates `all` of the base's tensor.
+    ///
+    /// # Errors
+    /// If there are more or fewer of them than the cut was made with.
+    pub(crate) fn zeros_among(&self, all: &Candidates) -> Result<Zeros> {
         if all.count != self.candidates {
             let message = format!(
                 "{} entries of the base are {:e} or larger, expected {}",
@@ -236,8 +262,8 @@ mod tests {
     #[test]
     fn another_base_is_refused() {
         let base = matrix(1000);
-        let zeros = Zeros::new(1000, vec![5, 17, 900]).unwrap();
-        let large = LargeZeros::new(&zeros, &base);
+        let largest = (0..1000).filter(|&i: &u32| base[i as usize].abs() > 0.12).collect();
+        let large = LargeZeros::new(&Zeros::new(1000, largest).unwrap(), &base);
         let other: Vec<f32> = base.iter().map(|w| 0.9 * w).collect();
         let error = large.zeros(&other).unwrap_err();
         assert!(error.to_string().contains("entries of the base are"), "{error}");

@@ -24,6 +24,7 @@ pub use codec::{decode as decode_zeros, encode as encode_zeros};
 pub use content::{Cut, Probe};
 pub use delta::Delta;
 pub use edit::{Edit, HEAD_TENSORS, Head, StoreType, TensorEdit, Zeros};
+pub(crate) use large::Candidates;
 pub use large::LargeZeros;
 pub use lowrank::LowRank;
 pub(crate) use lowrank::add_product;

@@ -5,7 +5,9 @@ use std::path::Path;
 
 use crate::bank::Costs;
 use crate::checkpoint::{Fingerprint, Kind};
-use crate::cut::{self, BaseId, Card, Cut, Edit, LowRank, Sparse, StoreType, TensorEdit, Zeros};
+use crate::cut::{
+    self, BaseId, Card, Cut, Edit, LargeZeros, LowRank, Sparse, StoreType, TensorEdit, Zeros,
+};
 use crate::data::{Encoding, Metric, Problem, Tokenizer};
 use crate::kernels::random::{bits, normal, uniform};
 use crate::model::{self, Base, Encoder, Head, Pooling, TensorSpec, Weights};
@@ -99,8 +101,16 @@ pub(super) fn cut(
         let edit = match to(spec) {
             To::Nothing => continue,
             To::Zeros(density) => {
-                let kept = (0..spec.range.len()).map(|j| uniform(key, j as u32) >= density);
-                Edit::Zeros(Zeros::from_keep(kept).unwrap())
+                // Every other one among the large entries, and counted there.
+                let (large, weights) = (key % 2 == 1, base.weights.at(i));
+                let kept = (0..spec.range.len())
+                    .map(|j| large && weights[j].abs() < 0.14 || uniform(key, j as u32) >= density);
+                let zeros = Zeros::from_keep(kept).unwrap();
+                if large {
+                    Edit::LargeZeros(LargeZeros::new(&zeros, weights))
+                } else {
+                    Edit::Zeros(zeros)
+                }
             }
             To::Replaced => {
                 let mut values = vec![0.0; spec.range.len()];
