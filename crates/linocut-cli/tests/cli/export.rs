@@ -199,3 +199,20 @@ fn only_an_earlier_export_is_replaced() {
     assert!(!place.path("hf/stale.txt").exists());
     assert_eq!(place.names(), ["base", "hf", "mine", "topics", "topics.cut"]);
 }
+
+/// The class that an export brings has a head of its own name, whatever that of the family is called.
+#[test]
+fn a_mean_of_tokens_comes_back_where_the_familys_head_has_another_name() {
+    let place = Place::new();
+    place.edit("base/config.json", "\"model_type\": \"bert\"", "\"model_type\": \"roberta\"");
+    place.write("base/tokenizer_config.json", r#"{"tokenizer_class": "PreTrainedTokenizerFast"}"#);
+    place.train("--method mask --pooling mean --epochs 1 --max-length 20", "t.cut");
+    for run in [
+        "export t.cut --base base --out hf",
+        "pack --tuned hf --base base --out p.cut --verify",
+        "export p.cut --base base --out again",
+    ] {
+        let shown = place.run(run);
+        assert!(shown.to_string().starts_with("exit 0"), "{run}: {shown}");
+    }
+}

@@ -68,7 +68,7 @@ pub fn fill(model: &TaskModel, to: &Path) -> Result<()> {
     write_text(&to.join("README.md"), &texts::readme(&base.encoder, card))?;
 
     if let Some(source) = &card.source {
-        let head = base.encoder.family().head;
+        let head = base.encoder.family().head_module(card.pooling);
         return pack::restore(&to.join("model.safetensors"), source, head, cut, &base.weights);
     }
     let family = base.encoder.family();
@@ -80,7 +80,7 @@ pub fn fill(model: &TaskModel, to: &Path) -> Result<()> {
         (name, spec.shape.clone(), base.weights.at(i))
     });
     let (weight, bias) = (&model.head.weight[..], &model.head.bias[..]);
-    let module = if card.pooling == Pooling::Cls { family.head } else { "classifier" };
+    let module = family.head_module(card.pooling);
     let last = |parameter: &str| format!("{module}.{parameter}");
     let head = [
         (last("weight"), vec![card.outputs, base.config().hidden], weight),

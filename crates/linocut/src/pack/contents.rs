@@ -39,7 +39,7 @@ impl Contents {
     ) -> Result<(Self, Encoder)> {
         let family = family::of(config)?;
         let class = format!("{}ForSequenceClassification", family.class(config));
-        let heads = family.head_names();
+        let heads = family.head_names(pooling);
         let all = tensors.tensors();
         let mut encoder: BTreeMap<String, usize> = BTreeMap::new();
         let (mut head, mut others, mut unknown) = ([None; 2], Vec::new(), Vec::new());

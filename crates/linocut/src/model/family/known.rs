@@ -1,6 +1,7 @@
 //! What a model's file may hold beside its encoder: anything else is named, never left out in silence.
 
 use super::Family;
+use crate::model::Pooling;
 use crate::{Error, ErrorKind};
 
 /// The counts that Transformers once stored with the weights.
@@ -22,9 +23,15 @@ const HEADS: [&str; 9] = [
 ];
 
 impl Family {
-    /// The matrix and bias of the last layer of its `…ForSequenceClassification`.
-    pub(crate) fn head_names(&self) -> [String; 2] {
-        ["weight", "bias"].map(|parameter| format!("{}.{parameter}", self.head))
+    /// The module of the last layer of its `…ForSequenceClassification`, or, where that does not pool so,
+    /// of the class that `linocut export` writes.
+    pub(crate) fn head_module(&self, pooling: Pooling) -> &'static str {
+        if pooling == Pooling::Cls { self.head } else { "classifier" }
+    }
+
+    /// Matrix and bias of [`Family::head_module`].
+    pub(crate) fn head_names(&self, pooling: Pooling) -> [String; 2] {
+        ["weight", "bias"].map(|parameter| format!("{}.{parameter}", self.head_module(pooling)))
     }
 
     /// Whether a tensor of this name has a part in a text classifier of this family, or is known to
@@ -33,7 +40,7 @@ impl Family {
         let prefixes = self.spelling.prefixes.iter();
         let plain = prefixes.filter_map(|prefix| name.strip_prefix(prefix)).next().unwrap_or(name);
         self.spelling.canonical(name).is_some()
-            || self.head_names().iter().any(|head| head == name)
+            || self.head_names(Pooling::Cls).iter().any(|head| head == name)
             || self.is_by_product(plain)
             || [POSITION_IDS, TYPE_IDS].contains(&plain)
     }
