@@ -144,13 +144,7 @@ pub(crate) fn of_method(method: &Method) -> String {
                 }
                 None => {}
             }
-            let plain = match target {
-                Some(target) => Method::mask_to(*target, Selection::default()),
-                None => Method::mask(),
-            };
-            let Method::Mask { candidates: usual, .. } = plain else { unreachable!("masks") };
-            let usual = if *init_sparsity > 0.0 { 1.0 } else { usual };
-            if *candidates != usual {
+            if *candidates != Method::candidates(*init_sparsity) {
                 flags += &format!(" --candidates {candidates}");
             }
         }

@@ -266,7 +266,7 @@ fn differences_table(card: &Card, sizes: &Sizes) -> String {
     let header = ["difference", "shape", "kind", "entries moved", "error left", "bytes"];
     let mut rows = vec![header.map(String::from).to_vec()];
     for (name, note) in &card.tensors {
-        if matches!(note.edit, EditKind::Zeros | EditKind::LargeZeros | EditKind::Replace) {
+        if note.zeros.is_some() || note.edit == EditKind::Replace {
             continue;
         }
         let moved = note.moved.map_or("all".into(), |n| n.to_string());

@@ -134,7 +134,7 @@ pub(super) enum Tuned<'a> {
     /// The base's.
     Same,
     /// The base's, but for +0.0 at these positions, which increase.
-    Zeroed(Cow<'a, [u32]>),
+    Zeroed(&'a [u32]),
     /// 32-bit floats.
     Replaced(Cow<'a, [f32]>),
 }
@@ -147,7 +147,7 @@ impl<'a> Tuned<'a> {
     pub(super) fn of_edit(edit: Option<&'a TensorEdit>, base: Stored<'_>) -> Result<Self> {
         let Some(edit) = edit else { return Ok(Tuned::Same) };
         match &edit.edit {
-            Edit::Zeros(zeros) => Ok(Tuned::Zeroed(zeros.positions().into())),
+            Edit::Zeros(zeros) => Ok(Tuned::Zeroed(zeros.positions())),
             Edit::Replace { values, .. } => Ok(Tuned::Replaced(values.into())),
             Edit::LargeZeros(_)
             | Edit::Delta(_)
@@ -157,9 +157,6 @@ impl<'a> Tuned<'a> {
                 let (mut buffer, mut bytes) = (Vec::new(), Vec::new());
                 base.read(0..base.len(), &mut buffer)?.widen(&mut bytes);
                 let mut values: Vec<f32> = bytes.into_iter().map(f32::from_le_bytes).collect();
-                if let Some(zeros) = edit.zeros(&values)? {
-                    return Ok(Tuned::Zeroed(zeros.into_owned().positions().to_vec().into()));
-                }
                 let (positions, changed) = edit.change(&values)?;
                 match positions {
                     Some(positions) => {

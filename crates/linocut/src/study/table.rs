@@ -255,11 +255,10 @@ fn share(at: At<'_>, scope: Scope) -> Trains {
 
 /// Masks of which a share starts below 0.
 fn masked(sampling: Sampling, init_sparsity: f64, selection: Selection) -> Trains {
-    let Method::Mask { init_scale, candidates, target, .. } = Method::mask() else {
+    let Method::Mask { init_scale, target, .. } = Method::mask() else {
         unreachable!("Method::mask makes masks")
     };
-    // The smallest entries start as zeros.
-    let candidates = if init_sparsity > 0.0 { 1.0 } else { candidates };
+    let candidates = Method::candidates(init_sparsity);
     let mask = Method::Mask { sampling, init_scale, init_sparsity, candidates, target, selection };
     Trains::Method(mask)
 }

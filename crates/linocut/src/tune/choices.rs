@@ -191,19 +191,15 @@ impl Choices {
             }
             None => Method::mask(),
         };
-        let Method::Mask { sampling, init_scale, init_sparsity, candidates, target, .. } = default
-        else {
+        let Method::Mask { sampling, init_scale, init_sparsity, target, .. } = default else {
             unreachable!("masks are made")
         };
+        let below = self.init_sparsity.unwrap_or(init_sparsity);
         Method::Mask {
             sampling: self.sampling.unwrap_or(sampling),
             init_scale: self.init_scale.or(init_scale),
-            init_sparsity: self.init_sparsity.unwrap_or(init_sparsity),
-            candidates: self.candidates.unwrap_or(match self.init_sparsity {
-                // The smallest entries are to start as zeros.
-                Some(share) if share > 0.0 => 1.0,
-                _ => candidates,
-            }),
+            init_sparsity: below,
+            candidates: self.candidates.unwrap_or(Method::candidates(below)),
             target,
             selection,
         }

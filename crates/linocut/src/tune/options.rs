@@ -90,10 +90,16 @@ impl Method {
             sampling: Sampling::Stochastic,
             init_scale: None,
             init_sparsity: 0.0,
-            candidates: CANDIDATES,
+            candidates: Self::candidates(0.0),
             target: None,
             selection: Selection::default(),
         }
+    }
+
+    /// The share of each matrix that may become zero where nothing is said of it: all of it if a share
+    /// starts below 0, which are the smallest entries, else the largest quarter.
+    pub fn candidates(init_sparsity: f64) -> f64 {
+        if init_sparsity > 0.0 { 1.0 } else { CANDIDATES }
     }
 
     /// Masks of the chosen matrices, as [`Method::mask`].
@@ -115,7 +121,7 @@ impl Method {
             sampling: Sampling::Stochastic,
             init_scale: None,
             init_sparsity: beyond.max(0.0),
-            candidates: if beyond > 0.0 { 1.0 } else { CANDIDATES },
+            candidates: Self::candidates(beyond.max(0.0)),
             target: Some(target),
             selection,
         }
