@@ -5,6 +5,8 @@ use linocut::kernels::activation::{self, Activation};
 use linocut::kernels::attention::{Attention, OperandGrads, Operands, Positions};
 use linocut::kernels::gemm::{Mat, matmul};
 use linocut::kernels::layernorm::{self, LayerNorm};
+use linocut::kernels::packed::Packed;
+use linocut::kernels::quantized::{Inputs, Quantized};
 use linocut::kernels::random::{Dropout, normal, uniform};
 use linocut::kernels::sparse::{Scratch, ZeroPattern};
 use linocut::kernels::{adamw::AdamW, mask, sums};
@@ -116,6 +118,31 @@ fn main() {
             }
         }
     }
+    // Both number formats, at MiniLM's and BERT-base's shapes; X is quantised anew each time.
+    for wide in [h, 768] {
+        for (n, k) in [(wide, wide), (4 * wide, wide), (wide, 4 * wide)] {
+            let w = draw(1, n * k);
+            let (packed, quantized) = (Packed::new(&w, n, k), Quantized::new(&w, n, k));
+            for m in [1, 32, 1024] {
+                let (x, mut y) = (draw(2, m * k), vec![0.0; m * n]);
+                let mut inputs = Inputs::default();
+                let float = median(|| packed.multiply(&x, &mut y));
+                let whole = median(|| {
+                    inputs.quantise(&x, k);
+                    quantized.multiply(&inputs, 0..m, &mut y);
+                });
+                let quantise = median(|| inputs.quantise(&x, k));
+                println!(
+                    "[{n}, {k}], {m:4} rows: f32 {:8.1} µs, {:5.1} GFLOP/s; int8 {:8.1} µs, {:4.1} of them X; x {:.2}",
+                    float * 1e6,
+                    (2 * m * n * k) as f64 / float / 1e9,
+                    whole * 1e6,
+                    quantise * 1e6,
+                    float / whole,
+                );
+            }
+        }
+    }
     for (rows, cols) in [(h, h), (f, h), (h, f)] {
         let w = draw(1, rows * cols);
         for density in [0.0, 0.01, 0.1] {
@@ -131,6 +158,13 @@ fn main() {
                     t * 1e6,
                     t * 1e9 / (zeros.len() * n) as f64
                 );
+                let whole = Quantized::new(&w, rows, cols);
+                let (mut inputs, mut sums) = (Inputs::default(), vec![0; n * rows]);
+                inputs.quantise(&x, cols);
+                let t = median(|| {
+                    pattern.correct_sums(&whole, &inputs, 0..n, &mut sums, &mut scratch);
+                });
+                println!("  the same in whole numbers {:8.1} µs", t * 1e6);
             }
         }
     }

@@ -4,19 +4,11 @@
 use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
-use rayon::prelude::*;
 
-/// Rows of W side by side in a panel: two vectors of AVX2, one of AVX-512, four of NEON.
-const WIDTH: usize = 16;
-/// Rows of X that go through a panel together: 6 · 2 sums, two vectors of W and one entry of X fill
-/// the registers of AVX2.
-const HEIGHT: usize = 6;
+use super::panels::{self, HEIGHT, WIDTH};
+
 /// Columns that are summed before the next panel's turn: 24 KB of a panel stay in the first cache.
 const DEPTH: usize = 384;
-/// Most rows of X that one thread takes through the panels: with `DEPTH` they fit the second cache.
-const BLOCK: usize = 32 * HEIGHT;
-/// Products of fewer multiply-adds stay on one thread.
-const PARALLEL: usize = 250_000;
 /// Steps along k between fetches of the next panel's cache lines.
 const STEPS: usize = 4;
 /// Bytes of a cache line.
@@ -63,34 +55,10 @@ impl Packed {
         let (n, k) = (self.rows, self.cols);
         let m = x.len() / k;
         assert!(x.len() == m * k && y.len() == m * n, "X of {m} × {k}, Y of {m} × {n}");
-        if m == 0 {
-            return;
-        }
-        let threads = if m * n * k < PARALLEL { 1 } else { rayon::current_num_threads() };
-        // Blocks of rows alike in size, then as many of panels as give every thread some.
-        let block = m.div_ceil(m.div_ceil(BLOCK)).next_multiple_of(HEIGHT);
-        let panels = n.div_ceil(WIDTH);
-        let shares = if threads == 1 { 1 } else { (4 * threads).div_ceil(m.div_ceil(block)) };
-        let wide = panels.div_ceil(shares.min(panels));
-
-        let mut jobs = Vec::new();
-        for (x, y) in x.chunks(block * k).zip(y.chunks_mut(block * n)) {
-            let first = jobs.len();
-            for panels in self.data[self.start..][..panels * k * WIDTH].chunks(wide * k * WIDTH) {
-                jobs.push(Job { x, panels, y: Vec::with_capacity(y.len() / n), k });
-            }
-            // Each job has its columns of every row.
-            for row in y.chunks_exact_mut(n) {
-                for (job, y) in jobs[first..].iter_mut().zip(row.chunks_mut(wide * WIDTH)) {
-                    job.y.push(y);
-                }
-            }
-        }
-        if threads == 1 {
-            jobs.into_iter().for_each(|job| Arch::new().dispatch(job));
-        } else {
-            jobs.into_par_iter().with_max_len(1).for_each(|job| Arch::new().dispatch(job));
-        }
+        panels::share((m, n, k), (&self.data[self.start..], k * WIDTH), y, |job| {
+            let x = &x[job.row * k..(job.row + job.y.len()) * k];
+            Arch::new().dispatch(Job { x, panels: job.panels, y: job.y, k });
+        });
     }
 }
 

@@ -1,6 +1,9 @@
 //! Products with the zeroed entries of a matrix: what a dense product with the unedited weights has
 //! too much of.
 
+use std::ops::Range;
+
+use super::quantized::{Inputs, Quantized};
 use super::simd::dispatch;
 
 /// Rows of the matrix between two places in the streams that a reader can start from.
@@ -31,6 +34,40 @@ pub struct ZeroPattern {
 #[derive(Debug, Default)]
 pub struct Scratch {
     turned: Vec<f32>,
+    /// The same in whole numbers.
+    turned_whole: Vec<i32>,
+    whole: Vec<i32>,
+}
+
+/// What an entry may be: a float, or a whole number.
+trait Entry: Copy + Default + std::ops::Sub<Output = Self> {
+    /// `self` + `a`·`b`
+    fn add_product(self, a: Self, b: Self) -> Self;
+    fn transposed(block: &Block<Self>) -> Block<Self>;
+}
+
+impl Entry for f32 {
+    #[inline(always)]
+    fn add_product(self, a: Self, b: Self) -> Self {
+        a.mul_add(b, self)
+    }
+
+    #[inline(always)]
+    fn transposed(block: &Block<Self>) -> Block<Self> {
+        transposed(block)
+    }
+}
+
+impl Entry for i32 {
+    #[inline(always)]
+    fn add_product(self, a: Self, b: Self) -> Self {
+        self.wrapping_add(a.wrapping_mul(b))
+    }
+
+    #[inline(always)]
+    fn transposed(block: &Block<Self>) -> Block<Self> {
+        pulp::bytemuck::cast(transposed(&pulp::bytemuck::cast(*block)))
+    }
 }
 
 impl ZeroPattern {
@@ -116,53 +153,84 @@ impl ZeroPattern {
         let n = y.len() / self.rows;
         assert!(w.len() == self.rows * self.cols && y.len() == n * self.rows, "sizes of W and Y");
         assert_eq!(x.len(), n * self.cols, "as many rows of X as of Y");
-        let mut start = 0;
-        while start < n {
-            let lanes = (n - start).min(LANES);
-            let x = &x[start * self.cols..(start + lanes) * self.cols];
-            let y = &mut y[start * self.rows..(start + lanes) * self.rows];
+        let row = |row: usize| {
+            let w = &w[row * self.cols..][..self.cols];
+            move |col: usize| w[col]
+        };
+        self.correct_by(row, x, y, &mut scratch.turned);
+    }
+
+    /// The same on the whole numbers of Y, for `rows` of X and Y, `[rows, rows of W]`, before they are scaled:
+    /// what is left is exactly the product with a W whose zeros are in place.
+    ///
+    /// # Panics
+    /// If the sizes do not fit.
+    pub fn correct_sums(
+        &self,
+        w: &Quantized,
+        x: &Inputs,
+        rows: Range<usize>,
+        y: &mut [i32],
+        scratch: &mut Scratch,
+    ) {
+        assert_eq!(y.len(), rows.len() * self.rows, "as many rows of X as of Y");
+        let Scratch { turned_whole, whole, .. } = scratch;
+        x.put_rows(rows, whole);
+        self.correct_by(|row| w.row(row), whole, y, turned_whole);
+    }
+
+    /// Either, with the entries of W by row and column.
+    fn correct_by<T: Entry, R: Fn(usize) -> T>(
+        &self,
+        w: impl Fn(usize) -> R + Copy,
+        x: &[T],
+        y: &mut [T],
+        turned: &mut Vec<T>,
+    ) {
+        for (x, y) in x.chunks(LANES * self.cols).zip(y.chunks_mut(LANES * self.rows)) {
+            let lanes = y.len() / self.rows;
             match lanes {
-                0..=8 => self.correct_chunk::<8>(w, x, y, lanes, scratch),
-                9..=16 => self.correct_chunk::<16>(w, x, y, lanes, scratch),
-                17..=24 => self.correct_chunk::<24>(w, x, y, lanes, scratch),
-                25..=32 => self.correct_chunk::<32>(w, x, y, lanes, scratch),
-                33..=48 => self.correct_chunk::<48>(w, x, y, lanes, scratch),
-                _ => self.correct_chunk::<64>(w, x, y, lanes, scratch),
+                0..=8 => self.correct_chunk::<8, T, R>(w, x, y, lanes, turned),
+                9..=16 => self.correct_chunk::<16, T, R>(w, x, y, lanes, turned),
+                17..=24 => self.correct_chunk::<24, T, R>(w, x, y, lanes, turned),
+                25..=32 => self.correct_chunk::<32, T, R>(w, x, y, lanes, turned),
+                33..=48 => self.correct_chunk::<48, T, R>(w, x, y, lanes, turned),
+                _ => self.correct_chunk::<64, T, R>(w, x, y, lanes, turned),
             }
-            start += lanes;
         }
     }
 
-    /// [`ZeroPattern::correct`] for `n` ≤ `L` rows.
-    fn correct_chunk<const L: usize>(
+    /// [`ZeroPattern::correct_by`] for `n` ≤ `L` rows.
+    fn correct_chunk<const L: usize, T: Entry, R: Fn(usize) -> T>(
         &self,
-        w: &[f32],
-        x: &[f32],
-        y: &mut [f32],
+        w: impl Fn(usize) -> R,
+        x: &[T],
+        y: &mut [T],
         n: usize,
-        scratch: &mut Scratch,
+        turned: &mut Vec<T>,
     ) {
         dispatch(
             #[inline(always)]
             || {
                 let (cols, rows) = (self.cols, self.rows);
-                scratch.turned.resize(cols * L, 0.0);
-                let turned = &mut scratch.turned.as_chunks_mut::<L>().0[..cols];
+                turned.resize(cols * L, T::default());
+                let turned = &mut turned.as_chunks_mut::<L>().0[..cols];
                 turn(x, turned, n);
                 let mut reader = self.reader(0);
                 for first in (0..rows).step_by(TILE) {
                     let height = TILE.min(rows - first);
-                    let mut tile = [[0.0f32; L]; TILE];
+                    let mut tile = [[T::default(); L]; TILE];
                     for (t, sums) in tile[..height].iter_mut().enumerate() {
-                        let w = &w[(first + t) * cols..][..cols];
-                        let mut acc = [0.0f32; L];
+                        let w = w(first + t);
+                        let mut acc = [T::default(); L];
                         reader.next_row(
                             #[inline(always)]
                             |columns| {
                                 for &c in columns {
-                                    let (value, x) = (w[usize::from(c)], &turned[usize::from(c)]);
+                                    let c = usize::from(c);
+                                    let (value, x) = (w(c), &turned[c]);
                                     for l in 0..L {
-                                        acc[l] = value.mul_add(x[l], acc[l]);
+                                        acc[l] = acc[l].add_product(value, x[l]);
                                     }
                                 }
                             },
@@ -170,16 +238,16 @@ impl ZeroPattern {
                         *sums = acc;
                     }
                     for l in (0..n).step_by(TILE) {
-                        let block: Block = std::array::from_fn(
+                        let block: Block<T> = std::array::from_fn(
                             #[inline(always)]
-                            |t| *tile[t][l..].first_chunk().unwrap_or(&[0.0; TILE]),
+                            |t| *tile[t][l..].first_chunk().unwrap_or(&[T::default(); TILE]),
                         );
-                        let block = transposed(&block);
+                        let block = T::transposed(&block);
                         for (i, sums) in block[..TILE.min(n - l)].iter().enumerate() {
                             let y = &mut y[(l + i) * rows + first..][..height];
                             match y.first_chunk_mut::<TILE>() {
-                                Some(y) => (0..TILE).for_each(|t| y[t] -= sums[t]),
-                                None => (0..height).for_each(|t| y[t] -= sums[t]),
+                                Some(y) => (0..TILE).for_each(|t| y[t] = y[t] - sums[t]),
+                                None => (0..height).for_each(|t| y[t] = y[t] - sums[t]),
                             }
                         }
                     }
@@ -220,20 +288,22 @@ impl Reader<'_> {
 
 /// `turned[c][l] = x[l, c]` for the `n` rows of `x`; lanes from `n` on are zero.
 #[inline(always)]
-fn turn<const L: usize>(x: &[f32], turned: &mut [[f32; L]], n: usize) {
+fn turn<const L: usize, T: Entry>(x: &[T], turned: &mut [[T; L]], n: usize) {
     let cols = turned.len();
     let whole = cols / TILE * TILE;
     // Column by column: a line of `turned` is then written whole.
     for c in (0..whole).step_by(TILE) {
         for first in (0..L).step_by(TILE) {
-            let block: Block = std::array::from_fn(
+            let block: Block<T> = std::array::from_fn(
                 #[inline(always)]
                 |i| match x.get((first + i) * cols + c..) {
-                    Some(row) if first + i < n => *row.first_chunk().unwrap_or(&[0.0; TILE]),
-                    _ => [0.0; TILE],
+                    Some(row) if first + i < n => {
+                        *row.first_chunk().unwrap_or(&[T::default(); TILE])
+                    }
+                    _ => [T::default(); TILE],
                 },
             );
-            let block = transposed(&block);
+            let block = T::transposed(&block);
             for (turned, column) in turned[c..c + TILE].iter_mut().zip(&block) {
                 turned[first..first + TILE].copy_from_slice(column);
             }
@@ -241,17 +311,17 @@ fn turn<const L: usize>(x: &[f32], turned: &mut [[f32; L]], n: usize) {
     }
     for c in whole..cols {
         for l in 0..L {
-            turned[c][l] = if l < n { x[l * cols + c] } else { 0.0 };
+            turned[c][l] = if l < n { x[l * cols + c] } else { T::default() };
         }
     }
 }
 
 /// A square of entries that fits the vector registers.
-type Block = [[f32; TILE]; TILE];
+type Block<T> = [[T; TILE]; TILE];
 
 /// The transpose: by shuffles where the machine has AVX, which compilers do not find by themselves.
 #[inline(always)]
-fn transposed(block: &Block) -> Block {
+fn transposed(block: &Block<f32>) -> Block<f32> {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx") {
         // SAFETY: the machine has AVX.
@@ -274,7 +344,7 @@ fn transposed(block: &Block) -> Block {
 #[inline]
 #[target_feature(enable = "avx")]
 #[allow(unsafe_code)]
-fn transposed_avx(block: &Block) -> Block {
+fn transposed_avx(block: &Block<f32>) -> Block<f32> {
     use std::arch::x86_64::*;
     // SAFETY (both): eight f32 have the size of a vector, and any bits are valid in both.
     let load = |row: &[f32; TILE]| unsafe { _mm256_loadu_ps(row.as_ptr()) };
@@ -367,7 +437,8 @@ mod tests {
 
     #[test]
     fn transposes() {
-        let block: Block = std::array::from_fn(|i| std::array::from_fn(|j| (8 * i + j) as f32));
+        let block: Block<f32> =
+            std::array::from_fn(|i| std::array::from_fn(|j| (8 * i + j) as f32));
         let turned = transposed(&block);
         for i in 0..TILE {
             for j in 0..TILE {
