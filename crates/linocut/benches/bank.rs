@@ -3,9 +3,9 @@
 //! and `memory`, threads, and a file of texts, one a line, for the first three (`bench/bank.py` runs
 //! these beside others). Cuts are made here: each its own zeros at random, about 1% of every matrix, or for
 //! `low-rank` factors of rank 8 of queries and values, and its own head; trained ones in the folder `LINOCUT_CUTS`, where it is set, take the places of the
-//! first. Texts are random common words where none are given.
+//! first; with `LINOCUT_DTYPE=int8` the bank computes in int8. Texts are random common words where none are given.
 
-use linocut::bank::{Bank, Costs, Options, Request};
+use linocut::bank::{Bank, Costs, Dtype, Options, Request};
 use linocut::cut::{self, BaseId, Card, Cut, Edit, LowRank, StoreType, TensorEdit, Zeros};
 use linocut::data::{Encoding, Metric, Problem};
 use linocut::kernels::random::{bits, normal, uniform};
@@ -31,9 +31,13 @@ fn main() {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().expect("first pool");
     let folder = Path::new(folder);
     let base = || Base::open(folder, Some(Pooling::First)).expect("a base");
-    let costs = Costs::measure(&base());
+    let dtype = match std::env::var("LINOCUT_DTYPE").as_deref() {
+        Ok("int8") => Dtype::Int8,
+        _ => Dtype::F32,
+    };
+    let costs = Costs::measure(&base(), dtype);
     println!("{}", json!({"bench": "costs", "threads": threads, "ns": format!("{costs:?}")}));
-    let options = Options { costs: Some(costs), ..Options::default() };
+    let options = Options { dtype, costs: Some(costs), ..Options::default() };
     let texts: Vec<String> = match rest.get(2) {
         Some(path) => std::fs::read_to_string(path)
             .expect("a file of texts")

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 
+use super::Dtype;
 use crate::kernels::gemm::{Mat, matmul};
 use crate::kernels::packed::Packed;
+use crate::kernels::quantized::{MOST_COLUMNS, Quantized};
 use crate::model::{Base, Part, Role};
+use crate::{Error, ErrorKind, Result};
 
 /// A part of the base's layout.
 pub(super) fn part(base: &Base, number: usize) -> &Part {
@@ -23,19 +26,40 @@ pub(super) fn entries(base: &Base, number: usize) -> &[f32] {
     &base.weights.data()[part(base, number).range.clone()]
 }
 
-/// The base's own matrices, laid out for products.
-pub(super) struct Matrices(BTreeMap<usize, Packed>);
+/// The base's own matrices by the number of their part, laid out for products.
+pub(super) enum Matrices {
+    F32(BTreeMap<usize, Packed>),
+    Int8(BTreeMap<usize, Quantized>),
+}
 
 impl Matrices {
-    pub(super) fn new(base: &Base) -> Self {
+    /// # Errors
+    /// If a matrix is too wide for the format.
+    pub(super) fn new(base: &Base, dtype: Dtype) -> Result<Self> {
         let parts = 0..base.encoder.layout().parts().len();
-        let matrices: Vec<usize> = parts.filter(|&part| role(base, part).is_matrix()).collect();
-        Self(matrices.into_par_iter().map(|part| (part, packed(base, part))).collect())
+        let numbers: Vec<usize> = parts.filter(|&part| role(base, part).is_matrix()).collect();
+        let widest = numbers.iter().map(|&number| part(base, number).cols).max().unwrap_or(0);
+        Ok(match dtype {
+            Dtype::F32 => {
+                Self::F32(numbers.into_par_iter().map(|part| (part, packed(base, part))).collect())
+            }
+            Dtype::Int8 if widest > MOST_COLUMNS => {
+                let message =
+                    format!("int8 takes matrices of {MOST_COLUMNS} columns, found {widest}");
+                return Err(Error::new(ErrorKind::Config, message));
+            }
+            Dtype::Int8 => Self::Int8(
+                numbers.into_par_iter().map(|part| (part, quantized(base, part))).collect(),
+            ),
+        })
     }
 
-    /// Y = X·Wᵀ with the matrix of a part.
-    pub(super) fn multiply(&self, part: usize, x: &[f32], y: &mut [f32]) {
-        self.0[&part].multiply(x, y);
+    /// Bytes of memory.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::F32(all) => all.values().map(Packed::bytes).sum(),
+            Self::Int8(all) => all.values().map(Quantized::bytes).sum(),
+        }
     }
 }
 
@@ -43,6 +67,12 @@ impl Matrices {
 pub(super) fn packed(base: &Base, number: usize) -> Packed {
     let part = part(base, number);
     Packed::new(entries(base, number), part.rows, part.cols)
+}
+
+/// The same in whole numbers.
+pub(super) fn quantized(base: &Base, number: usize) -> Quantized {
+    let part = part(base, number);
+    Quantized::new(entries(base, number), part.rows, part.cols)
 }
 
 /// Y = X·Wᵀ with a task's own matrix in the place of a part's.

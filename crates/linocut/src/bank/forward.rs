@@ -14,6 +14,7 @@ use super::task::{Change, Task};
 use crate::data::Encoding;
 use crate::kernels::attention::{self, Attention, Disentangled, Distances, Reached, Rotaries};
 use crate::kernels::layernorm::LayerNorm;
+use crate::kernels::quantized::Inputs;
 use crate::kernels::{activation, gather, layernorm, sums};
 use crate::model::op::{Add, Ids, Norm, Op, Positions, Rows, Value};
 use crate::model::{Base, Pooling, Program, operands};
@@ -48,13 +49,16 @@ pub(super) struct Scratch {
     /// The base's product over the rows before a fork.
     shared: Vec<f32>,
     spare: Vec<f32>,
+    /// What a product multiplies, in whole numbers.
+    inputs: Inputs,
 }
 
 impl Scratch {
     /// Bytes of memory it holds.
     pub(super) fn bytes(&self) -> usize {
         let others = [&self.log_sums, &self.stats, &self.shared, &self.spare];
-        4 * self.values.iter().chain(others).map(Vec::capacity).sum::<usize>()
+        let floats = self.values.iter().chain(others).map(Vec::capacity).sum::<usize>();
+        4 * floats + self.inputs.bytes()
     }
 }
 
@@ -220,7 +224,8 @@ impl<'a> Pass<'a> {
                 let before = if late { fork.before(shape.rows) } else { None };
                 let before = before.as_ref().map(|(before, from)| (&**before, *from));
                 let x = &s.values[place(from)];
-                self.product(*weight, x, (&streams, before), out, &mut s.shared);
+                let room = (&mut s.shared, &mut s.inputs);
+                self.product(*weight, x, (&streams, before), out, room);
                 if let Some(bias) = bias {
                     self.add_bias(*bias, &streams, out);
                 }
@@ -412,8 +417,8 @@ impl<'a> Pass<'a> {
     fn table_row(&self, task: usize, part: usize, entry: usize, row: &mut [f32]) {
         let place = entry * row.len()..(entry + 1) * row.len();
         match self.tasks[task].change(part).map(|change| &**change) {
-            // Factors are of matrices alone.
-            None | Some(Change::LowRank(_)) => {
+            // Factors and whole numbers are of matrices alone.
+            None | Some(Change::LowRank(_) | Change::Quantized(_)) => {
                 row.copy_from_slice(&base::entries(self.base, part)[place]);
             }
             Some(Change::Whole(whole)) => row.copy_from_slice(&whole[place]),

@@ -36,13 +36,36 @@ pub use task::Task;
 /// Buffers above this are given back after a batch instead of kept for the next, in bytes.
 const SCRATCH_KEPT: usize = 64 << 20;
 
-/// Tokens of probes that are computed at one time: others wait no longer for a cut that is checked.
-const PROBE_TOKENS: usize = 1024;
+/// Tokens of one task that are computed at one time: others wait no longer for a cut that is checked.
+const SMALL_TOKENS: usize = 1024;
+
+/// The numbers that products with matrices are made of; all else is f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Dtype {
+    /// Floats of 32 bits.
+    #[default]
+    F32,
+    /// Whole numbers of 8 bits: see [`crate::kernels::quantized`].
+    Int8,
+}
+
+impl Dtype {
+    /// `f32` or `int8`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Int8 => "int8",
+        }
+    }
+}
 
 /// How a bank computes.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// Most bytes of matrices of tasks' own, made from the base's where many entries are zero.
+    /// The numbers of its products.
+    pub dtype: Dtype,
+    /// Most bytes of matrices of tasks' own, made from the base's where many entries are zero; in int8
+    /// there are none.
     pub materialise_budget: usize,
     /// Most bytes of memory of all tasks, as [`Bank::bytes`] counts them.
     pub task_memory: usize,
@@ -54,9 +77,10 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// 256 MB of own matrices, 4 GB of tasks, 16,384 tokens a batch, costs measured.
+    /// f32, 256 MB of own matrices, 4 GB of tasks, 16,384 tokens a batch, costs measured.
     fn default() -> Self {
         Self {
+            dtype: Dtype::F32,
             materialise_budget: 256 << 20,
             task_memory: 4_000_000_000,
             batch_tokens: 16_384,
@@ -70,6 +94,7 @@ impl Default for Options {
 /// prediction that sees it ends.
 pub struct Bank {
     base: Arc<Base>,
+    dtype: Dtype,
     matrices: Matrices,
     planner: Planner,
     batch_tokens: usize,
@@ -129,16 +154,21 @@ impl Bank {
     /// A bank without tasks on `base`, whose own pooling does not matter.
     ///
     /// # Errors
-    /// Options out of range.
+    /// Options out of range, and matrices that the format of numbers has no room for.
     pub fn new(base: impl Into<Arc<Base>>, options: Options) -> Result<Self> {
         let base = base.into();
         if options.batch_tokens == 0 {
             let message = "a batch of 0 tokens, expected at least 1";
             return Err(Error::new(ErrorKind::Config, message));
         }
-        let costs = options.costs.unwrap_or_else(|| Costs::measure(&base));
+        let dtype = options.dtype;
+        let matrices = Matrices::new(&base, dtype)?;
+        let costs = options.costs.unwrap_or_else(|| Costs::measure(&base, dtype));
+        // Zeros are put right exactly there: a matrix of the task's own would only be another way.
+        let budget = if dtype == Dtype::Int8 { 0 } else { options.materialise_budget };
         Ok(Self {
-            planner: Planner::new(costs, options.materialise_budget),
+            dtype,
+            planner: Planner::new(costs, budget),
             batch_tokens: options.batch_tokens,
             task_memory: options.task_memory,
             pending: Arc::default(),
@@ -146,7 +176,7 @@ impl Bank {
             shared: Mutex::default(),
             known: Known::default(),
             scratch: Mutex::default(),
-            matrices: Matrices::new(&base),
+            matrices,
             base,
         })
     }
@@ -154,6 +184,16 @@ impl Bank {
     /// The base.
     pub fn base(&self) -> &Base {
         &self.base
+    }
+
+    /// The numbers of its products.
+    pub fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    /// Bytes of the base's matrices, laid out for products.
+    pub fn matrix_bytes(&self) -> usize {
+        self.matrices.bytes()
     }
 
     /// What products cost here.
@@ -210,17 +250,30 @@ impl Bank {
     /// # Errors
     /// As [`Bank::add`], but for the name.
     pub fn prepare(&self, name: &str, cut: &Cut) -> Result<Arc<Task>> {
+        self.prepare_checked(name, cut).map(|(task, _)| task)
+    }
+
+    /// The largest difference of a probe's logits here from those that the cut expects, as
+    /// [`Cut::check_probes`] counts it.
+    ///
+    /// # Errors
+    /// As [`Bank::prepare`].
+    pub fn verify(&self, cut: &Cut) -> Result<f32> {
+        self.prepare_checked(&cut.card().task, cut).map(|(_, difference)| difference)
+    }
+
+    fn prepare_checked(&self, name: &str, cut: &Cut) -> Result<(Arc<Task>, f32)> {
         cut.check_fits(&self.base)?;
-        let mut room = self.take_room(name, Task::need(cut, &self.base)?)?;
-        let mut task = Task::new(name, cut, &self.base, &self.known)?;
+        let mut room = self.take_room(name, Task::need(cut, &self.base, self.dtype)?)?;
+        let mut task = Task::new(name, cut, &self.base, self.dtype, &self.known)?;
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         task.share(|number, change| shared.one_of(number, change));
         drop(shared);
         room.shrink(task.unshared_bytes());
         task.hold(room);
         let task = Arc::new(task);
-        self.check_probes(&task, cut)?;
-        Ok(task)
+        let difference = self.check_probes(&task, cut)?;
+        Ok((task, difference))
     }
 
     /// Most bytes of memory of all tasks.
@@ -320,25 +373,42 @@ impl Bank {
         self.tasks.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn check_probes(&self, task: &Arc<Task>, cut: &Cut) -> Result<()> {
-        let inputs = cut.probe_inputs();
-        let mut found = Vec::with_capacity(inputs.len() * task.card().outputs);
-        let mut rest = &inputs[..];
+    fn check_probes(&self, task: &Arc<Task>, cut: &Cut) -> Result<f32> {
+        let found = self.logits(task, &cut.probe_inputs(), |_| true).unwrap_or_default();
+        match self.dtype {
+            Dtype::F32 => cut.check_probes(&found),
+            Dtype::Int8 => cut.check_int8_probes(&found),
+        }
+    }
+
+    /// Logits, `[texts, outputs]`, of texts of one task in their order, or none if `goes_on`, which hears of
+    /// every batch how many texts are done, says `false`.
+    pub fn logits(
+        &self,
+        task: &Arc<Task>,
+        texts: &[Encoding],
+        mut goes_on: impl FnMut(usize) -> bool,
+    ) -> Option<Vec<f32>> {
+        let mut found = Vec::with_capacity(texts.len() * task.card().outputs);
+        let mut rest = texts;
         while !rest.is_empty() {
             let mut tokens = 0;
-            let fits = |input: &&Encoding| {
-                tokens += input.ids.len();
-                tokens <= PROBE_TOKENS
+            let fits = |text: &&Encoding| {
+                tokens += text.ids.len();
+                tokens <= SMALL_TOKENS
             };
             let count = rest.iter().take_while(fits).count().max(1);
-            let texts: Vec<&Encoding> = rest[..count].iter().collect();
+            let batch: Vec<&Encoding> = rest[..count].iter().collect();
             let streams = (0..count).map(|text| Stream { text, tasks: vec![0] }).collect();
-            let mut rows = self.run(&texts, std::slice::from_ref(task), streams);
+            let mut rows = self.run(&batch, std::slice::from_ref(task), streams);
             rows.sort_by_key(|row| row.text);
             found.extend(rows.into_iter().flat_map(|row| row.logits));
             rest = &rest[count..];
+            if !goes_on(texts.len() - rest.len()) {
+                return None;
+            }
         }
-        cut.check_probes(&found).map(drop)
+        Some(found)
     }
 
     /// Logits of one batch; `streams` has one stream a text.

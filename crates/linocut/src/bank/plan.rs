@@ -5,8 +5,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
+use pulp::bytemuck;
+
+use super::Dtype;
 use super::base;
 use super::task::{Change, Task, Zeros};
+use crate::kernels::quantized::Inputs;
 use crate::kernels::random::{normal, uniform};
 use crate::kernels::sparse::{LANES, Scratch, ZeroPattern};
 use crate::kernels::thin::Thin;
@@ -52,7 +56,7 @@ impl Size {
 
 impl Costs {
     /// Measures them on the base's largest kind of matrix, in some tens of milliseconds.
-    pub fn measure(base: &Base) -> Self {
+    pub fn measure(base: &Base, dtype: Dtype) -> Self {
         let layout = base.encoder.layout();
         // Of equals the first, as the widening of a feed-forward block.
         let largest = (0..layout.parts().len())
@@ -66,10 +70,25 @@ impl Costs {
         const MANY: usize = 256;
         let x: Vec<f32> = (0..(MANY * part.cols) as u32).map(|i| normal(1, i)).collect();
         let mut y = vec![0.0; MANY * part.rows];
-        let packed = base::packed(base, largest);
-        let many = quickest(|| packed.multiply(&x, &mut y)) * threads;
-        let (x_few, y_few) = (&x[..LANES * part.cols], &mut y[..LANES * part.rows]);
-        let few = quickest(|| base::multiply_by(w, part, x_few, y_few)) * threads;
+        let (quantized, mut inputs) = (base::quantized(base, largest), Inputs::default());
+        let few_rows = 0..LANES;
+        let (x_few, y_few) = (&x[..LANES * part.cols], LANES * part.rows);
+        let (many, few) = match dtype {
+            Dtype::F32 => {
+                let packed = base::packed(base, largest);
+                let many = quickest(|| packed.multiply(&x, &mut y));
+                (many, quickest(|| base::multiply_by(w, part, x_few, &mut y[..y_few])))
+            }
+            Dtype::Int8 => {
+                let many = quickest(|| {
+                    inputs.quantise(&x, part.cols);
+                    quantized.multiply(&inputs, 0..MANY, &mut y);
+                });
+                let few = || quantized.multiply(&inputs, few_rows.clone(), &mut y[..y_few]);
+                (many, quickest(few))
+            }
+        };
+        let (many, few) = (many * threads, few * threads);
         let entries = part.entries() as f64;
         let multiply = many / (MANY as f64 * entries);
         let mut scratch = Scratch::default();
@@ -80,7 +99,17 @@ impl Costs {
                 return (f64::INFINITY, 1.0);
             };
             let (x, y) = (&x[..rows * part.cols], &mut y[..rows * part.rows]);
-            (quickest(|| pattern.correct(w, x, y, &mut scratch)), zeros.len() as f64)
+            let time = match dtype {
+                Dtype::F32 => quickest(|| pattern.correct(w, x, y, &mut scratch)),
+                Dtype::Int8 => {
+                    let y = bytemuck::cast_slice_mut(y);
+                    let rows = 0..rows;
+                    quickest(|| {
+                        pattern.correct_sums(&quantized, &inputs, rows.clone(), y, &mut scratch);
+                    })
+                }
+            };
+            (time, zeros.len() as f64)
         };
         let turned = (LANES * (part.rows + part.cols)) as f64;
         let (empty, _) = correct(LANES, 0.0);
@@ -297,7 +326,7 @@ impl Planner {
                 (base::part(base, number), base::role(base, number).is_matrix());
             let size = Size::of(part, tokens, change.zeros());
             match &**change {
-                Change::Whole(_) => {
+                Change::Whole(_) | Change::Quantized(_) => {
                     plan.replaced += 1;
                     // Rows of embeddings and vectors cost the same wherever they come from.
                     if is_matrix {

@@ -3,12 +3,14 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use pulp::bytemuck;
 use rayon::prelude::*;
 
-use super::base;
+use super::base::{self, Matrices};
 use super::batch::{Piece, Streams};
 use super::forward::{Pass, fit};
 use super::task::{Change, LowRank};
+use crate::kernels::quantized::{Inputs, Quantized};
 use crate::kernels::sparse::{self, LANES};
 use crate::model::Part;
 
@@ -21,7 +23,7 @@ impl Pass<'_> {
         x: &[f32],
         (streams, before): (&Streams, Option<(&Streams, &[usize])>),
         y: &mut Vec<f32>,
-        shared: &mut Vec<f32>,
+        (shared, inputs): (&mut Vec<f32>, &mut Inputs),
     ) {
         let part = base::part(self.base, number);
         let pieces = streams.pieces(number, self.tasks, before);
@@ -49,24 +51,51 @@ impl Pass<'_> {
             Some((before, _)) => fit(shared, before.rows() * part.rows),
             None => &mut *y,
         };
+        // In int8 what zeros take away is exact before the sums are scaled.
+        let zeros =
+            |piece: &Piece<'_>| matches!(piece.change.map(|c| &**c), Some(Change::Zeros(_)));
+        let sums = match self.matrices {
+            Matrices::Int8(all) if pieces.iter().any(zeros) => Some(&all[&number]),
+            _ => None,
+        };
+        if let Matrices::Int8(_) = self.matrices {
+            inputs.quantise(x, part.cols);
+        }
         for rows in joined {
-            self.matrices.multiply(number, x_of(&rows), &mut into[y_at(&rows)]);
+            let into = &mut into[y_at(&rows)];
+            match (self.matrices, sums) {
+                (Matrices::F32(all), _) => all[&number].multiply(x_of(&rows), into),
+                (Matrices::Int8(all), None) => all[&number].multiply(inputs, rows, into),
+                (_, Some(w)) => w.multiply_sums(inputs, rows, bytemuck::cast_slice_mut(into)),
+            }
         }
 
         // Each task's own matrix, then what the base's had too much of.
         for (piece, own) in pieces.iter().zip(&own) {
-            if let Some(w) = own {
-                base::multiply_by(w.entries(), part, x_of(&piece.from), &mut y[y_at(&piece.rows)]);
+            let y = &mut y[y_at(&piece.rows)];
+            match own {
+                Some(Own::Kept(w)) => base::multiply_by(w, part, x_of(&piece.from), y),
+                Some(Own::Ready(w)) => base::multiply_by(w, part, x_of(&piece.from), y),
+                Some(Own::Quantized(w)) => w.multiply(inputs, piece.from.clone(), y),
+                None => {}
             }
         }
-        let jobs = jobs(&pieces, &own, y, part.rows, before.is_some());
+        let jobs = jobs(&pieces, &own, y, part.rows, before.is_some() || sums.is_some());
         let w = base::entries(self.base, number);
         let room = || (sparse::Scratch::default(), Vec::new());
         jobs.into_par_iter().for_each_init(room, |(scratch, spare), job| {
             if before.is_some() {
                 job.y.copy_from_slice(&shared[y_at(&job.from)]);
             }
+            if let Some(w) = sums {
+                if let Some(Change::Zeros(zeros)) = job.change {
+                    let (rows, y) = (job.from.clone(), bytemuck::cast_slice_mut(job.y));
+                    zeros.pattern.correct_sums(w, inputs, rows, y, scratch);
+                }
+                w.scale(inputs, job.from.clone(), job.y);
+            }
             match job.change {
+                Some(Change::Zeros(_)) if sums.is_some() => {}
                 Some(Change::Zeros(zeros)) => {
                     zeros.pattern.correct(w, x_of(&job.from), job.y, scratch);
                 }
@@ -76,7 +105,7 @@ impl Pass<'_> {
                         thin.add(x_of(&job.from), job.y, part.rows, *row, spare);
                     }
                 }
-                Some(Change::Whole(_)) | None => {}
+                Some(Change::Whole(_) | Change::Quantized(_)) | None => {}
             }
         });
     }
@@ -93,6 +122,7 @@ impl Pass<'_> {
             .map(|piece| match piece.change.map(|change| (change, &**change)) {
                 None | Some((_, Change::Few(_) | Change::LowRank(_))) => None,
                 Some((_, Change::Whole(whole))) => Some(Own::Kept(whole)),
+                Some((_, Change::Quantized(matrix))) => Some(Own::Quantized(matrix)),
                 Some((change, Change::Zeros(_))) => {
                     let w = base::entries(self.base, number);
                     self.planner.matrix(change, part, w, piece.rows.len()).map(Own::Ready)
@@ -108,15 +138,8 @@ enum Own<'a> {
     Kept(&'a [f32]),
     /// It is the base's with many zeros, kept ready.
     Ready(Arc<Vec<f32>>),
-}
-
-impl Own<'_> {
-    fn entries(&self) -> &[f32] {
-        match self {
-            Own::Kept(entries) => entries,
-            Own::Ready(entries) => entries,
-        }
-    }
+    /// It was replaced, in int8.
+    Quantized(&'a Quantized),
 }
 
 /// Rows of a product that one thread copies from before a fork, or puts right, or both.
@@ -126,13 +149,14 @@ struct Job<'a> {
     change: Option<&'a Change>,
 }
 
-/// The jobs of a product, of few enough rows for all threads to have some.
+/// The jobs of a product, of few enough rows for all threads to have some; with `all`, of pieces without a
+/// change too.
 fn jobs<'a>(
     pieces: &[Piece<'a>],
     own: &[Option<Own<'_>>],
     mut y: &'a mut [f32],
     width: usize,
-    copy: bool,
+    all: bool,
 ) -> Vec<Job<'a>> {
     let total: usize = pieces.iter().map(|piece| piece.rows.len()).sum();
     let most = total.div_ceil(rayon::current_num_threads()).next_multiple_of(8).min(LANES);
@@ -141,7 +165,7 @@ fn jobs<'a>(
         let (mut mine, rest) = std::mem::take(&mut y).split_at_mut(piece.rows.len() * width);
         y = rest;
         let change = piece.change.map(|change| &**change);
-        if own.is_some() || change.is_none() && !copy {
+        if own.is_some() || change.is_none() && !all {
             continue;
         }
         let mut start = piece.from.start;

@@ -50,6 +50,7 @@ impl Hash for Change {
                 factors.for_each(|v| state.write_u32(v.to_bits()));
             }
             Change::Whole(whole) => whole.iter().for_each(|v| state.write_u32(v.to_bits())),
+            Change::Quantized(matrix) => matrix.hash(state),
         }
     }
 }
@@ -71,6 +72,7 @@ impl PartialEq for Change {
                 a.len() == b.len() && a.iter().zip(b).all(same)
             }
             (Change::Whole(a), Change::Whole(b)) => same_bits(a, b),
+            (Change::Quantized(a), Change::Quantized(b)) => a == b,
             _ => false,
         }
     }

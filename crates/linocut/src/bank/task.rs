@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::Pending;
 use super::base::{entries, part, role};
 use super::candidates::Known;
+use super::{Dtype, Pending};
 use crate::Result;
 use crate::cut::{self, Card, Cut, Edit, TensorEdit};
+use crate::kernels::quantized::Quantized;
 use crate::kernels::sparse::ZeroPattern;
 use crate::kernels::thin::Thin;
 use crate::model::{Base, Head, Part};
@@ -37,6 +38,8 @@ pub(super) enum Change {
     LowRank(Vec<LowRank>),
     /// All entries, the unchanged ones among them.
     Whole(Vec<f32>),
+    /// The same of a matrix in int8, with scales of its own.
+    Quantized(Quantized),
 }
 
 /// A few entries of a matrix, at flat positions that ascend.
@@ -69,10 +72,16 @@ impl Task {
     ///
     /// # Errors
     /// If it edits a tensor that the base lacks, or an edit does not give finite values on it.
-    pub(super) fn new(name: &str, cut: &Cut, base: &Base, known: &Known) -> Result<Self> {
+    pub(super) fn new(
+        name: &str,
+        cut: &Cut,
+        base: &Base,
+        dtype: Dtype,
+        known: &Known,
+    ) -> Result<Self> {
         let mut changes = vec![None; base.encoder.layout().parts().len()];
         for (number, mine) in parts(base, &edits(cut, base)?) {
-            changes[number] = Some(Arc::new(Change::new(base, known, number, &mine)?));
+            changes[number] = Some(Arc::new(Change::new(base, dtype, known, number, &mine)?));
         }
         let head = Head::from(cut.head());
         let layers = base.config().layers;
@@ -134,7 +143,8 @@ impl Task {
     /// Whether it brings a matrix of its own, for which the base's product is not needed.
     pub(super) fn has_whole_matrix(&self, base: &Base) -> bool {
         self.changes().any(|(number, change)| {
-            matches!(**change, Change::Whole(_)) && !part(base, number).is_vector()
+            matches!(**change, Change::Whole(_) | Change::Quantized(_))
+                && !part(base, number).is_vector()
         })
     }
 
@@ -166,7 +176,7 @@ impl Task {
     }
 
     /// Bytes of memory that a task of `cut` may need, before anything is made of it.
-    pub(super) fn need(cut: &Cut, base: &Base) -> Result<usize> {
+    pub(super) fn need(cut: &Cut, base: &Base, dtype: Dtype) -> Result<usize> {
         let edits = edits(cut, base)?;
         let mut bytes = own_bytes(&cut.head().weight, &cut.head().bias, cut.card());
         for (number, mine) in parts(base, &edits) {
@@ -179,6 +189,8 @@ impl Task {
                 _ if let Some(factors) = factors(base, number, &mine) => {
                     4 * factors.iter().map(|(_, low_rank)| low_rank.factors().len()).sum::<usize>()
                 }
+                // Made of all its entries first.
+                _ if dtype == Dtype::Int8 => 6 * part.entries(),
                 _ => 4 * part.entries(),
             };
         }
@@ -217,6 +229,7 @@ fn own_bytes(weight: &[f32], bias: &[f32], card: &Card) -> usize {
 impl Change {
     fn new(
         base: &Base,
+        dtype: Dtype,
         known: &Known,
         number: usize,
         edits: &[(usize, &TensorEdit)],
@@ -271,14 +284,19 @@ impl Change {
                 None => tensor.copy_from_slice(&values),
             }
         }
-        Ok(Change::Whole(whole))
+        Ok(match dtype {
+            Dtype::Int8 if role(base, number).is_matrix() => {
+                Change::Quantized(Quantized::new(&whole, part.rows, part.cols))
+            }
+            _ => Change::Whole(whole),
+        })
     }
 
     /// Zeros of a matrix whose other entries are the base's.
     pub(super) fn zeros(&self) -> usize {
         match self {
             Change::Zeros(zeros) => zeros.pattern.len(),
-            Change::Few(_) | Change::LowRank(_) | Change::Whole(_) => 0,
+            _ => 0,
         }
     }
 
@@ -291,6 +309,7 @@ impl Change {
                 4 * lengths.sum::<usize>()
             }
             Change::Whole(whole) => 4 * whole.len(),
+            Change::Quantized(matrix) => matrix.bytes(),
         }
     }
 }

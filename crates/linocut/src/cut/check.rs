@@ -14,6 +14,10 @@ use crate::{Error, ErrorKind, Result};
 /// bases too, and a wrong tensor, pooling or activation still moves logits by far more.
 const TOLERANCE: f32 = 1e-5;
 
+/// How far a probe's logits may be from those expected where a bank computes in int8, relative to the largest
+/// of them or 1.
+const INT8_TOLERANCE: f32 = 0.5;
+
 impl Cut {
     /// Checks that the cut belongs to `base` and its tokenizer, and that everything in it fits:
     /// maximum length, head, pooling, edited tensors and the probes' tokens.
@@ -118,6 +122,23 @@ impl Cut {
     /// # Panics
     /// If `found` has another length.
     pub fn check_probes(&self, found: &[f32]) -> Result<f32> {
+        let hint = "the cut was made by another engine, or this one computes differently here";
+        self.check_probes_within(found, TOLERANCE, hint)
+    }
+
+    /// The same for logits of a bank in int8: they may differ by 0.5 so measured.
+    ///
+    /// # Errors
+    /// If a probe's logits differ by more, or are not numbers.
+    ///
+    /// # Panics
+    /// If `found` has another length.
+    pub fn check_int8_probes(&self, found: &[f32]) -> Result<f32> {
+        let hint = "the cut is sound, and eight bits are too few for it: serve it in f32";
+        self.check_probes_within(found, INT8_TOLERANCE, hint)
+    }
+
+    fn check_probes_within(&self, found: &[f32], tolerance: f32, hint: &str) -> Result<f32> {
         let outputs = self.card().outputs;
         assert_eq!(found.len(), self.probes().len() * outputs, "logits of every probe");
         let mut difference = 0.0f32;
@@ -125,14 +146,12 @@ impl Cut {
             let largest = probe.logits.iter().fold(1.0f32, |m, z| m.max(z.abs()));
             for (expected, z) in probe.logits.iter().zip(found) {
                 let off = (expected - z).abs() / largest;
-                if off.is_nan() || off > TOLERANCE {
-                    return Err(Error::new(
-                        ErrorKind::Cut,
-                        format!("probe {i}: logits {found:?}, expected {:?}", probe.logits),
-                    )
-                    .with_hint(
-                        "the cut was made by another engine, or this one computes differently here",
-                    ));
+                if off.is_nan() || off > tolerance {
+                    let message = format!(
+                        "probe {i}: logits {found:?}, expected {:?} within {tolerance:e}",
+                        probe.logits
+                    );
+                    return Err(Error::new(ErrorKind::Cut, message).with_hint(hint));
                 }
                 difference = difference.max(off);
             }

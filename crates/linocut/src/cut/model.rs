@@ -69,7 +69,17 @@ impl TaskModel {
     /// # Errors
     /// The other of the two.
     pub fn check_pairs(&self, given: bool, place: &str, hint: &str) -> Result<()> {
-        let card = self.cut.card();
+        self.cut.check_pairs(given, place, hint)
+    }
+}
+
+impl Cut {
+    /// As [`TaskModel::check_pairs`].
+    ///
+    /// # Errors
+    /// The other of the two.
+    pub fn check_pairs(&self, given: bool, place: &str, hint: &str) -> Result<()> {
+        let card = self.card();
         card.check_pairs(&card.task, given).map_err(|e| {
             let hint = e.hint().unwrap_or(hint).to_string();
             e.at(place).with_hint(hint)

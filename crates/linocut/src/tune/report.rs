@@ -1,7 +1,7 @@
 //! An evaluation as text for people.
 
 use super::evaluate::Evaluation;
-use super::metrics::Confusion;
+use super::metrics::{Confusion, Metrics};
 use crate::output::{aligned, shortened};
 
 /// Above this many classes a confusion matrix no longer fits a terminal.
@@ -43,6 +43,18 @@ impl Evaluation {
             text += &confusions(confusion, labels);
         }
         text
+    }
+}
+
+impl Metrics {
+    /// For people: every score beside another's of the same rows.
+    pub fn beside(&self, other: &Self, names: [&str; 2]) -> String {
+        let mut rows = vec![["", names[0], names[1]].map(String::from).to_vec()];
+        rows.extend(self.values.iter().map(|(name, value)| {
+            let other = other.values.get(name).copied().flatten();
+            vec![spaced(name), score(name, *value), score(name, other)]
+        }));
+        aligned(&rows)
     }
 }
 

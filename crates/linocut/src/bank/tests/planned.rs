@@ -1,7 +1,7 @@
 //! What the planner says and does.
 
 use super::samples::{always, base, cuts};
-use crate::bank::{Bank, Costs, Options, TaskPlan};
+use crate::bank::{Bank, Costs, Dtype, Options, TaskPlan};
 
 fn plans(costs: Costs, budget: usize) -> Vec<TaskPlan> {
     let base = base();
@@ -90,7 +90,8 @@ fn low_rank_changes_are_counted_as_factors() {
 
 #[test]
 fn measured_costs_are_numbers() {
-    let Costs { dense, own, make, zero, zero_row, turn, thin } = Costs::measure(&base());
+    let Costs { dense, own, make, zero, zero_row, turn, thin } =
+        Costs::measure(&base(), Dtype::F32);
     for cost in [dense, make, zero_row, turn, thin] {
         assert!(cost > 0.0 && cost < 1e6, "{cost}");
     }

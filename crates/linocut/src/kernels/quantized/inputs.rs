@@ -2,9 +2,9 @@
 
 use rayon::prelude::*;
 
-use super::{GROUP, largest};
+use super::GROUP;
 use crate::kernels::ROWS_PER_TASK;
-use crate::kernels::simd::dispatch;
+use crate::kernels::simd::{LANES, dispatch};
 
 /// Rows of X, each in 256 steps from its smallest entry (or 0) to its largest (or 0); made once and
 /// multiplied with any number of matrices.
@@ -101,12 +101,23 @@ impl Inputs {
 /// Rounds a row to the nearest; its scale and offset.
 #[inline(always)]
 fn row(x: &[f32], to: &mut [u8]) -> (f32, u8) {
-    let (mut least, mut most) = (0.0f32, 0.0f32);
-    for &v in x {
-        least = if v < least { v } else { least };
-        most = if v > most { v } else { most };
+    // Side by side, which a single running extreme would not be.
+    let (mut least, mut most, mut top) = ([0.0f32; LANES], [0.0f32; LANES], [0; LANES]);
+    let (whole, rest) = x.as_chunks::<LANES>();
+    let mut last = [0.0; LANES];
+    last[..rest.len()].copy_from_slice(rest);
+    for x in whole.iter().chain([&last]) {
+        for l in 0..LANES {
+            least[l] = if x[l] < least[l] { x[l] } else { least[l] };
+            most[l] = if x[l] > most[l] { x[l] } else { most[l] };
+            // The bits of |v| ascend as |v| does, those of infinity and NaN above all.
+            let size = x[l].to_bits() & !(1 << 31);
+            top[l] = if size > top[l] { size } else { top[l] };
+        }
     }
-    let finite = largest(x).is_finite();
+    let finite = top.iter().all(|top| f32::from_bits(*top).is_finite());
+    let least = least.iter().copied().fold(0.0, f32::min);
+    let most = most.iter().copied().fold(0.0, f32::max);
     let range = most - least;
     if !finite || range < SMALLEST {
         to.fill(0);

@@ -9,6 +9,7 @@ mod inputs;
 mod tests;
 mod tile;
 
+use std::hash::{Hash, Hasher};
 use std::ops::Range;
 
 use rayon::prelude::*;
@@ -26,6 +27,7 @@ const GROUP: usize = 4;
 pub const MOST_COLUMNS: usize = 1 << 17;
 
 /// A matrix W, `[rows, cols]`, as panels of 16 rows, each `[cols / 4, 16, 4]`.
+#[derive(Debug, PartialEq)]
 pub struct Quantized {
     /// The panels; rows and columns that there are not are 0.
     lines: Vec<Line>,
@@ -168,6 +170,13 @@ impl Quantized {
                 }
             }
         }
+    }
+}
+
+impl Hash for Quantized {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.lines.hash(state);
+        self.scales.iter().for_each(|scale| state.write_u32(scale.to_bits()));
     }
 }
 

@@ -6,7 +6,7 @@ use super::GROUP;
 use crate::kernels::panels::WIDTH;
 
 /// Four columns of the 16 rows of a panel: `[16, 4]`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(C, align(64))]
 pub(super) struct Line(pub(super) [i8; WIDTH * GROUP]);
 

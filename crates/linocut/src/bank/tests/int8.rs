@@ -1,0 +1,99 @@
+//! The same promises in whole numbers, where answers are equal to the bit.
+
+use std::sync::Arc;
+
+use super::samples::{To, base_of, cut, cuts, text};
+use crate::bank::{Bank, Dtype, Options, Query, Task};
+use crate::cut::Probe;
+use crate::data::Encoding;
+use crate::model::Pooling;
+
+fn bank(family: &str) -> (Bank, Vec<Arc<Task>>) {
+    let base = base_of(family);
+    let cuts = cuts(&base);
+    let options = Options {
+        dtype: Dtype::Int8,
+        costs: Some(super::samples::always(true)),
+        ..Options::default()
+    };
+    let bank = Bank::new(base, options).unwrap();
+    let tasks = cuts.iter().map(|(name, cut)| bank.add(name, cut).unwrap()).collect();
+    (bank, tasks)
+}
+
+fn ask(bank: &Bank, texts: &[Arc<Encoding>], tasks: &[Arc<Task>]) -> Vec<Vec<f32>> {
+    let asks = |text: &Arc<Encoding>| {
+        tasks.iter().map(|task| (Arc::clone(task), Arc::clone(text))).collect()
+    };
+    let queries: Vec<Query> = texts.iter().map(|text| Query { asks: asks(text) }).collect();
+    let answers = bank.answer(&queries.iter().collect::<Vec<_>>());
+    answers.into_iter().flatten().map(|answer| answer.logits.to_vec()).collect()
+}
+
+/// Every edit that there is, on every family: alone, as one of all tasks of a text, and in a batch of all, on
+/// any number of threads.
+#[test]
+fn every_mix_answers_to_the_bit_as_the_task_alone() {
+    for family in
+        ["bert", "distilbert", "albert", "modernbert", "deberta-v2", "deberta-v3", "nomic"]
+    {
+        let (bank, tasks) = bank(family);
+        let texts: Vec<_> = [1, 3, 33, 150].map(|n| Arc::new(text(bank.base(), n))).into();
+        let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        let alone: Vec<Vec<f32>> = one.install(|| {
+            let each = |text: &Arc<Encoding>| {
+                let text = std::slice::from_ref(text);
+                tasks
+                    .iter()
+                    .flat_map(|task| ask(&bank, text, std::slice::from_ref(task)))
+                    .collect::<Vec<_>>()
+            };
+            texts.iter().flat_map(each).collect()
+        });
+        assert_eq!(ask(&bank, &texts, &tasks), alone, "{family}, all");
+        let by_text = texts.iter().flat_map(|text| ask(&bank, std::slice::from_ref(text), &tasks));
+        assert_eq!(by_text.collect::<Vec<_>>(), alone, "{family}, a text");
+        let three = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+        assert_eq!(three.install(|| ask(&bank, &texts, &tasks)), alone, "{family}, threads");
+        assert_eq!(bank.bytes().1, 0, "nothing is materialised");
+    }
+}
+
+/// Near what f32 answers, whatever the cut does: what a wrong matrix or scale gives is not near at all. Single
+/// logits of so narrow a base with random weights move far, on trained ones the probes are held to less.
+#[test]
+fn answers_are_near_those_of_f32() {
+    let (whole, tasks) = bank("bert");
+    let base = base_of("bert");
+    let cuts = cuts(&base);
+    let float = Bank::new(base, Options::default()).unwrap();
+    let texts: Vec<_> = [3, 33, 100].map(|n| Arc::new(text(whole.base(), n))).into();
+    for ((name, cut), task) in cuts.iter().zip(&tasks) {
+        let other = float.add(name, cut).unwrap();
+        let found = ask(&whole, &texts, std::slice::from_ref(task)).concat();
+        let expected = ask(&float, &texts, &[other]).concat();
+        let off: f32 = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).sum();
+        let size: f32 = expected.iter().map(|z| z.abs()).sum();
+        assert!(off < 0.3 * size, "{name}: {off} of {size}");
+    }
+}
+
+/// A cut whose probes are too far off for eight bits is served in f32 alone.
+#[test]
+fn a_cut_too_far_off_is_refused() {
+    let (bank, _) = bank("bert");
+    let good = cut(bank.base(), 1, Pooling::Mean, 2, |_| To::Nothing);
+    let text = text(bank.base(), 7);
+    let with = |shift: f32| {
+        let mut logits = super::samples::alone(bank.base(), &good, &text);
+        logits[0] += shift;
+        let (input_ids, token_type_ids) = (text.ids.clone(), text.type_ids.clone());
+        let (card, head, edits) = (good.card().clone(), good.head().clone(), good.edits().clone());
+        crate::cut::Cut::new(card, head, edits, vec![Probe { input_ids, token_type_ids, logits }])
+            .unwrap()
+    };
+    bank.add("near", &with(0.0)).unwrap();
+    let error = bank.add("far", &with(100.0)).unwrap_err();
+    assert!(error.message().contains("probe 0: logits"), "{error}");
+    assert!(error.hint().unwrap().contains("serve it in f32"), "{error}");
+}
