@@ -1,6 +1,7 @@
 //! Choices by name on the command line, each the library's own type.
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use linocut::bank::Dtype;
 use linocut::cut::StoreType;
 use linocut::data::Problem;
 use linocut::model::Pooling;
@@ -82,5 +83,16 @@ pub(crate) fn store() -> impl TypedValueParser<Value = StoreType> {
         ("f32", StoreType::F32, "4 bytes a number, exact"),
         ("bf16", StoreType::Bf16, "2 bytes, 8 bits of precision"),
         ("f16", StoreType::F16, "2 bytes, 11 bits of precision, range ±65504"),
+    ])
+}
+
+pub(crate) fn dtype() -> impl TypedValueParser<Value = Dtype> {
+    choice([
+        ("f32", Dtype::F32, "Floats of 32 bits: the reference"),
+        (
+            "int8",
+            Dtype::Int8,
+            "Whole numbers of 8 bits: faster and smaller, logits differ a little",
+        ),
     ])
 }

@@ -1,10 +1,12 @@
 //! `linocut eval`
 
 use crate::args::{BaseArgs, ColumnArgs, FormatArgs};
-use crate::model::{self, note_texts_cut};
+use crate::choices;
+use crate::model::{Model, note_texts_cut};
 use crate::output::{print, print_json};
 use crate::task::Tell;
 use clap::{ArgGroup, Args};
+use linocut::bank::Dtype;
 use linocut::data::{Dataset, Table, TaskFolder, TaskSpec};
 use linocut::{Error, ErrorKind, Result, tune};
 use serde_json::{Map, Value, json};
@@ -25,6 +27,10 @@ pub(crate) struct EvalArgs {
 
     #[command(flatten)]
     pub base: BaseArgs,
+
+    /// Numbers that matrices are computed in; with int8 the scores in f32 stand beside
+    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = choices::dtype())]
+    pub dtype: Dtype,
 
     /// Folder with task.json, whose dev rows are scored
     #[arg(long, value_name = "DIR")]
@@ -55,8 +61,8 @@ pub(crate) struct EvalArgs {
 
 pub(crate) fn run(args: EvalArgs) -> Result<()> {
     let (file, spec) = rows(&args)?;
-    let model = model::open(&args.cut, &args.base)?;
-    let card = model.cut.card();
+    let model = Model::open(&args.cut, &args.base, args.dtype)?;
+    let card = model.cut().card();
     let table = Table::read(&file, &args.format.reading(spec.columns(), args.limit))?;
     let mut remarks = table.remarks().to_vec();
     let data = Dataset::evaluation(&table, &spec, card.problem, &card.labels, &mut remarks)?;
@@ -64,8 +70,16 @@ pub(crate) fn run(args: EvalArgs) -> Result<()> {
     let place = file.display().to_string();
     model.check_pairs(data.pairs.is_some(), &place, "name the columns: --text and --text-pair")?;
     let logits = model.logits(&data.texts, data.pairs.as_deref(), |_| true)?;
-    let evaluation =
-        tune::evaluate(&data, &logits.values, Some(spec.metric.as_ref().unwrap_or(&card.metric)))?;
+    let metric = Some(spec.metric.as_ref().unwrap_or(&card.metric));
+    let evaluation = tune::evaluate(&data, &logits.values, metric)?;
+    let float = match args.dtype {
+        Dtype::F32 => None,
+        Dtype::Int8 => {
+            let model = Model::open(&args.cut, &args.base, Dtype::F32)?;
+            let logits = model.logits(&data.texts, data.pairs.as_deref(), |_| true)?;
+            Some(tune::evaluate(&data, &logits.values, metric)?)
+        }
+    };
     if args.json {
         let mut result: Map<String, Value> = [
             ("cut", json!(args.cut)),
@@ -73,15 +87,24 @@ pub(crate) fn run(args: EvalArgs) -> Result<()> {
             ("data", json!(file)),
             ("rows", json!(evaluation.metrics.rows)),
             ("texts_cut", json!(logits.texts_cut)),
+            ("dtype", json!(args.dtype.name())),
         ]
         .map(|(name, value)| (name.to_string(), value))
         .into_iter()
         .collect();
         result.extend(evaluation.to_json(&data.labels));
+        if let Some(float) = float {
+            result.insert("f32".into(), float.to_json(&data.labels).into());
+        }
         return print_json(&result.into());
     }
     note_texts_cut(logits.texts_cut, card.max_length);
-    print(&evaluation.in_words(&data.labels))
+    let mut text = evaluation.in_words(&data.labels);
+    if let Some(float) = float {
+        let names = [args.dtype.name(), Dtype::F32.name()];
+        text += &format!("\n{}", evaluation.metrics.beside(&float.metrics, names));
+    }
+    print(&text)
 }
 
 /// The file to score and how to read it.

@@ -2,10 +2,12 @@
 
 use crate::args::BaseArgs;
 use crate::output::say;
-use linocut::Result;
-use linocut::cut::{Cut, TaskModel};
+use linocut::bank::{Bank, Dtype, Options, Task};
+use linocut::cut::{Cut, Logits, TaskModel};
 use linocut::model::Pooling;
+use linocut::{Error, ErrorKind, Result};
 use std::path::Path;
+use std::sync::Arc;
 
 /// Reads the cut, opens the base and puts the one on the other, if it belongs there.
 pub(crate) fn open(cut: &Path, base: &BaseArgs) -> Result<TaskModel> {
@@ -14,6 +16,60 @@ pub(crate) fn open(cut: &Path, base: &BaseArgs) -> Result<TaskModel> {
     // Any pooling opens; the cut's own comes once the base is known to be the right one.
     let base = base.open(Some(Pooling::First))?;
     TaskModel::new(base, cut)
+}
+
+/// One task ready to label texts.
+pub(crate) enum Model {
+    /// The base itself, edited.
+    F32(Box<TaskModel>),
+    /// A bank of this task alone.
+    Int8 { cut: Box<Cut>, bank: Box<Bank>, task: Arc<Task> },
+}
+
+impl Model {
+    /// As [`open`], computing in `dtype`.
+    pub(crate) fn open(path: &Path, base: &BaseArgs, dtype: Dtype) -> Result<Self> {
+        if dtype == Dtype::F32 {
+            return open(path, base).map(|model| Self::F32(Box::new(model)));
+        }
+        let cut = Box::new(Cut::read(path)?);
+        let options = Options { dtype, ..Options::default() };
+        let bank = Box::new(Bank::new(base.open(Some(Pooling::First))?, options)?);
+        let task = bank.prepare(&cut.card().task, &cut)?;
+        Ok(Self::Int8 { cut, bank, task })
+    }
+
+    pub(crate) fn cut(&self) -> &Cut {
+        match self {
+            Self::F32(model) => &model.cut,
+            Self::Int8 { cut, .. } => cut,
+        }
+    }
+
+    /// As [`TaskModel::check_pairs`].
+    pub(crate) fn check_pairs(&self, given: bool, place: &str, hint: &str) -> Result<()> {
+        self.cut().check_pairs(given, place, hint)
+    }
+
+    /// As [`TaskModel::logits`].
+    pub(crate) fn logits(
+        &self,
+        texts: &[String],
+        pairs: Option<&[String]>,
+        goes_on: impl FnMut(usize) -> bool,
+    ) -> Result<Logits> {
+        match self {
+            Self::F32(model) => model.logits(texts, pairs, goes_on),
+            Self::Int8 { cut, bank, task } => {
+                let most = cut.card().max_length;
+                let (encodings, texts_cut) =
+                    bank.base().tokenizer.encode_all(texts, pairs, most)?;
+                let values = bank.logits(task, &encodings, goes_on);
+                let stopped = || Error::new(ErrorKind::Interrupted, "interrupted");
+                Ok(Logits { values: values.ok_or_else(stopped)?, texts_cut })
+            }
+        }
+    }
 }
 
 /// Says on standard error how many texts were longer than the limit.

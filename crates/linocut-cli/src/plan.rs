@@ -1,11 +1,12 @@
 //! `linocut plan`
 
 use crate::args::BaseArgs;
+use crate::choices;
 use crate::measure::number;
 use crate::output::{aligned, print, print_json};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use linocut::bank::{Bank, Costs, Options, TaskPlan};
+use linocut::bank::{Bank, Costs, Dtype, Options, TaskPlan};
 use linocut::cut::Cut;
 use linocut::model::Pooling;
 use linocut::output::in_words;
@@ -25,6 +26,10 @@ Example:
 pub(crate) struct PlanArgs {
     #[command(flatten)]
     pub base: BaseArgs,
+
+    /// Numbers that matrices are computed in
+    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = choices::dtype())]
+    pub dtype: Dtype,
 
     /// Folder of cuts; every file in it that ends in .cut
     #[arg(long, value_name = "DIR")]
@@ -55,7 +60,8 @@ pub(crate) fn run(args: PlanArgs) -> Result<()> {
         let message = format!("--materialise-budget is {} MB", args.materialise_budget);
         Error::new(ErrorKind::Config, message).with_hint("more than this machine can address")
     })?;
-    let bank = Bank::new(base, Options { materialise_budget: budget, ..Options::default() })?;
+    let options = Options { dtype: args.dtype, materialise_budget: budget, ..Options::default() };
+    let bank = Bank::new(base, options)?;
     let bar = progress(args.base.quiet, paths.len());
     for (name, path) in &paths {
         let cut = Cut::read(path)?;
@@ -124,20 +130,28 @@ fn shapes(bank: &Bank) -> [(usize, usize); 3] {
     [(h, h), (f, h), (h, f)]
 }
 
-fn text(args: &PlanArgs, bank: &Bank, plans: &[TaskPlan]) -> String {
-    let tokens = args.tokens;
-    let mut rows = vec![vec!["cost here".to_string(), "ns of one core".to_string()]];
-    rows.extend(costs(bank.costs()).map(|(what, ns)| vec![what.into(), number(Some(ns))]));
-    let mut text = aligned(&rows);
+/// From which share of zeros on a task has matrices of its own.
+fn break_even(args: &PlanArgs, bank: &Bank) -> String {
     let shares = shapes(bank).map(|(outputs, inputs)| {
-        let share = 100.0 * bank.costs().break_even(tokens, outputs, inputs);
+        let share = 100.0 * bank.costs().break_even(args.tokens, outputs, inputs);
         format!("{share:.1}% of {outputs} × {inputs}")
     });
-    text += &format!(
-        "\nat {tokens} tokens a matrix of a task's own is cheaper from this share of zeros on: {}\n\n",
+    format!(
+        "\nat {} tokens a matrix of a task's own is cheaper from this share of zeros on: {}\n",
+        args.tokens,
         shares.join(", ")
-    );
+    )
+}
 
+fn text(args: &PlanArgs, bank: &Bank, plans: &[TaskPlan]) -> String {
+    let mut rows =
+        vec![vec![format!("cost here in {}", bank.dtype().name()), "ns of one core".to_string()]];
+    rows.extend(costs(bank.costs()).map(|(what, ns)| vec![what.into(), number(Some(ns))]));
+    let mut text = aligned(&rows);
+    if bank.dtype() == Dtype::F32 {
+        text += &break_even(args, bank);
+    }
+    text.push('\n');
     let header = [
         "task",
         "shared layers",
@@ -201,6 +215,7 @@ fn as_json(args: &PlanArgs, bank: &Bank, plans: &[TaskPlan]) -> Value {
         })
         .collect();
     json!({
+        "dtype": bank.dtype().name(),
         "tokens": args.tokens,
         "costs_ns": {
             "dense": dense, "own": own, "make": make, "zero": zero, "zero_row": zero_row,

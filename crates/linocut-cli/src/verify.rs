@@ -1,11 +1,13 @@
 //! `linocut verify`
 
 use crate::args::BaseArgs;
+use crate::choices;
 use crate::flags;
 use crate::output::{print, print_json, shown};
 use clap::Args;
+use linocut::bank::{Bank, Dtype, Options};
 use linocut::cut::Cut;
-use linocut::model::{Base, Pooling};
+use linocut::model::Pooling;
 use linocut::{Error, ErrorKind, Result};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -25,6 +27,10 @@ pub(crate) struct VerifyArgs {
     #[command(flatten)]
     pub base: BaseArgs,
 
+    /// Numbers that matrices are computed in; int8 is held to its own tolerance
+    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = choices::dtype())]
+    pub dtype: Dtype,
+
     /// Print one JSON object a cut
     #[arg(long)]
     pub json: bool,
@@ -38,12 +44,24 @@ struct Verified {
     difference: f32,
 }
 
+/// Gives the largest difference of a cut's logits, or says what is wrong with it.
+type Check = Box<dyn FnMut(&Cut) -> Result<f32>>;
+
 pub(crate) fn run(args: VerifyArgs) -> Result<()> {
     let mut base = args.base.open(Some(Pooling::First))?;
-    let before = base.weights.digest();
+    let mut check: Check = match args.dtype {
+        Dtype::F32 => {
+            let before = base.weights.digest();
+            Box::new(move |cut| cut.verify(&mut base, before))
+        }
+        Dtype::Int8 => {
+            let bank = Bank::new(base, Options { dtype: args.dtype, ..Options::default() })?;
+            Box::new(move |cut| bank.verify(cut))
+        }
+    };
     let mut failed = 0;
     for path in &args.cuts {
-        let result = verify(path, &mut base, before);
+        let result = verify(path, &mut check);
         failed += usize::from(result.is_err());
         match args.json {
             true => print_json(&as_json(path, &result))?,
@@ -56,9 +74,9 @@ pub(crate) fn run(args: VerifyArgs) -> Result<()> {
     Err(Error::new(ErrorKind::Cut, format!("{failed} of {} cuts failed", args.cuts.len())))
 }
 
-fn verify(path: &Path, base: &mut Base, before: blake3::Hash) -> Result<Verified> {
+fn verify(path: &Path, check: &mut Check) -> Result<Verified> {
     let cut = Cut::read(path)?; // its digest is checked here
-    let difference = cut.verify(base, before)?;
+    let difference = check(&cut)?;
     Ok(Verified { task: cut.card().task.clone(), probes: cut.probes().len(), difference })
 }
 

@@ -10,7 +10,7 @@ use axum::extract::{MatchedPath, Request, State as Shared};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use linocut::bank::{Answer, Task};
+use linocut::bank::{Answer, Dtype, Task};
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
 use prometheus::{
@@ -57,9 +57,14 @@ struct Answered {
 }
 
 impl Metrics {
-    /// All at zero.
-    pub(crate) fn new() -> prometheus::Result<Self> {
+    /// All at zero, of a server that computes in `dtype`.
+    pub(crate) fn new(dtype: Dtype) -> prometheus::Result<Self> {
         let registry = Registry::new();
+        let of = Opts::new("linocut_info", "1, with what products are computed in")
+            .const_label("dtype", dtype.name());
+        let info = IntGauge::with_opts(of)?;
+        info.set(1);
+        registry.register(Box::new(info))?;
         let counter = |name: &str, help: &str, labels: &[&str]| {
             let counter = IntCounterVec::new(Opts::new(name, help), labels)?;
             registry.register(Box::new(counter.clone()))?;

@@ -200,7 +200,7 @@ impl State {
         let opening = Opening { address, read_only, strict };
         let store = Store::open(cuts, &bank, opening, progress)?;
         let bank = Arc::new(bank);
-        let metrics = Metrics::new().map_err(|e| {
+        let metrics = Metrics::new(bank.dtype()).map_err(|e| {
             Error::new(ErrorKind::Config, format!("the metrics: {e}")).with_source(e)
         })?;
         let metrics = Arc::new(metrics);

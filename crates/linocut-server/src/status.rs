@@ -36,6 +36,9 @@ pub(crate) struct Info {
     version: &'static str,
     /// The base that all tasks share.
     base: BaseInfo,
+    /// What products are computed in: "f32" or "int8".
+    #[schema(value_type = String)]
+    dtype: &'static str,
     /// Number of tasks that the key sees.
     tasks: usize,
     /// Bytes of memory of all tasks beside the base; said to keys of all tasks.
@@ -149,6 +152,7 @@ pub(crate) async fn info(
             hidden: base.config().hidden,
             max_tokens: base.config().positions,
         },
+        dtype: state.bank.dtype().name(),
         tasks: seen(&state.bank, &access).len(),
         task_bytes,
         task_memory: state.bank.task_memory(),

@@ -3,7 +3,7 @@
 use super::format::Predictions;
 use super::kept::Kept;
 use super::{PredictArgs, check_output};
-use crate::model::{self, note_texts_cut};
+use crate::model::{Model, note_texts_cut};
 use crate::output::{json_line, say, stdout_error};
 use crate::task::Tell;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -63,10 +63,10 @@ pub(super) fn run(args: &PredictArgs, input: &Path) -> Result<()> {
     let (texts, pairs) = Dataset::texts(&table, &spec)?;
     let kept = Kept::of(&table, keep)?;
     drop(table);
-    let model = model::open(&args.cut, &args.base)?;
+    let model = Model::open(&args.cut, &args.base, args.dtype)?;
     let place = input.display().to_string();
     model.check_pairs(pairs.is_some(), &place, "name the columns: --text and --text-pair")?;
-    let card = model.cut.card();
+    let card = model.cut().card();
     let written = Written { kept, format };
     written.check(&card.labels, texts.len())?;
     let bar = progress(args.base.quiet, texts.len());

@@ -2,7 +2,7 @@
 
 use super::PredictArgs;
 use super::format::Predictions;
-use crate::model::{self, note_texts_cut};
+use crate::model::{Model, note_texts_cut};
 use crate::output::{json_line, say, shown, stdout_error};
 use linocut::data::Problem;
 use linocut::{Error, ErrorKind, Result};
@@ -13,8 +13,8 @@ use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
 const BATCH: usize = 256;
 
 pub(super) fn run(args: &PredictArgs) -> Result<()> {
-    let model = model::open(&args.cut, &args.base)?;
-    let card = model.cut.card();
+    let model = Model::open(&args.cut, &args.base, args.dtype)?;
+    let card = model.cut().card();
     // A line is data for the next program, but not where a terminal shows it.
     let terminal = io::stdout().is_terminal();
     if !args.json

@@ -6,11 +6,13 @@ mod kept;
 mod lines;
 
 use crate::args::{BaseArgs, FormatArgs};
-use crate::model::{self, note_texts_cut};
+use crate::choices;
+use crate::model::{Model, note_texts_cut};
 use crate::output::{print, print_json};
 use crate::place;
 use clap::Args;
 use format::{More, Predictions};
+use linocut::bank::Dtype;
 use linocut::output::Lock;
 use linocut::{Error, ErrorKind, Result};
 use std::io::IsTerminal;
@@ -45,6 +47,10 @@ pub(crate) struct PredictArgs {
 
     #[command(flatten)]
     pub base: BaseArgs,
+
+    /// Numbers that matrices are computed in
+    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = choices::dtype())]
+    pub dtype: Dtype,
 
     /// Rows to label: TSV, CSV, JSONL or Parquet
     #[arg(long = "in", value_name = "FILE")]
@@ -118,12 +124,12 @@ fn one(args: &PredictArgs, text: &str) -> Result<()> {
                 .with_hint("there is nothing to label in an empty text"));
         }
     }
-    let model = model::open(&args.cut, &args.base)?;
+    let model = Model::open(&args.cut, &args.base, args.dtype)?;
     let pairs: Option<Vec<String>> = args.other.clone().map(|other| vec![other]);
     let hint = "give TEXT and PAIR for a task on pairs, TEXT alone for any other";
     model.check_pairs(pairs.is_some(), "the command line", hint)?;
     let logits = model.logits(&[text.to_string()], pairs.as_deref(), |_| true)?;
-    let card = model.cut.card();
+    let card = model.cut().card();
     note_texts_cut(logits.texts_cut, card.max_length);
     let predictions = Predictions::new(card, logits.values, args.more());
     let row = predictions.row(0);

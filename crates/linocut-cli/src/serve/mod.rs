@@ -3,10 +3,11 @@
 mod log;
 
 use crate::args::BaseArgs;
+use crate::choices;
 use crate::output::say;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use linocut::bank::{Bank, Options};
+use linocut::bank::{Bank, Dtype, Options};
 use linocut::model::Pooling;
 use linocut::{Error, ErrorKind, Result};
 use linocut_server::{Keys, Limits, Settings, State};
@@ -35,6 +36,10 @@ Example:
 pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub base: BaseArgs,
+
+    /// Numbers that matrices are computed in
+    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = choices::dtype())]
+    pub dtype: Dtype,
 
     /// Folder of cuts, each served under its file's name; may be empty
     #[arg(long, value_name = "DIR")]
@@ -165,6 +170,7 @@ pub(crate) fn run(args: ServeArgs) -> Result<()> {
     let task_memory = bytes("--task-memory", args.task_memory)?;
     let base = args.base.open(Some(Pooling::First))?;
     let options = Options {
+        dtype: args.dtype,
         materialise_budget: budget,
         task_memory,
         batch_tokens: args.batch_tokens,

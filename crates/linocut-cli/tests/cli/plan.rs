@@ -22,7 +22,7 @@ fn a_folder_of_cuts() {
     assert_snapshot!(shown.rough(), @"
     exit 0
     --- stdout
-    cost here ns of one core
+    cost here in f32 ns of one core
     multiply-add of a product over many rows #
     entry of a matrix of a task's own #
     entry of it, when made from the base's #
