@@ -43,6 +43,7 @@ async fn requests_errors_batches_and_tasks_are_counted() {
         ("linocut_batch_tokens_count", 3.0),
         // Two texts of 3 and 4 tokens through two tasks, then 3 tokens twice.
         ("linocut_batch_tokens_sum", 20.0),
+        (r#"linocut_info{dtype="f32"}"#, 1.0),
         (r#"linocut_task_answers_total{task="topics"}"#, 3.0),
         (r#"linocut_task_tokens_total{task="topics"}"#, 10.0),
         (r#"linocut_task_answers_total{task="tags"}"#, 2.0),

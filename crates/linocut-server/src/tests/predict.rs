@@ -171,5 +171,6 @@ async fn tasks_and_base_are_described() {
     let info = get(&state, "/info").await.ok();
     assert_eq!((&info["base"]["layers"], &info["tasks"]), (&json!(3), &json!(4)));
     assert_eq!(info["base"]["fingerprint"], place.base().fingerprint.to_string());
+    assert_eq!(info["dtype"], "f32");
     assert_eq!(info["limits"]["timeout_seconds"], 30.0);
 }

@@ -1,8 +1,9 @@
 //! Y = X·Wᵀ in whole numbers of eight bits: W a row and X a row with a scale each, sums in i32.
 //!
-//! An entry of W is w·scale with |w| ≤ 63, one of X is (x − offset)·scale with x in 0..=255. Seven bits for
-//! W are what AVX2 asks for: `vpmaddubsw` adds two products x·w in 16 bits, and 2·255·63 = 32,130 fits
-//! there whatever the entries are. All sums are exact, so every set of instructions gives the same bits.
+//! An entry of W is w·scale, one of X is (x − offset)·scale with x in 0..=255. AVX2 bounds W: `vpmaddubsw` adds
+//! the products of two neighbours in 16 bits, so a row's scale is such that |w| of two neighbours are at most
+//! 128 together, and 255·128 = 32,640 fits there whatever X is. Eight bits for a row of one large entry, seven
+//! for one of equal ones. All sums are exact, so every set of instructions gives the same bits.
 
 mod inputs;
 #[cfg(test)]
@@ -19,11 +20,11 @@ use super::simd::dispatch;
 pub use inputs::Inputs;
 use tile::{Isa, Line};
 
-/// Largest |w|.
-const LARGEST: f32 = 63.0;
+/// |w| of two neighbours before they are rounded, which adds at most ½ to each.
+const PAIR: f32 = 127.0;
 /// Columns of W that lie side by side, as the instructions take them.
 const GROUP: usize = 4;
-/// Most columns: 255·63·2¹⁷ < 2³¹, so no sum, with or without offset, leaves i32.
+/// Most columns: 255·128·2¹⁶ pairs < 2³¹, so no sum, with or without offset, leaves i32.
 pub const MOST_COLUMNS: usize = 1 << 17;
 
 /// A matrix W, `[rows, cols]`, as panels of 16 rows, each `[cols / 4, 16, 4]`.
@@ -54,12 +55,12 @@ impl Quantized {
         let params = scales.par_chunks_mut(WIDTH).zip(sums.par_chunks_mut(WIDTH));
         panels.zip(params).for_each(|((panel, w), (scales, sums))| {
             for (lane, row) in w.chunks_exact(cols).enumerate() {
-                // A maximum that is not finite makes the whole row NaN, see `Inputs`.
-                let scale = largest(row) / LARGEST;
+                // One that is not finite makes the whole row NaN.
+                let scale = largest_pair(row) / (PAIR / 2.0);
                 for (line, group) in panel.iter_mut().zip(row.chunks(GROUP)) {
                     for (to, v) in line.0[lane * GROUP..].iter_mut().zip(group) {
                         // NaN, of 0 / 0, becomes 0.
-                        *to = (v / scale).round_ties_even().clamp(-LARGEST, LARGEST) as i8;
+                        *to = (v / scale).round_ties_even() as i8;
                         sums[lane] += i32::from(*to);
                     }
                 }
@@ -186,12 +187,12 @@ fn scaled(sum: i32, scale: f32) -> f32 {
     sum as f32 * scale
 }
 
-/// The largest |v|, or infinity if an entry is not finite.
-fn largest(row: &[f32]) -> f32 {
-    // The bits of |v| ascend as |v| does, those of NaN above all.
-    f32::from_bits(
-        row.iter().map(|v| v.abs().to_bits()).max().unwrap_or(0).min(f32::INFINITY.to_bits()),
-    )
+/// The largest mean |v| of two neighbours, infinite or NaN if an entry is.
+fn largest_pair(row: &[f32]) -> f32 {
+    // Halved first: a sum of finite entries then is finite. Bits of what is not negative ascend as it does,
+    // those of NaN above all.
+    let mean = |pair: &[f32]| pair.iter().map(|v| 0.5 * v.abs()).sum::<f32>().to_bits();
+    f32::from_bits(row.chunks(2).map(mean).max().unwrap_or(0))
 }
 
 /// What a tile of Y is made of.

@@ -61,7 +61,7 @@ fn nothing_saturates() {
         for isa in Isa::all() {
             let mut sums = [0; 2];
             w.run(isa, &x, 0..1, &mut sums, |sum, _| sum);
-            assert_eq!(sums.map(i32::abs), [255 * 63 * k as i32; 2], "{isa:?}");
+            assert_eq!(sums.map(i32::abs), [255 * 64 * k as i32; 2], "{isa:?}");
             assert_eq!(sums[0], -sums[1]);
         }
     }
@@ -72,7 +72,7 @@ fn nothing_saturates() {
         assert_eq!(product(isa, &w, &x, 1).len(), 1);
         let mut sums = [0];
         w.run(isa, &x, 0..1, &mut sums, |sum, _| sum);
-        assert_eq!(sums, [255 * 63 * (1 << 17)], "{isa:?}");
+        assert_eq!(sums, [255 * 64 * (1 << 17)], "{isa:?}");
     }
 }
 
@@ -155,6 +155,24 @@ fn zeros_are_exact() {
             }
         }
     }
+}
+
+/// Neighbours are bounded together, as 16 bits ask for, and a row with one large entry has eight bits.
+#[test]
+fn neighbours_are_at_most_128_together() {
+    let k = 385;
+    let mut w = draw(5, 40 * k);
+    w.iter_mut().take(k).for_each(|v| *v = v.signum() * 0.7);
+    w[k + 4] = 1e3;
+    w[3 * k..4 * k].iter_mut().for_each(|v| *v *= 5e37);
+    let whole = Quantized::new(&w, 40, k);
+    for row in 0..40 {
+        let at = whole.row(row);
+        let pair = |c: usize| at(c).abs() + if c + 1 < k { at(c + 1).abs() } else { 0 };
+        let most = (0..k).step_by(2).map(pair).max().unwrap();
+        assert!((126..=128).contains(&most), "row {row}: {most}");
+    }
+    assert_eq!(whole.row(1)(4), 127);
 }
 
 #[test]
