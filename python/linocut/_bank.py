@@ -17,7 +17,8 @@ from ._texts import texts as as_texts
 class Bank(MutableMapping[str, Any]):
     """A base and any number of tasks on it, which share its memory and, where they do not differ, its work.
 
-    Tasks are set and taken away as in a dict; each may be replaced while other threads predict.
+    With ``dtype="int8"`` matrices are multiplied in whole numbers of eight bits: quicker, and within the tolerance that
+    each cut's probes are held to. Tasks are set and taken away as in a dict; each may be replaced while other threads predict.
 
     >>> bank = linocut.Bank(base)
     >>> bank["queue"] = cut
@@ -25,8 +26,8 @@ class Bank(MutableMapping[str, Any]):
     ['parcel']
     """
 
-    def __init__(self, base: Base, *, task_memory: int | None = None) -> None:
-        self._core = _core.Bank(core_of_base(base), plain("task_memory", task_memory))
+    def __init__(self, base: Base, *, task_memory: int | None = None, dtype: str = "f32") -> None:
+        self._core = _core.Bank(core_of_base(base), plain("task_memory", task_memory), str(dtype))
         self._base = base.name
 
     def __setitem__(self, name: str, cut: Cut) -> None:

@@ -102,7 +102,8 @@ class Base:
             where dev rows are) and stops the run by ``False`` (see :mod:`linocut.logging`), or several of these.
         :param choices: ``epochs``, ``batch``, ``lr``, ``mask_lr``, ``head_lr``, ``dropout``, ``warmup``, ``seed``,
             ``max_length``, ``early_stop``, ``eval_every``, ``class_weights``, ``store``, ``sampling``, ``sparsity``,
-            ``sparsity_scope``, ``init_sparsity``, ``candidates``, ``init_scale``, ``rank``, as the command's options.
+            ``sparsity_scope``, ``init_sparsity``, ``candidates``, ``init_scale``, ``rank``, ``compute``, as the
+            command's options.
         :raises linocut.DataError: what is wrong with texts or labels.
         :raises linocut.ConfigError: an argument out of its range.
 

@@ -14,8 +14,8 @@ WHOLE = {
     "task_memory", "sample_baseline", "threads",
 }  # fmt: skip
 REAL = {
-    "lr", "mask_lr", "head_lr", "dropout", "warmup", "early_stop", "sparsity", "init_sparsity", "candidates", "init_scale", "tolerance",
-    "initializer_range", "time_budget", "within",
+    "lr", "mask_lr", "head_lr", "dropout", "warmup", "early_stop", "sparsity", "init_sparsity", "candidates", "init_scale", "compute",
+    "tolerance", "initializer_range", "time_budget", "within",
 }  # fmt: skip
 
 

@@ -115,6 +115,22 @@ def test_a_bank_answers_as_each_task_alone(base, cut):
         bank.predict(["a"], tasks=["other"])
 
 
+def test_slim_tasks_and_whole_numbers(base, cut):
+    slim = base.train(TEXTS, LABELS, epochs=1, compute=0.5, name="slim")
+    assert slim.card["training"]["compute"] <= 0.5
+    banks = [linocut.Bank(base), linocut.Bank(base, dtype="int8")]
+    for bank in banks:
+        bank["slim"], bank["whole"] = slim, cut
+    exact, near = (bank.predict(TEXTS) for bank in banks)
+    assert np.allclose(exact["slim"].scores, base.predict(slim, TEXTS).scores, atol=1e-5)
+    for name in ["slim", "whole"]:
+        assert np.abs(exact[name].scores - near[name].scores).max() < 0.1
+    with pytest.raises(linocut.ConfigError, match="dtype=f16"):
+        linocut.Bank(base, dtype="f16")
+    with pytest.raises(linocut.ConfigError, match="a share in"):
+        base.train(TEXTS, LABELS, compute=0)
+
+
 def test_a_prediction_sees_one_version_of_a_task(base, cut):
     other = base.train(TEXTS, ["x", "y", "z", "w"] * 5, method="head", epochs=1, dev=False)
     bank = linocut.Bank(base)

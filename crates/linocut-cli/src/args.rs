@@ -285,6 +285,12 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "SCOPE", requires = "sparsity", help_heading = "Method", value_parser = choices::scope())]
     pub sparsity_scope: Option<Scope>,
 
+    /// Leave out heads, neurons and layers that the task needs least, so that at most this share of the
+    /// encoder's multiply-adds is left: those of matrix products and attention for a text of 64 tokens;
+    /// embeddings and head are not counted [default: 1, all of it]
+    #[arg(long, value_name = "SHARE", help_heading = "Method")]
+    pub compute: Option<f64>,
+
     /// Most bytes of the cut (200KB), or its share of the base's (0.2%): chooses the method. Masks
     /// with up to 1% zeros in all layers; if 0.1% does not fit, in the last layers; else the head
     #[arg(

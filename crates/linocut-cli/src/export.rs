@@ -46,5 +46,10 @@ pub(crate) fn run(args: ExportArgs) -> Result<()> {
     export::write(&model, &args.out)?;
     let weights = args.out.join("model.safetensors");
     let size = weights.metadata().map_err(|e| Error::io(&weights, "read", e))?.len();
-    print(&format!("{}: {}, {}\n", args.out.display(), export::class(&model), in_words(size)))
+    let mut text =
+        format!("{}: {}, {}\n", args.out.display(), export::class(&model), in_words(size));
+    if let Some(slim) = export::slim_in_words(&model) {
+        text += &format!("{slim}\n");
+    }
+    print(&text)
 }

@@ -3,7 +3,7 @@
 use linocut::tune::{Method, Sampling, Scope, Selection, Target};
 
 /// Fields that the library's messages name and that are flags here: `max_length` is --max-length.
-const FIELDS: [&str; 52] = [
+const FIELDS: [&str; 54] = [
     "adapter",
     "allow_nan",
     "arms",
@@ -13,9 +13,11 @@ const FIELDS: [&str; 52] = [
     "candidates",
     "class_weights",
     "clip",
+    "compute",
     "cuts",
     "decay",
     "delimiter",
+    "dtype",
     "dropout",
     "early_stop",
     "epochs",

@@ -36,8 +36,12 @@ pub(crate) fn run(args: InspectArgs) -> Result<()> {
     let mut text = about(card);
     text.push('\n');
     text += &size_table(&sizes);
-    let tables =
-        [zeros_table(card, &sizes), replaced_table(card, &sizes), differences_table(card, &sizes)];
+    let tables = [
+        slim_table(card),
+        zeros_table(card, &sizes),
+        replaced_table(card, &sizes),
+        differences_table(card, &sizes),
+    ];
     for table in tables {
         if !table.is_empty() {
             text.push('\n');
@@ -155,10 +159,11 @@ fn flat(value: &Value) -> String {
         other => other.to_string(),
     };
     let name = fields.get("name").map(plain);
-    // What a pack left of every tensor's movement stands in a table below, scores in a line.
-    let others = fields
-        .iter()
-        .filter(|(key, _)| !matches!(key.as_str(), "name" | "left" | "metrics_before"));
+    // What a pack left of every tensor's movement stands in a table below, scores in a line; what
+    // compute counts in the help of `train`.
+    let others = fields.iter().filter(|(key, _)| {
+        !matches!(key.as_str(), "name" | "left" | "metrics_before" | "compute_counts")
+    });
     let others = others.map(|(key, value)| format!("{} {}", key.replace('_', " "), plain(value)));
     name.into_iter().chain(others).collect::<Vec<_>>().join(", ")
 }
@@ -203,6 +208,21 @@ impl Sum {
         }
         format!("{:.2}%", 100.0 * self.zeros as f64 / self.entries as f64)
     }
+}
+
+/// What a slim task keeps of every layer.
+fn slim_table(card: &Card) -> String {
+    let Some(slim) = &card.slim else { return String::new() };
+    let mut rows =
+        vec![["kept by layer", "heads", "groups of 16 neurons"].map(String::from).to_vec()];
+    let share = |bits: &[bool]| {
+        let kept = bits.iter().filter(|kept| **kept).count();
+        format!("{kept} of {}", bits.len())
+    };
+    for (layer, kept) in slim.layers.iter().enumerate() {
+        rows.push(vec![layer.to_string(), share(&kept.heads), share(&kept.groups)]);
+    }
+    aligned(&rows) + &format!("the lowest {} layers of the base\n", slim.depth)
 }
 
 /// Share of zeros, layer by kind. Matrices whose mask keeps everything are not in the cut.

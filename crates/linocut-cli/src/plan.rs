@@ -172,7 +172,7 @@ fn text(args: &PlanArgs, bank: &Bank, plans: &[TaskPlan]) -> String {
             plan.materialised.to_string(),
             plan.replaced.to_string(),
             in_words(plan.task.bytes() as u64),
-            format!("+{:.1}%", 100.0 * plan.cost),
+            format!("{:+.1}%", 100.0 * plan.cost),
         ]);
     }
     text += &aligned(&rows);

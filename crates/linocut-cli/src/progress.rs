@@ -91,6 +91,14 @@ impl Progress {
                 }
                 self.bar.set_position(done as u64);
             }
+            Event::Choosing { step, steps } => {
+                if step == 0 {
+                    let template = "what is needed {wide_bar} {pos}/{len} steps  {eta} left";
+                    self.begin(template, 0, steps);
+                    self.last = Some(Instant::now());
+                }
+                self.bar.set_position(step as u64);
+            }
             Event::Start { step, steps, .. } => {
                 let template = "training {wide_bar} {pos}/{len} steps  {msg}  {eta} left";
                 self.begin(template, step, steps);

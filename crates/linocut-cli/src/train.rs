@@ -8,7 +8,7 @@ use crate::place;
 use crate::progress::Progress;
 use crate::task;
 use linocut::data::TaskRows;
-use linocut::model::{Base, Layout};
+use linocut::model::{Base, Slim, SlimLayer};
 use linocut::output::{check_room, folder_of, in_words, keep};
 use linocut::study;
 use linocut::tune::{self, Choices, Event, Method, Outcome, Shared, Storage, TrainOptions};
@@ -52,7 +52,7 @@ pub(crate) fn run(args: TrainArgs) -> Result<()> {
         shared: Shared::default(),
     };
     interrupt::stop_when_asked();
-    let (layout, dense_bytes) = (base.encoder.layout().clone(), base.encoder.layout().len() * 4);
+    let dense_bytes = base.encoder.layout().len() * 4;
     let mut trained = 0;
     let outcome = tune::train(
         &base,
@@ -78,7 +78,7 @@ pub(crate) fn run(args: TrainArgs) -> Result<()> {
         say(&format!("warning: {}", e.message()));
     }
     let numbers = (trained, dense_bytes);
-    report(&args, &kept.path, &outcome, &layout, numbers, (task.held_out, &progress))?;
+    report(&args, &kept.path, &outcome, numbers, (task.held_out, &progress))?;
     kept.check(&args.out)?;
     let size = outcome.cut.sizes().file;
     match budget {
@@ -131,6 +131,7 @@ fn choices(args: &TrainArgs) -> Choices {
         sampling: args.sampling,
         init_sparsity: args.init_sparsity,
         candidates: args.candidates,
+        compute: args.compute,
         init_scale: args.init_scale,
         rank: args.rank,
         sparsity: args.sparsity,
@@ -149,6 +150,20 @@ fn choices(args: &TrainArgs) -> Choices {
         class_weights: args.class_weights,
         store: args.store,
     }
+}
+
+/// What a slim task keeps, in all layers together.
+fn slim_in_words(slim: &Slim) -> String {
+    let count = |of: fn(&SlimLayer) -> &Vec<bool>| {
+        let bits = || slim.layers.iter().flat_map(of);
+        (bits().filter(|kept| **kept).count(), bits().count())
+    };
+    let ((heads, of_heads), (groups, of_groups)) =
+        (count(|layer| &layer.heads), count(|layer| &layer.groups));
+    format!(
+        "{heads} of {of_heads} heads and {groups} of {of_groups} groups of neurons in {} layers",
+        slim.depth
+    )
 }
 
 fn describe(task: &TaskRows, options: &TrainOptions, base: &str) -> String {
@@ -172,18 +187,12 @@ fn report(
     args: &TrainArgs,
     out: &Path,
     outcome: &Outcome,
-    layout: &Layout,
     (trained, dense_bytes): (usize, usize),
     (held_out, progress): (bool, &Progress),
 ) -> Result<()> {
     let (card, sizes) = (outcome.cut.card(), outcome.cut.sizes());
-    let masked: usize = card
-        .tensors
-        .iter()
-        .filter(|(_, note)| note.zeros.is_some())
-        .filter_map(|(name, _)| layout.index(name))
-        .map(|i| layout.tensors()[i].range.len())
-        .sum();
+    let masked = card.tensors.values().filter(|note| note.zeros.is_some());
+    let masked: usize = masked.map(|note| note.shape.iter().product::<usize>()).sum();
     let zeros: u64 = card.tensors.values().filter_map(|note| note.zeros).sum();
     let sparsity = (masked > 0).then(|| zeros as f64 / masked as f64);
     let seconds = progress.steps_time.as_secs_f64();
@@ -223,6 +232,10 @@ fn report(
         let value = score.value.map_or("undefined".into(), |v| format!("{:.2}", 100.0 * v));
         let which = if held_out { "held-out rows" } else { "dev rows" };
         text += &format!("{} {value} on {rows} {which}\n", score.name.replace('_', " "));
+    }
+    if let Some(slim) = &card.slim {
+        let compute = card.training["compute"].as_f64().unwrap_or(1.0);
+        text += &format!("{:.1}% of the compute: {}\n", 100.0 * compute, slim_in_words(slim));
     }
     let zeros = sparsity.map_or(String::new(), |s| format!(", {:.2}% zeros", 100.0 * s));
     text += &format!(

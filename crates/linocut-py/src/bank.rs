@@ -2,9 +2,9 @@
 
 use crate::base::{Base, bytes};
 use crate::cut::{Cut, card_json, kind_json};
-use crate::errors::detached;
+use crate::errors::{detached, raised};
 use linocut::Result;
-use linocut::bank::{self, Options};
+use linocut::bank::{self, Dtype, Options};
 use pyo3::prelude::*;
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -22,9 +22,10 @@ pub(crate) struct Bank(bank::Bank);
 #[pymethods]
 impl Bank {
     #[new]
-    fn new(py: Python<'_>, base: &Base, task_memory: Option<usize>) -> PyResult<Self> {
+    fn new(py: Python<'_>, base: &Base, task_memory: Option<usize>, dtype: &str) -> PyResult<Self> {
         let base = Arc::clone(&base.base);
-        let mut options = Options::default();
+        let dtype = Dtype::named(dtype).map_err(|error| raised(py, &error))?;
+        let mut options = Options { dtype, ..Options::default() };
         if let Some(bytes) = task_memory {
             options.task_memory = bytes;
         }

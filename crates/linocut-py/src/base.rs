@@ -306,6 +306,9 @@ pub(crate) fn heard(observe: &Py<PyAny>, event: serde_json::Value) -> PyResult<b
 
 pub(crate) fn event_json(event: Event) -> serde_json::Value {
     match event {
+        Event::Choosing { step, steps } => {
+            json!({"event": "choosing", "step": step, "steps": steps})
+        }
         Event::Trunk { done, rows } => json!({"event": "trunk", "done": done, "rows": rows}),
         Event::Start { step, steps, trained } => {
             json!({"event": "start", "step": step, "steps": steps, "trained": trained})

@@ -59,6 +59,11 @@ pub(crate) fn edited(py: Python<'_>, folder: PathBuf, cut: &Cut) -> PyResult<Vec
                  not (add_pooling_layer=False), and take other cuts off first",
             )
         })?;
+        if cut.card().slim.is_some() {
+            let message = "a slim cut leaves out parts that a model in memory has";
+            return Err(Error::new(ErrorKind::Cut, message)
+                .with_hint("export it (base.export) and load the folder"));
+        }
         let encoder = Encoder::open(&checkpoint, Some(cut.card().pooling))?;
         let mut weights = encoder.load(&checkpoint)?;
         drop(cut.apply(&mut weights)?);

@@ -87,6 +87,7 @@ fn cut(layout: &Layout) -> Cut {
         metric: Metric::Accuracy,
         metrics: BTreeMap::new(),
         tensors: BTreeMap::new(),
+        slim: None,
         source: None,
     };
     let head = Head {

@@ -1,6 +1,6 @@
 //! The bank beside one task alone, as lines of JSON: `cargo bench -p linocut --bench bank -- BASE`.
-//! Arguments: folder of the base, then optionally which of `dense`, `tasks`, `low-rank`, `mixed`, `fan-out`
-//! and `memory`, threads, and a file of texts, one a line, for the first three (`bench/bank.py` runs
+//! Arguments: folder of the base, then optionally which of `dense`, `tasks`, `low-rank`, `mixed`, `fan-out`,
+//! `slim` and `memory`, threads, and a file of texts, one a line, for the first three (`bench/bank.py` runs
 //! these beside others). Cuts are made here: each its own zeros at random, about 1% of every matrix, or for
 //! `low-rank` factors of rank 8 of queries and values, and its own head; trained ones in the folder `LINOCUT_CUTS`, where it is set, take the places of the
 //! first; with `LINOCUT_DTYPE=int8` the bank computes in int8. Texts are random common words where none are given.
@@ -9,7 +9,7 @@ use linocut::bank::{Bank, Costs, Dtype, Options, Request};
 use linocut::cut::{self, BaseId, Card, Cut, Edit, LowRank, StoreType, TensorEdit, Zeros};
 use linocut::data::{Encoding, Metric, Problem};
 use linocut::kernels::random::{bits, normal, uniform};
-use linocut::model::{self, Base, Encoder, Head, Kind, Pooling};
+use linocut::model::{self, Base, Encoder, Head, Kind, Pooling, Slim};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -22,7 +22,7 @@ fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
     let [folder, rest @ ..] = &args[..] else {
         eprintln!(
-            "usage: bank -- BASE [dense|tasks|low-rank|mixed|fan-out|memory|all] [THREADS] [TEXTS]"
+            "usage: bank -- BASE [dense|tasks|low-rank|mixed|fan-out|slim|memory|all] [THREADS] [TEXTS]"
         );
         return;
     };
@@ -65,6 +65,9 @@ fn main() {
             fan_out(&Bank::new(base(), options).expect("options"), pooling);
         }
     }
+    if ["all", "slim"].contains(&what) {
+        slim(&base(), options);
+    }
     if ["all", "memory"].contains(&what) {
         memory(&Bank::new(base(), options).expect("options"));
     }
@@ -85,7 +88,10 @@ fn cut(base: &Base, number: u64, pooling: Pooling, lowest: usize, wanted: Edits)
     let mut edits = BTreeMap::new();
     for (i, spec) in base.encoder.layout().tensors().iter().enumerate() {
         let pooler = spec.kind() == Kind::Pooler && pooling == Pooling::Cls;
-        if spec.shape.len() < 2 || !(pooler || spec.layer().is_some_and(|layer| layer >= lowest)) {
+        if spec.range.is_empty()
+            || spec.shape.len() < 2
+            || !(pooler || spec.layer().is_some_and(|layer| layer >= lowest))
+        {
             continue;
         }
         let key = number << 16 | i as u64;
@@ -127,6 +133,7 @@ fn cut(base: &Base, number: u64, pooling: Pooling, lowest: usize, wanted: Edits)
         metric: Metric::Accuracy,
         metrics: BTreeMap::new(),
         tensors: BTreeMap::new(),
+        slim: base.encoder.kept().cloned(),
         source: None,
     };
     Cut::new(card, head, edits, vec![]).expect("a sound cut")
@@ -275,6 +282,72 @@ fn fan_out(bank: &Bank, pooling: Pooling) {
                 "one_dense_ms": 1e3 * dense, "ratio": all_time / one_time,
                 "ratio_to_dense": all_time / dense,
             }),
+        );
+    }
+}
+
+/// Whole and slim tasks of half the compute, each with heads and neurons of its own, in f32 and in int8: one
+/// text, 32 texts of one task, and 32 texts of 100 tasks, all in turns.
+fn slim(base: &Base, options: Options) {
+    let halves = |number: u64| {
+        let mut slim = Slim::whole(base.config());
+        for (layer, kept) in slim.layers.iter_mut().enumerate() {
+            for (of, bits) in [&mut kept.heads, &mut kept.groups].into_iter().enumerate() {
+                let key = number << 8 | (2 * layer + of) as u64;
+                let mut order: Vec<usize> = (0..bits.len()).collect();
+                order.sort_by(|a, b| uniform(key, *a as u32).total_cmp(&uniform(key, *b as u32)));
+                order[..bits.len() / 2].iter().for_each(|&i| bits[i] = false);
+            }
+        }
+        base.slim(&slim).expect("a base of these layers")
+    };
+    let banks = [Dtype::F32, Dtype::Int8].map(|dtype| {
+        let options = Options { dtype, costs: None, ..options };
+        let bank = Bank::new(base.clone(), options).expect("options");
+        for number in 0..100 {
+            let zeros = Edits::Zeros(DENSITY);
+            for (name, base) in [("whole", base), ("slim", &halves(number))] {
+                let cut = cut(base, number, Pooling::Mean, 0, zeros);
+                bank.add(&format!("{name} {number}"), &cut).expect("a new task");
+            }
+        }
+        bank
+    });
+    let one = vec![text(5, 30)];
+    let many: Vec<String> = (0..32).map(|i| text(7 + i, 4 + 2 * i as usize)).collect();
+    for (what, texts, tasks) in
+        [("one text", &one, 1), ("32 texts", &many, 1), ("32 texts of 100 tasks", &many, 100)]
+    {
+        let ways = [("whole", 0), ("slim", 0), ("whole", 1), ("slim", 1)];
+        let queries = ways.map(|(kind, bank)| {
+            let query = |(i, text): (usize, &String)| {
+                let tasks = vec![format!("{kind} {}", bits(3, i as u32) % tasks)];
+                let request = Request { text: text.clone(), pair: None, tasks };
+                banks[bank].encode(&request).expect("a query")
+            };
+            texts.iter().enumerate().map(query).collect::<Vec<_>>()
+        });
+        let mut times = ways.map(|_| Vec::new());
+        for _ in 0..2 * RUNS + 2 {
+            for (((_, bank), queries), times) in ways.iter().zip(&queries).zip(&mut times) {
+                let start = Instant::now();
+                drop(banks[*bank].answer(&queries.iter().collect::<Vec<_>>()));
+                times.push(start.elapsed().as_secs_f64() * 1e3);
+            }
+        }
+        let [whole, slim, whole8, slim8] = times.map(|mut times| {
+            times.drain(..2);
+            times.sort_by(f64::total_cmp);
+            times[RUNS]
+        });
+        let tokens: usize = queries[0].iter().map(|query| query.tokens()).sum();
+        println!(
+            "{}",
+            json!({
+                "bench": "slim", "work": what, "tokens": tokens, "whole_ms": whole, "slim_ms": slim,
+                "whole_int8_ms": whole8, "slim_int8_ms": slim8, "slim_ratio": slim / whole,
+                "int8_speed": whole / whole8, "both_speed": whole / slim8,
+            })
         );
     }
 }

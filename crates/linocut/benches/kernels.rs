@@ -8,7 +8,7 @@ use linocut::kernels::layernorm::{self, LayerNorm};
 use linocut::kernels::packed::Packed;
 use linocut::kernels::quantized::{Inputs, Quantized};
 use linocut::kernels::random::{Dropout, normal, uniform};
-use linocut::kernels::sparse::{Scratch, ZeroPattern};
+use linocut::kernels::sparse::{Scratch, WHOLE, ZeroPattern};
 use linocut::kernels::{adamw::AdamW, mask, sums};
 use std::time::Instant;
 
@@ -152,7 +152,7 @@ fn main() {
             for n in [8, 16, 32, 48, 64, 128] {
                 let (x, mut y) = (draw(3, n * cols), draw(4, n * rows));
                 let mut scratch = Scratch::default();
-                let t = median(|| pattern.correct(&w, &x, &mut y, &mut scratch));
+                let t = median(|| pattern.correct((&w, cols), WHOLE, &x, &mut y, &mut scratch));
                 println!(
                     "correction [{rows}, {cols}], {density} zeros, {n:3} rows {:8.1} µs, {:6.3} ns a zero and row",
                     t * 1e6,
@@ -162,7 +162,7 @@ fn main() {
                 let (mut inputs, mut sums) = (Inputs::default(), vec![0; n * rows]);
                 inputs.quantise(&x, cols);
                 let t = median(|| {
-                    pattern.correct_sums(&whole, &inputs, 0..n, &mut sums, &mut scratch);
+                    pattern.correct_sums(&whole, WHOLE, &inputs, 0..n, &mut sums, &mut scratch);
                 });
                 println!("  the same in whole numbers {:8.1} µs", t * 1e6);
             }

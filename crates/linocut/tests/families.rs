@@ -317,6 +317,7 @@ fn the_bank_gives_the_same_logits() {
                 metric: Metric::Accuracy,
                 metrics: BTreeMap::new(),
                 tensors: BTreeMap::new(),
+                slim: None,
                 source: None,
             };
             let bias = case.f32("head.bias");

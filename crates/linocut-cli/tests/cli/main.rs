@@ -20,6 +20,7 @@ mod place;
 mod plan;
 mod problems;
 mod serve;
+mod slim;
 mod stop;
 mod study;
 mod study_refusals;

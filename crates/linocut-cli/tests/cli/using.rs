@@ -47,6 +47,7 @@ fn eval_of_a_file_as_json() {
       "data": "topics/dev.tsv",
       "rows": 2,
       "texts_cut": 0,
+      "dtype": "f32",
       "primary": {
         "name": "accuracy",
         "value": 1.0

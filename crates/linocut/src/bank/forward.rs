@@ -6,30 +6,77 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::base::{self, Matrices};
+use super::base::Matrices;
 use super::batch::{Stream, Streams};
 use super::flow::{Flow, Forked};
 use super::plan::Planner;
 use super::task::{Change, Task};
+use super::view::View;
 use crate::data::Encoding;
 use crate::kernels::attention::{self, Attention, Disentangled, Distances, Reached, Rotaries};
 use crate::kernels::layernorm::LayerNorm;
 use crate::kernels::quantized::Inputs;
 use crate::kernels::{activation, gather, layernorm, sums};
 use crate::model::op::{Add, Ids, Norm, Op, Positions, Rows, Value};
-use crate::model::{Base, Pooling, Program, operands};
+use crate::model::{Encoder, Pooling, Program, operands};
 use std::borrow::Cow;
 
 /// One batch on its way through the base.
+#[derive(Clone, Copy)]
 pub(super) struct Pass<'a> {
-    pub(super) base: &'a Base,
+    /// The base as the tasks see it that go this way.
+    pub(super) view: &'a View,
     pub(super) matrices: &'a Matrices,
     pub(super) planner: &'a Planner,
     pub(super) texts: &'a [&'a Encoding],
     pub(super) tasks: &'a [Arc<Task>],
+    around: &'a Around,
+}
+
+/// What all ways through the base make of where tokens are.
+pub(super) struct Around {
     /// The distances of the texts' tokens, where the base makes anything of them.
     reached: Option<Reached>,
     rotaries: Rotaries,
+}
+
+impl Around {
+    pub(super) fn new(base: &Encoder, texts: &[&Encoding]) -> Self {
+        let program = base.program();
+        let longest = texts.iter().map(|text| text.ids.len()).max().unwrap_or(1);
+        let reached = program.buckets().map(|buckets| buckets.reached(longest));
+        let mut rotaries = Rotaries::default();
+        program.prepare(longest, &mut rotaries);
+        Self { reached, rotaries }
+    }
+}
+
+/// A way through the base: what is seen of it, under one pooling.
+type Way<'a> = (&'a View, Pooling);
+
+fn is_same(a: Way<'_>, b: Way<'_>) -> bool {
+    std::ptr::eq(a.0, b.0) && a.1 == b.1
+}
+
+fn program<'a>((view, pooling): Way<'a>) -> &'a Program {
+    view.encoder().program_of(pooling)
+}
+
+/// Whether the stage that begins at operation `at` is one for both ways.
+fn parts_at(at: usize, a: Way<'_>, b: Way<'_>) -> bool {
+    let (one, other) = (program(a), program(b));
+    let (Some(stage), Some(theirs)) = (one.stage_at(at), other.stage_at(at)) else {
+        return true;
+    };
+    let same_op = |(x, y): (&Op, &Op)| {
+        let same_part = |part: usize| {
+            std::ptr::eq(a.0, b.0)
+                || a.0.of_base(part) == b.0.of_base(part) && a.0.taken(part) == b.0.taken(part)
+        };
+        x == y && one.shape(x.to()) == other.shape(y.to()) && x.parts().into_iter().all(same_part)
+    };
+    let (ops, others) = (&one.ops()[stage], &other.ops()[theirs]);
+    ops.len() != others.len() || !ops.iter().zip(others).all(same_op)
 }
 
 /// Logits of one task on one text.
@@ -70,18 +117,17 @@ pub(super) fn fit(x: &mut Vec<f32>, len: usize) -> &mut [f32] {
 
 impl<'a> Pass<'a> {
     pub(super) fn new(
-        base: &'a Base,
-        matrices: &'a Matrices,
-        planner: &'a Planner,
+        (matrices, planner): (&'a Matrices, &'a Planner),
+        around: &'a Around,
         texts: &'a [&'a Encoding],
         tasks: &'a [Arc<Task>],
     ) -> Self {
-        let program = base.encoder.program();
-        let longest = texts.iter().map(|text| text.ids.len()).max().unwrap_or(1);
-        let reached = program.buckets().map(|buckets| buckets.reached(longest));
-        let mut rotaries = Rotaries::default();
-        program.prepare(longest, &mut rotaries);
-        Self { base, matrices, planner, texts, tasks, reached, rotaries }
+        Self { view: tasks[0].view(), matrices, planner, texts, tasks, around }
+    }
+
+    /// The way that a task goes.
+    fn way(&self, task: usize) -> Way<'a> {
+        (self.tasks[task].view(), self.tasks[task].card().pooling)
     }
 
     /// Logits of every task on every text that `streams` asks of it; `streams` has one stream a
@@ -89,66 +135,66 @@ impl<'a> Pass<'a> {
     pub(super) fn run(&self, streams: Vec<Stream>, scratch: &mut Scratch) -> Vec<Row> {
         let tokens = Streams::new(streams, |stream| self.texts[stream.text].ids.len());
         let all = Stream { text: 0, tasks: (0..self.tasks.len()).collect() };
-        let rows = self.reached.as_ref().map_or(0, |reached| reached.rows);
+        let rows = self.around.reached.as_ref().map_or(0, |reached| reached.rows);
         let distances = Streams::new(vec![all], |_| rows);
-        let asked = |pooling: &Pooling| self.tasks.iter().any(|t| t.card().pooling == *pooling);
-        let poolings: Vec<Pooling> = Pooling::ALL.into_iter().filter(asked).collect();
-        self.walk(0, &poolings, Flow { tokens, distances }, scratch)
+        let mut ways: Vec<Way<'a>> = vec![];
+        for way in (0..self.tasks.len()).map(|task| self.way(task)) {
+            if !ways.iter().any(|other| is_same(*other, way)) {
+                ways.push(way);
+            }
+        }
+        self.walk(0, &ways, Flow { tokens, distances }, scratch)
     }
 
-    /// The rest, from operation `from` on, of the programs of these poolings, which are one up to
-    /// there.
+    /// The rest, from operation `from` on, of these ways, which are one up to there.
     fn walk(
         &self,
         from: usize,
-        poolings: &[Pooling],
+        ways: &[Way<'a>],
         mut flow: Flow,
         scratch: &mut Scratch,
     ) -> Vec<Row> {
-        let program = |pooling: &Pooling| self.base.encoder.program_of(*pooling);
-        let stage_at = |pooling: &Pooling, at: usize| {
-            let program = program(pooling);
-            program.stage_at(at).map(|stage| &program.ops()[stage])
-        };
-        let first = program(&poolings[0]);
+        let pass = Self { view: ways[0].0, ..*self };
+        let first = program(ways[0]);
         let mut at = from;
         while let Some(stage) = first.stage_at(at) {
-            let ops = Some(&first.ops()[stage.clone()]);
-            if poolings[1..].iter().any(|pooling| stage_at(pooling, at) != ops) {
+            if ways[1..].iter().any(|way| parts_at(at, ways[0], *way)) {
                 break;
             }
             at = stage.end;
-            flow = self.stage(first, stage, flow, scratch);
+            flow = pass.stage(first, stage, flow, scratch);
         }
-        if let [_] = poolings {
+        if let [_] = ways {
             let pooled = &scratch.values[first.buffer(first.pooled())];
             return self.heads(&flow.tokens, pooled);
         }
-        // Tasks of different poolings part here; those of one go on together.
-        let mut groups: Vec<Vec<Pooling>> = vec![];
-        for pooling in poolings {
-            match groups.iter_mut().find(|group| stage_at(&group[0], at) == stage_at(pooling, at)) {
-                Some(group) => group.push(*pooling),
-                None => groups.push(vec![*pooling]),
+        // Tasks of different ways part here; those of one go on together.
+        let mut groups: Vec<Vec<Way<'a>>> = vec![];
+        for way in ways {
+            match groups.iter_mut().find(|group| !parts_at(at, group[0], *way)) {
+                Some(group) => group.push(*way),
+                None => groups.push(vec![*way]),
             }
         }
-        let mut rows = Vec::new();
-        for group in groups {
-            let forked = flow.only(|task| group.contains(&self.tasks[task].card().pooling));
+        let (flow, before) = (&flow, &*scratch);
+        let go_on = |group: Vec<Way<'a>>| {
+            let mine = |task: usize| group.iter().any(|way| is_same(*way, self.way(task)));
+            let forked = flow.only(mine);
             if forked.after.tokens.list.is_empty() {
-                continue;
+                return vec![];
             }
-            let program = program(&group[0]);
+            let program = program(group[0]);
             let mut own = Scratch::default();
             own.values.resize_with(program.buffer_count(), Vec::new);
             for value in program.live(at) {
                 let buffer = program.buffer(value);
                 let place = &mut own.values[buffer];
-                forked.copy(program.shape(value), &scratch.values[buffer], place);
+                forked.copy(program.shape(value), &before.values[buffer], place);
             }
-            rows.extend(self.walk(at, &group, forked.after, &mut own));
-        }
-        rows
+            self.walk(at, &group, forked.after, &mut own)
+        };
+        let rows: Vec<Vec<Row>> = groups.into_par_iter().with_max_len(1).map(go_on).collect();
+        rows.into_iter().flatten().collect()
     }
 
     /// The operations of one stage, at whose beginning streams part whose tasks change its tensors
@@ -164,7 +210,7 @@ impl<'a> Pass<'a> {
         // share is computed once.
         let forked = |value: &Value| fork.before(program.shape(*value).rows).is_some();
         let mut waiting: Vec<Value> = program.live(range.start).filter(forked).collect();
-        for op in ops {
+        for (at, op) in range.clone().zip(ops) {
             let passes = matches!(op, Op::First { .. } | Op::Drop { .. });
             let takes_earlier = passes || matches!(op, Op::Linear { .. });
             if !takes_earlier {
@@ -175,7 +221,7 @@ impl<'a> Pass<'a> {
             let to = program.buffer(op.to());
             let mut out = std::mem::take(&mut s.values[to]);
             let is_late = op.reads().first().is_some_and(|from| waiting.contains(from));
-            self.operation(program, op, (&fork, is_late), &mut out, s);
+            self.operation((program, at), (&fork, is_late), &mut out, s);
             s.values[to] = out;
             if passes && is_late {
                 waiting.push(op.to());
@@ -207,15 +253,18 @@ impl<'a> Pass<'a> {
     /// One operation into `out`; what it reads has the rows before the fork where it is `late`.
     fn operation(
         &self,
-        program: &Program,
-        op: &Op,
+        (program, at): (&Program, usize),
         (fork, late): (&Forked, bool),
         out: &mut Vec<f32>,
         s: &mut Scratch,
     ) {
+        let op = &program.ops()[at];
         let shape = program.shape(op.to());
         let streams = fork.after.of(shape.rows);
         let (rows, width) = (streams.rows(), shape.width);
+        if width == 0 {
+            return out.clear(); // nothing of it is kept
+        }
         let place = |value: &Value| program.buffer(*value);
         match op {
             Op::Embed { tables, .. } => self.embed(tables, width, &streams, out),
@@ -250,7 +299,7 @@ impl<'a> Pass<'a> {
                 let log_sums = fit(&mut s.log_sums, rows * heads);
                 let values = |value| &s.values[program.buffer(value)][..];
                 let places = (fit(out, rows * width), log_sums);
-                self.attend(program, op, &fork.after, values, places);
+                self.attend((program, at), &fork.after, values, places);
             }
             Op::Activate { activation, gated, bias, from, .. } => {
                 let wide = program.shape(*from).width;
@@ -290,13 +339,12 @@ impl<'a> Pass<'a> {
     /// Attention, with what the tasks have in the place of tables and distances.
     fn attend<'s>(
         &self,
-        program: &Program,
-        op: &Op,
+        (program, at): (&Program, usize),
         flow: &Flow,
         values: impl Fn(Value) -> &'s [f32],
         (out, log_sums): (&mut [f32], &mut [f32]),
     ) {
-        let Op::Attend { heads, positions, window, q, k, v, to, .. } = *op else {
+        let Op::Attend { heads, positions, window, q, k, v, to, .. } = program.ops()[at] else {
             unreachable!("the operation attends")
         };
         let shape = program.shape(to);
@@ -317,14 +365,16 @@ impl<'a> Pass<'a> {
             let positions = match positions {
                 Positions::Embedded => attention::Positions::Embedded,
                 Positions::Rotary(theta) => {
-                    attention::Positions::Rotary(self.rotaries.get(theta, hidden / heads))
+                    attention::Positions::Rotary(self.around.rotaries.get(theta, hidden / heads))
                 }
                 Positions::Distances(table) => {
-                    distances = Distances::new(&self.table(task, table), heads, &offsets);
+                    let (all, kept) = (self.view.part(table).cols, program.kept_heads(at));
+                    distances = Distances::new(&self.table(task, table), all, kept, &offsets);
                     attention::Positions::Distances(&distances)
                 }
                 Positions::Disentangled { keys, queries } => {
-                    let reached = self.reached.as_ref().expect("the base makes use of distances");
+                    let reached =
+                        self.around.reached.as_ref().expect("the base makes use of distances");
                     let of_task = |value: Value| {
                         let rows = flow.distances_of(task);
                         &values(value)[rows.start * hidden..rows.end * hidden]
@@ -357,7 +407,7 @@ impl<'a> Pass<'a> {
 
     /// The rows of a table that stand for distances, as each stream's tasks have them.
     fn distances(&self, table: usize, width: usize, streams: &Streams, out: &mut Vec<f32>) {
-        let first = self.reached.as_ref().map_or(0, |reached| reached.first);
+        let first = self.around.reached.as_ref().map_or(0, |reached| reached.first);
         let rows = fit(out, streams.rows() * width).chunks_exact_mut(width);
         let places = (0..streams.list.len())
             .flat_map(|i| streams.range(i).enumerate().map(move |(entry, _)| (i, first + entry)));
@@ -368,8 +418,8 @@ impl<'a> Pass<'a> {
 
     /// A small table as `task` has it.
     fn table(&self, task: usize, part: usize) -> Vec<f32> {
-        let width = base::part(self.base, part).cols;
-        let mut table = base::entries(self.base, part).to_vec();
+        let width = self.view.part(part).cols;
+        let mut table = self.view.vector(part).to_vec();
         for (entry, row) in table.chunks_exact_mut(width).enumerate() {
             self.table_row(task, part, entry, row);
         }
@@ -380,7 +430,7 @@ impl<'a> Pass<'a> {
     fn vector(&self, task: usize, part: usize) -> &[f32] {
         match self.tasks[task].change(part).map(|change| &**change) {
             Some(Change::Whole(whole)) => whole,
-            _ => base::entries(self.base, part),
+            _ => self.view.vector(part),
         }
     }
 
@@ -419,15 +469,15 @@ impl<'a> Pass<'a> {
         match self.tasks[task].change(part).map(|change| &**change) {
             // Factors and whole numbers are of matrices alone.
             None | Some(Change::LowRank(_) | Change::Quantized(_)) => {
-                row.copy_from_slice(&base::entries(self.base, part)[place]);
+                row.copy_from_slice(&self.view.vector(part)[place]);
             }
             Some(Change::Whole(whole)) => row.copy_from_slice(&whole[place]),
             Some(Change::Few(few)) => {
-                row.copy_from_slice(&base::entries(self.base, part)[place]);
+                row.copy_from_slice(&self.view.vector(part)[place]);
                 few.put_row(entry, row);
             }
             Some(Change::Zeros(zeros)) => {
-                row.copy_from_slice(&base::entries(self.base, part)[place]);
+                row.copy_from_slice(&self.view.vector(part)[place]);
                 zeros.pattern.clear_row(entry, row);
             }
         }
@@ -435,7 +485,7 @@ impl<'a> Pass<'a> {
 
     /// Logits of every task of every stream on its row of `pooled`, `[streams, hidden]`.
     fn heads(&self, streams: &Streams, pooled: &[f32]) -> Vec<Row> {
-        let h = self.base.config().hidden;
+        let h = self.view.encoder().config().hidden;
         let asked: Vec<(&[f32], usize, usize)> = streams
             .list
             .iter()
@@ -470,7 +520,7 @@ impl<'a> Pass<'a> {
     ) {
         let bias = add.and_then(|(add, _)| add.bias);
         let parts: Vec<usize> = bias.into_iter().chain([norm.scale]).chain(norm.shift).collect();
-        let width = base::part(self.base, norm.scale).rows;
+        let width = self.view.part(norm.scale).rows;
         for (rows, task) in streams.runs(&parts, self.tasks) {
             let wide = rows.start * width..rows.end * width;
             let shift = &self.vector_or_zeros(task, norm.shift, width);

@@ -13,6 +13,7 @@ mod shared;
 mod task;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -26,12 +27,13 @@ use crate::{Error, ErrorKind, Result};
 use base::Matrices;
 use batch::Stream;
 use candidates::Known;
-use forward::{Pass, Row, Scratch};
+use forward::{Around, Pass, Row, Scratch};
 use plan::Planner;
 pub use plan::{Costs, TaskPlan};
 pub use request::{Answer, Query, Request};
 use shared::SharedChanges;
 pub use task::Task;
+use view::Views;
 
 /// Buffers above this are given back after a batch instead of kept for the next, in bytes.
 const SCRATCH_KEPT: usize = 64 << 20;
@@ -50,6 +52,20 @@ pub enum Dtype {
 }
 
 impl Dtype {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::F32, Self::Int8];
+
+    /// The one of this name.
+    ///
+    /// # Errors
+    /// A name of none.
+    pub fn named(name: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|dtype| dtype.name() == name).ok_or_else(|| {
+            let message = format!("`dtype={name}`, expected f32 or int8");
+            Error::new(ErrorKind::Config, message)
+        })
+    }
+
     /// `f32` or `int8`.
     pub fn name(self) -> &'static str {
         match self {
@@ -104,6 +120,7 @@ pub struct Bank {
     tasks: RwLock<Tasks>,
     shared: Mutex<SharedChanges>,
     known: Known,
+    views: Views,
     scratch: Mutex<Vec<Scratch>>,
 }
 
@@ -175,6 +192,7 @@ impl Bank {
             tasks: RwLock::default(),
             shared: Mutex::default(),
             known: Known::default(),
+            views: Views::new(Arc::clone(&base)),
             scratch: Mutex::default(),
             matrices,
             base,
@@ -264,10 +282,12 @@ impl Bank {
 
     fn prepare_checked(&self, name: &str, cut: &Cut) -> Result<(Arc<Task>, f32)> {
         cut.check_fits(&self.base)?;
-        let mut room = self.take_room(name, Task::need(cut, &self.base, self.dtype)?)?;
-        let mut task = Task::new(name, cut, &self.base, self.dtype, &self.known)?;
+        let view = self.views.of(&self.matrices, cut.card().slim.as_ref())?;
+        let mut room = self.take_room(name, Task::need(cut, &view, self.dtype)?)?;
+        let mut task = Task::new(name, cut, view, self.dtype, &self.known)?;
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        task.share(|number, change| shared.one_of(number, change));
+        let slim = cut.card().slim.clone();
+        task.share(|number, change| shared.one_of((slim.as_ref(), number), change));
         drop(shared);
         room.shrink(task.unshared_bytes());
         task.hold(room);
@@ -354,7 +374,7 @@ impl Bank {
     /// What the bank does with each task, by name, on texts of `tokens` tokens that are alone of
     /// their task in a batch.
     pub fn plan(&self, tokens: usize) -> Vec<TaskPlan> {
-        self.tasks().into_iter().map(|task| self.planner.plan(&self.base, task, tokens)).collect()
+        self.tasks().into_iter().map(|task| self.planner.plan(&self.views, task, tokens)).collect()
     }
 
     /// The error of a task that there is not.
@@ -418,8 +438,8 @@ impl Bank {
         }
         let pool = || self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
         let mut scratch = pool().pop().unwrap_or_default();
-        let (base, matrices, planner) = (&self.base, &self.matrices, &self.planner);
-        let pass = Pass::new(base, matrices, planner, texts, tasks);
+        let around = Around::new(&self.base.encoder, texts);
+        let pass = Pass::new((&self.matrices, &self.planner), &around, texts, tasks);
         let rows = awake(|| pass.run(streams, &mut scratch));
         if scratch.bytes() <= SCRATCH_KEPT {
             pool().push(scratch);

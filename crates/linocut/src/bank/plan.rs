@@ -1,6 +1,7 @@
 //! How each product is computed: with the base's matrix and put right after, or with a matrix of
 //! the task's own, kept ready within a budget of memory.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
@@ -10,9 +11,10 @@ use pulp::bytemuck;
 use super::Dtype;
 use super::base;
 use super::task::{Change, Task, Zeros};
+use super::view::{View, Views};
 use crate::kernels::quantized::Inputs;
 use crate::kernels::random::{normal, uniform};
-use crate::kernels::sparse::{LANES, Scratch, ZeroPattern};
+use crate::kernels::sparse::{LANES, Scratch, WHOLE, ZeroPattern};
 use crate::kernels::thin::Thin;
 use crate::model::{Base, Part, Place};
 
@@ -100,12 +102,21 @@ impl Costs {
             };
             let (x, y) = (&x[..rows * part.cols], &mut y[..rows * part.rows]);
             let time = match dtype {
-                Dtype::F32 => quickest(|| pattern.correct(w, x, y, &mut scratch)),
+                Dtype::F32 => {
+                    quickest(|| pattern.correct((w, part.cols), WHOLE, x, y, &mut scratch))
+                }
                 Dtype::Int8 => {
                     let y = bytemuck::cast_slice_mut(y);
                     let rows = 0..rows;
                     quickest(|| {
-                        pattern.correct_sums(&quantized, &inputs, rows.clone(), y, &mut scratch);
+                        pattern.correct_sums(
+                            &quantized,
+                            WHOLE,
+                            &inputs,
+                            rows.clone(),
+                            y,
+                            &mut scratch,
+                        );
                     })
                 }
             };
@@ -206,7 +217,10 @@ pub struct TaskPlan {
     pub materialised_bytes: usize,
     /// Replaced matrices and vectors.
     pub replaced: usize,
-    /// Time that the changes take, as a share of that of the base's matrices, 0 for a head alone.
+    /// The share of the base's multiply-adds that it needs: 1 but of a slim task.
+    pub compute: f64,
+    /// Time that the changes take, as a share of that of the base's matrices, 0 for a head alone and
+    /// below it for a slim task.
     pub cost: f64,
 }
 
@@ -254,11 +268,11 @@ impl Planner {
 
     /// The task's own matrix for a product over `rows` rows, where that is cheaper than the base's
     /// `w` and a correction, and the budget holds it.
-    pub(super) fn matrix(
+    pub(super) fn matrix<'w>(
         &self,
         change: &Arc<Change>,
         part: &Part,
-        w: &[f32],
+        w: impl Fn() -> Cow<'w, [f32]>,
         rows: usize,
     ) -> Option<Arc<Vec<f32>>> {
         let Change::Zeros(zeros) = &**change else { return None };
@@ -268,7 +282,7 @@ impl Planner {
         if bytes > self.budget || !self.costs.materialises(size, ready.is_some()) {
             return None;
         }
-        let matrix = ready.unwrap_or_else(|| Arc::new(zeros.make(w)));
+        let matrix = ready.unwrap_or_else(|| Arc::new(zeros.make(&w())));
         self.keep(change, zeros, bytes, &matrix);
         Some(matrix)
     }
@@ -298,13 +312,26 @@ impl Planner {
     }
 
     /// What becomes of `task` on texts of `tokens` tokens alone.
-    pub(super) fn plan(&self, base: &Base, task: Arc<Task>, tokens: usize) -> TaskPlan {
-        let layout = base.encoder.layout();
+    pub(super) fn plan(&self, views: &Views, task: Arc<Task>, tokens: usize) -> TaskPlan {
+        let view = Arc::clone(task.view());
+        let (encoder, layout) = (view.encoder(), view.encoder().layout());
+        // What the matrices take that every text of the task goes through.
+        let dense = |view: &View| -> f64 {
+            let layout = view.encoder().layout();
+            let of_layers = layout.parts().iter().enumerate().filter(|(number, part)| {
+                let in_layer =
+                    matches!(layout.tensors()[part.tensors.start].place, Place::Layer(_));
+                in_layer && view.role(*number).is_matrix()
+            });
+            of_layers.map(|(_, part)| self.costs.shared(Size::of(part, tokens, 0))).sum()
+        };
+        let (whole, mine) = (dense(views.whole()), dense(&view));
         let first = task.changes().next();
         let tensor = first.map(|(number, _)| layout.parts()[number].tensors.start);
         let mut plan = TaskPlan {
             forks_at: tensor.map(|tensor| layout.tensors()[tensor].name.clone()),
-            shared_layers: base.config().layers,
+            shared_layers: (view.whole_layers() * view.base_layers() as f64).round() as usize,
+            compute: view.compute(),
             corrected: 0,
             materialised: 0,
             materialised_bytes: 0,
@@ -312,18 +339,10 @@ impl Planner {
             cost: 0.0,
             task,
         };
-        let mut dense = 0.0;
-        for (number, part) in layout.parts().iter().enumerate() {
-            let in_layer = matches!(layout.tensors()[part.tensors.start].place, Place::Layer(_));
-            if in_layer && base::role(base, number).is_matrix() {
-                dense += self.costs.shared(Size::of(part, tokens, 0));
-            }
-        }
         let mut more = 0.0;
         for (number, change) in plan.task.changes() {
-            plan.shared_layers = plan.shared_layers.min(base.encoder.layers_below(number));
-            let (part, is_matrix) =
-                (base::part(base, number), base::role(base, number).is_matrix());
+            plan.shared_layers = plan.shared_layers.min(encoder.layers_below(number));
+            let (part, is_matrix) = (view.part(number), view.role(number).is_matrix());
             let size = Size::of(part, tokens, change.zeros());
             match &**change {
                 Change::Whole(_) | Change::Quantized(_) => {
@@ -359,7 +378,7 @@ impl Planner {
                 }
             }
         }
-        plan.cost = more / dense;
+        plan.cost = (mine - whole + more) / whole;
         plan
     }
 

@@ -10,7 +10,7 @@ use super::base::{self, Matrices};
 use super::batch::{Piece, Streams};
 use super::forward::{Pass, fit};
 use super::task::{Change, LowRank};
-use crate::kernels::quantized::{Inputs, Quantized};
+use crate::kernels::quantized::{Inputs, Quantized, Selected};
 use crate::kernels::sparse::{self, LANES};
 use crate::model::Part;
 
@@ -25,10 +25,13 @@ impl Pass<'_> {
         y: &mut Vec<f32>,
         (shared, inputs): (&mut Vec<f32>, &mut Inputs),
     ) {
-        let part = base::part(self.base, number);
+        let (part, of_base) = (self.view.part(number), self.view.of_base(number));
         let pieces = streams.pieces(number, self.tasks, before);
         let own = self.own_matrices(number, part, &pieces);
         let y = fit(y, streams.rows() * part.rows);
+        if part.cols == 0 {
+            return y.fill(0.0); // nothing is kept of X
+        }
         let x_of = |rows: &Range<usize>| &x[rows.start * part.cols..rows.end * part.cols];
         let y_at = |rows: &Range<usize>| rows.start * part.rows..rows.end * part.rows;
 
@@ -55,7 +58,7 @@ impl Pass<'_> {
         let zeros =
             |piece: &Piece<'_>| matches!(piece.change.map(|c| &**c), Some(Change::Zeros(_)));
         let sums = match self.matrices {
-            Matrices::Int8(all) if pieces.iter().any(zeros) => Some(&all[&number]),
+            Matrices::Int8(all) if pieces.iter().any(zeros) => Some(&all[&of_base]),
             _ => None,
         };
         if let Matrices::Int8(_) = self.matrices {
@@ -64,9 +67,18 @@ impl Pass<'_> {
         for rows in joined {
             let into = &mut into[y_at(&rows)];
             match (self.matrices, sums) {
-                (Matrices::F32(all), _) => all[&number].multiply(x_of(&rows), into),
-                (Matrices::Int8(all), None) => all[&number].multiply(inputs, rows, into),
-                (_, Some(w)) => w.multiply_sums(inputs, rows, bytemuck::cast_slice_mut(into)),
+                (Matrices::F32(all), _) => match self.view.choice(number) {
+                    Some(choice) => all[&of_base].multiply_some(choice, x_of(&rows), into),
+                    None => all[&of_base].multiply(x_of(&rows), into),
+                },
+                (Matrices::Int8(all), None) => {
+                    let w = &all[&of_base];
+                    w.multiply_some(self.selected(number, w), inputs, rows, into);
+                }
+                (_, Some(w)) => {
+                    let into = bytemuck::cast_slice_mut(into);
+                    w.sums_of_some(self.selected(number, w), inputs, rows, into);
+                }
             }
         }
 
@@ -81,7 +93,7 @@ impl Pass<'_> {
             }
         }
         let jobs = jobs(&pieces, &own, y, part.rows, before.is_some() || sums.is_some());
-        let w = base::entries(self.base, number);
+        let (w, taken) = (self.view.of_base_entries(number), self.view.taken(number));
         let room = || (sparse::Scratch::default(), Vec::new());
         jobs.into_par_iter().for_each_init(room, |(scratch, spare), job| {
             if before.is_some() {
@@ -90,16 +102,16 @@ impl Pass<'_> {
             if let Some(w) = sums {
                 if let Some(Change::Zeros(zeros)) = job.change {
                     let (rows, y) = (job.from.clone(), bytemuck::cast_slice_mut(job.y));
-                    zeros.pattern.correct_sums(w, inputs, rows, y, scratch);
+                    zeros.pattern.correct_sums(w, taken, inputs, rows, y, scratch);
                 }
-                w.scale(inputs, job.from.clone(), job.y);
+                self.selected(number, w).scale(inputs, job.from.clone(), job.y);
             }
             match job.change {
                 Some(Change::Zeros(_)) if sums.is_some() => {}
                 Some(Change::Zeros(zeros)) => {
-                    zeros.pattern.correct(w, x_of(&job.from), job.y, scratch);
+                    zeros.pattern.correct(w, taken, x_of(&job.from), job.y, scratch);
                 }
-                Some(Change::Few(few)) => few.correct(w, part, x_of(&job.from), job.y),
+                Some(Change::Few(few)) => few.correct(w.0, part, x_of(&job.from), job.y),
                 Some(Change::LowRank(all)) => {
                     for LowRank { row, thin } in all {
                         thin.add(x_of(&job.from), job.y, part.rows, *row, spare);
@@ -108,6 +120,11 @@ impl Pass<'_> {
                 Some(Change::Whole(_) | Change::Quantized(_)) | None => {}
             }
         });
+    }
+
+    /// What a product with the base's `w` of a part takes of it.
+    fn selected<'w>(&'w self, number: usize, w: &'w Quantized) -> &'w Selected {
+        self.view.selected(number).unwrap_or(w.all())
     }
 
     /// For each piece the matrix it multiplies with, if that is not the base's.
@@ -124,7 +141,7 @@ impl Pass<'_> {
                 Some((_, Change::Whole(whole))) => Some(Own::Kept(whole)),
                 Some((_, Change::Quantized(matrix))) => Some(Own::Quantized(matrix)),
                 Some((change, Change::Zeros(_))) => {
-                    let w = base::entries(self.base, number);
+                    let w = || self.view.entries(number);
                     self.planner.matrix(change, part, w, piece.rows.len()).map(Own::Ready)
                 }
             })

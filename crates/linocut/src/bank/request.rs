@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::batch::Stream;
 use super::{Bank, Task};
 use crate::data::Encoding;
-use crate::model::Base;
+
 use crate::nearest::nearest;
 use crate::{Error, ErrorKind, Result};
 
@@ -100,7 +100,8 @@ impl Work {
         let text = self.0.entry(Arc::as_ptr(encoding)).or_default();
         text.tokens = encoding.ids.len();
         text.shared = text.shared.max(task.shared_layers());
-        text.own += 1.0 - task.shared_layers();
+        // Of a slim task less than the rest of the base.
+        text.own += (task.view().compute() - task.shared_layers()).max(0.0);
         self.0.values().map(|text| text.tokens as f64 * (text.shared + text.own)).sum()
     }
 }
@@ -200,7 +201,7 @@ impl Bank {
 
     /// Answers of queries of this bank, in their order and that of their tasks.
     pub fn answer(&self, queries: &[&Query]) -> Vec<Vec<Answer>> {
-        let asked = Asked::new(queries, &self.base);
+        let asked = Asked::new(queries);
         let mut logits: HashMap<(usize, usize), Vec<f32>> = HashMap::new();
         for batch in asked.batches(self.batch_tokens) {
             let texts: Vec<&Encoding> = batch.iter().map(|s| asked.texts[s.text]).collect();
@@ -238,13 +239,13 @@ struct Asked<'q> {
 }
 
 impl<'q> Asked<'q> {
-    fn new(queries: &[&'q Query], base: &Base) -> Self {
+    fn new(queries: &[&'q Query]) -> Self {
         let asks = || queries.iter().flat_map(|query| &query.asks);
         let distinct: HashMap<*const Task, &Arc<Task>> =
             asks().map(|(task, _)| (Arc::as_ptr(task), task)).collect();
         let mut tasks: Vec<Arc<Task>> = distinct.into_values().cloned().collect();
         tasks.sort_by_cached_key(|task| {
-            (task.has_whole_matrix(base), task.name().to_string(), Arc::as_ptr(task))
+            (task.has_whole_matrix(), task.name().to_string(), Arc::as_ptr(task))
         });
         let numbers: HashMap<*const Task, usize> =
             tasks.iter().enumerate().map(|(i, task)| (Arc::as_ptr(task), i)).collect();

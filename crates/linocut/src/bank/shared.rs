@@ -5,6 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Weak};
 
 use super::task::{Change, LowRank};
+use crate::model::Slim;
 
 /// The changes of all tasks that there are, by the number of their part and a hash of what they do.
 #[derive(Default)]
@@ -15,8 +16,12 @@ pub(super) struct SharedChanges {
 }
 
 impl SharedChanges {
-    /// The change to the part `number` that does what `change` does: an earlier one, or itself.
-    pub(super) fn one_of(&mut self, number: usize, change: Arc<Change>) -> Arc<Change> {
+    /// The change to the part `number`, of tasks that keep the same of the base, that does what `change` does: an earlier one, or itself.
+    pub(super) fn one_of(
+        &mut self,
+        (slim, number): (Option<&Slim>, usize),
+        change: Arc<Change>,
+    ) -> Arc<Change> {
         if self.known.len() > 2 * self.kept + 256 {
             self.known.retain(|_, alike| {
                 alike.retain(|change| change.strong_count() > 0);
@@ -25,7 +30,7 @@ impl SharedChanges {
             self.kept = self.known.len();
         }
         let mut hasher = DefaultHasher::new();
-        change.hash(&mut hasher);
+        (slim, &*change).hash(&mut hasher);
         let alike = self.known.entry((number, hasher.finish())).or_default();
         if let Some(same) = alike.iter().filter_map(Weak::upgrade).find(|known| **known == *change)
         {

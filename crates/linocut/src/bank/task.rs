@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::base::{entries, part, role};
 use super::candidates::Known;
+use super::view::View;
 use super::{Dtype, Pending};
 use crate::Result;
 use crate::cut::{self, Card, Cut, Edit, TensorEdit};
 use crate::kernels::quantized::Quantized;
 use crate::kernels::sparse::ZeroPattern;
 use crate::kernels::thin::Thin;
-use crate::model::{Base, Head, Part};
+use crate::model::{Head, Part};
 
 /// A task of a bank, as one version of its cut has it.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub struct Task {
     name: String,
     card: Card,
     head: Head,
+    /// The base as it sees it.
+    view: Arc<View>,
     /// What is changed, by the part's number in the layout.
     changes: Vec<Option<Arc<Change>>>,
     /// The share of the base's layers below the first change.
@@ -75,23 +77,25 @@ impl Task {
     pub(super) fn new(
         name: &str,
         cut: &Cut,
-        base: &Base,
+        view: Arc<View>,
         dtype: Dtype,
         known: &Known,
     ) -> Result<Self> {
-        let mut changes = vec![None; base.encoder.layout().parts().len()];
-        for (number, mine) in parts(base, &edits(cut, base)?) {
-            changes[number] = Some(Arc::new(Change::new(base, dtype, known, number, &mine)?));
+        let encoder = view.encoder();
+        let mut changes = vec![None; encoder.layout().parts().len()];
+        for (number, mine) in parts(&view, &edits(cut, &view)?) {
+            changes[number] = Some(Arc::new(Change::new(&view, dtype, known, number, &mine)?));
         }
         let head = Head::from(cut.head());
-        let layers = base.config().layers;
         let changed = (0..changes.len()).filter(|&number| changes[number].is_some());
-        let below = changed.map(|part| base.encoder.layers_below(part)).min().unwrap_or(layers);
-        let shared_layers = below as f64 / layers.max(1) as f64;
+        let below = changed.map(|part| encoder.layers_below(part)).min();
+        let unchanged = below.map_or(1.0, |below| below as f64 / view.base_layers() as f64);
+        let shared_layers = unchanged.min(view.whole_layers());
         Ok(Self {
             name: name.into(),
             card: cut.card().clone(),
             head,
+            view,
             changes,
             shared_layers,
             pending: Mutex::default(),
@@ -111,6 +115,11 @@ impl Task {
     /// Its head.
     pub(super) fn head(&self) -> &Head {
         &self.head
+    }
+
+    /// The base as it sees it, whose parts its changes are of.
+    pub(super) fn view(&self) -> &Arc<View> {
+        &self.view
     }
 
     /// What it does to a part.
@@ -141,10 +150,10 @@ impl Task {
     }
 
     /// Whether it brings a matrix of its own, for which the base's product is not needed.
-    pub(super) fn has_whole_matrix(&self, base: &Base) -> bool {
+    pub(super) fn has_whole_matrix(&self) -> bool {
         self.changes().any(|(number, change)| {
             matches!(**change, Change::Whole(_) | Change::Quantized(_))
-                && !part(base, number).is_vector()
+                && !self.view.part(number).is_vector()
         })
     }
 
@@ -176,17 +185,17 @@ impl Task {
     }
 
     /// Bytes of memory that a task of `cut` may need, before anything is made of it.
-    pub(super) fn need(cut: &Cut, base: &Base, dtype: Dtype) -> Result<usize> {
-        let edits = edits(cut, base)?;
+    pub(super) fn need(cut: &Cut, view: &View, dtype: Dtype) -> Result<usize> {
+        let edits = edits(cut, view)?;
         let mut bytes = own_bytes(&cut.head().weight, &cut.head().bias, cut.card());
-        for (number, mine) in parts(base, &edits) {
-            let part = part(base, number);
+        for (number, mine) in parts(view, &edits) {
+            let part = view.part(number);
             let zeros = mine.iter().all(|(_, edit)| edit.count_zeros().is_some());
             bytes += match named(&mine) {
                 Some(_) if part.cols > 1 && is_few(part, &mine) => 8 * part.entries() / FEW,
                 // Two bytes each, as ZeroPattern has them, and its rows.
                 Some(n) if part.cols > 1 && part.cols <= 1 << 16 && zeros => 3 * n + 2 * part.rows,
-                _ if let Some(factors) = factors(base, number, &mine) => {
+                _ if let Some(factors) = factors(view, number, &mine) => {
                     4 * factors.iter().map(|(_, low_rank)| low_rank.factors().len()).sum::<usize>()
                 }
                 // Made of all its entries first.
@@ -198,9 +207,9 @@ impl Task {
     }
 }
 
-/// Edits by tensor of the base.
-fn edits<'c>(cut: &'c Cut, base: &Base) -> Result<BTreeMap<usize, &'c TensorEdit>> {
-    let layout = base.encoder.layout();
+/// Edits by tensor.
+fn edits<'c>(cut: &'c Cut, view: &View) -> Result<BTreeMap<usize, &'c TensorEdit>> {
+    let layout = view.encoder().layout();
     let place = |(tensor, edit): (&String, &'c TensorEdit)| Ok((edit.place(tensor, layout)?, edit));
     cut.edits().iter().map(place).collect()
 }
@@ -208,10 +217,10 @@ fn edits<'c>(cut: &'c Cut, base: &Base) -> Result<BTreeMap<usize, &'c TensorEdit
 /// Edits of each part that has some, by its number.
 #[allow(clippy::type_complexity)] // a part's place, and its edits by tensor
 fn parts<'c>(
-    base: &Base,
+    view: &View,
     edits: &BTreeMap<usize, &'c TensorEdit>,
 ) -> Vec<(usize, Vec<(usize, &'c TensorEdit)>)> {
-    let parts = base.encoder.layout().parts().iter().enumerate();
+    let parts = view.encoder().layout().parts().iter().enumerate();
     let edited = parts.filter_map(|(number, part)| {
         let mine = edits.range(part.tensors.clone()).map(|(i, edit)| (*i, *edit));
         let mine: Vec<_> = mine.collect();
@@ -228,21 +237,25 @@ fn own_bytes(weight: &[f32], bias: &[f32], card: &Card) -> usize {
 
 impl Change {
     fn new(
-        base: &Base,
+        view: &View,
         dtype: Dtype,
         known: &Known,
         number: usize,
         edits: &[(usize, &TensorEdit)],
     ) -> Result<Self> {
-        let part = part(base, number);
-        let tensors = base.encoder.layout().tensors();
+        let (part, all) = (view.part(number), view.entries(number));
+        let tensors = view.encoder().layout().tensors();
         let start = |tensor: usize| tensors[tensor].range.start - part.range.start;
+        let own = |tensor: usize| &all[start(tensor)..][..tensors[tensor].range.len()];
         let zeros = edits.iter().all(|(_, edit)| edit.count_zeros().is_some());
         if zeros && part.cols > 1 && part.entries() <= u32::MAX as usize {
             let mut positions = Vec::new();
             for (tensor, edit) in edits {
-                let base = &base.weights.data()[tensors[*tensor].range.clone()];
-                let zeros = known.zeros(edit, *tensor, base)?.expect("an edit of zeros");
+                let zeros = match view.is_slim() {
+                    true => edit.zeros(own(*tensor))?,
+                    false => known.zeros(edit, *tensor, own(*tensor))?,
+                };
+                let zeros = zeros.expect("an edit of zeros");
                 let from = start(*tensor) as u32;
                 positions.extend(zeros.positions().iter().map(|p| p + from));
             }
@@ -250,29 +263,28 @@ impl Change {
                 return Ok(Change::Zeros(Zeros { pattern, ready: Mutex::new(None) }));
             }
         }
-        if part.cols > 1 && is_few(part, edits) {
+        if part.cols > 1 && is_few(part, edits) && !view.is_slim() {
             let mut few = Few { positions: Vec::new(), values: Vec::new() };
             for (tensor, edit) in edits {
-                let spec = &tensors[*tensor];
-                let (positions, values) = edit.change(&base.weights.data()[spec.range.clone()])?;
+                let (positions, values) = edit.change(own(*tensor))?;
                 let from = start(*tensor) as u32;
                 few.positions.extend(positions.unwrap_or_default().iter().map(|p| p + from));
                 few.values.extend(values);
             }
             return Ok(Change::Few(few));
         }
-        if let Some(factors) = factors(base, number, edits) {
+        if let Some(factors) = factors(view, number, edits) {
             let low_rank = |(tensor, edit): (usize, &cut::LowRank)| {
                 let (a, b) = edit.factors().split_at(part.cols * edit.rank());
                 LowRank { row: start(tensor) / part.cols, thin: Thin::new(a, b, edit.rank()) }
             };
             // Made to see whether it is finite, and not kept.
             for (tensor, edit) in edits {
-                edit.change(&base.weights.data()[tensors[*tensor].range.clone()])?;
+                edit.change(own(*tensor))?;
             }
             return Ok(Change::LowRank(factors.into_iter().map(low_rank).collect()));
         }
-        let mut whole = entries(base, number).to_vec();
+        let mut whole = all.to_vec();
         for (tensor, edit) in edits {
             let len = tensors[*tensor].range.len();
             let tensor = &mut whole[start(*tensor)..][..len];
@@ -285,7 +297,7 @@ impl Change {
             }
         }
         Ok(match dtype {
-            Dtype::Int8 if role(base, number).is_matrix() => {
+            Dtype::Int8 if view.role(number).is_matrix() => {
                 Change::Quantized(Quantized::new(&whole, part.rows, part.cols))
             }
             _ => Change::Whole(whole),
@@ -331,7 +343,7 @@ fn is_few(part: &Part, edits: &[(usize, &TensorEdit)]) -> bool {
 /// The factors of a part's edits by tensor, where all of them have some, and these are smaller than the
 /// matrix.
 fn factors<'c>(
-    base: &Base,
+    view: &View,
     number: usize,
     edits: &[(usize, &'c TensorEdit)],
 ) -> Option<Vec<(usize, &'c cut::LowRank)>> {
@@ -341,7 +353,7 @@ fn factors<'c>(
     });
     let factors: Vec<_> = factors.collect::<Option<_>>()?;
     let size: usize = factors.iter().map(|(_, low_rank)| low_rank.factors().len()).sum();
-    (role(base, number).is_matrix() && size < part(base, number).entries()).then_some(factors)
+    (view.role(number).is_matrix() && size < view.part(number).entries()).then_some(factors)
 }
 
 impl Few {

@@ -56,11 +56,13 @@ pub fn measure(
     let sigma = initializer_range(path, options)?;
     let base_files = StoredTensors::open(path)?;
     let base = Base::new(path, &base_files)?;
-    let mut models = Vec::with_capacity(tuned.len());
-    for model in tuned {
-        model.check_base(path)?;
-        models.push(Paired::new(&base, model)?);
-    }
+    let widened = tuned.iter().map(|model| model.on_whole_base(path));
+    let widened: Vec<Option<Model>> = widened.collect::<Result<_>>()?;
+    let tuned = tuned.iter().zip(&widened);
+    let tuned: Vec<&Model> =
+        tuned.map(|(model, widened)| widened.as_ref().unwrap_or(model)).collect();
+    let paired = tuned.iter().map(|model| Paired::new(&base, model));
+    let models: Vec<Paired<'_>> = paired.collect::<Result<_>>()?;
 
     let sums = scan(&base, &models, sigma, options, progress)?;
     let files = tuned.iter().filter_map(|model| match &model.content {
@@ -69,15 +71,16 @@ pub fn measure(
     });
     files.chain([&base_files]).try_for_each(StoredTensors::check_unchanged)?;
     if !options.allow_nan {
-        check_finite(path, tuned, &base.names, &sums.models)?;
+        check_finite(path, &tuned, &base.names, &sums.models)?;
     }
-    let measured = models.into_iter().zip(sums.models).zip(tuned).map(|((paired, sums), model)| {
-        let mut not_weights = base.not_weights.clone();
-        not_weights.extend(paired.not_weights);
-        not_weights.sort();
-        not_weights.dedup();
-        MeasuredModel { model, sums, only_in_tuned: paired.only_in_tuned, not_weights }
-    });
+    let measured =
+        models.into_iter().zip(sums.models).zip(&tuned).map(|((paired, sums), model)| {
+            let mut not_weights = base.not_weights.clone();
+            not_weights.extend(paired.not_weights);
+            not_weights.sort();
+            not_weights.dedup();
+            MeasuredModel { model, sums, only_in_tuned: paired.only_in_tuned, not_weights }
+        });
     let shapes = base.tensors.iter().map(|t| t.shape.clone()).collect();
     let measured = Measured {
         names: base.names,
@@ -89,10 +92,10 @@ pub fn measure(
     let mut report = measured.report(path, options);
     let mut cuts: Vec<Option<Cut>> = vec![None; tuned.len()];
     let mut magnitudes = Magnitudes::default();
-    if tuned.iter().filter_map(Model::cut).count() > 1 {
+    if tuned.iter().filter_map(|model| model.cut()).count() > 1 {
         let base = family::open(path)?;
         let spelled_out =
-            |model: &Model| model.cut().map(|cut| cut.with_positions(&base)).transpose();
+            |model: &&Model| model.cut().map(|cut| cut.with_positions(&base)).transpose();
         cuts = tuned.iter().map(spelled_out).collect::<Result<_>>()?;
         magnitudes = Magnitudes::of_masks(path, cuts.iter().flatten())?;
     }
@@ -337,7 +340,7 @@ fn wide(entries: Entries<'_>) -> Cow<'_, [[u8; 4]]> {
 /// Names the tensors of the first model that has entries to leave out.
 fn check_finite(
     base: &Path,
-    tuned: &[Model],
+    tuned: &[&Model],
     names: &[String],
     sums: &[Vec<Option<Differences>>],
 ) -> Result<()> {

@@ -58,6 +58,20 @@ impl Model {
         }
     }
 
+    /// A slim cut as one of the whole base in this folder, which it is measured as: what it leaves out is
+    /// not counted. None of any other model.
+    ///
+    /// # Errors
+    /// A base that cannot be read, or for which the cut was not made.
+    pub(super) fn on_whole_base(&self, base: &Path) -> Result<Option<Self>> {
+        self.check_base(base)?;
+        let Some(cut) = self.cut().filter(|cut| cut.card().slim.is_some()) else {
+            return Ok(None);
+        };
+        let content = Content::Cut(Box::new(cut.on_whole_base(&family::open(base)?)?));
+        Ok(Some(Self { name: self.name.clone(), path: self.path.clone(), content }))
+    }
+
     /// Checks that a cut was made for the base in this folder.
     pub(super) fn check_base(&self, base: &Path) -> Result<()> {
         let Some(cut) = self.cut() else { return Ok(()) };

@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 use super::edit::{Edit, Head, StoreType, TensorEdit};
 use super::source::Source;
 use crate::data::{Metric, Problem};
-use crate::model::Pooling;
+use crate::model::{Pooling, Slim};
 use crate::{Error, ErrorKind, Result};
 
 /// The highest version of the file format that this linocut reads and writes. A cut is written in the
-/// lowest that holds it: 2 where zeros are counted among large entries, else 1.
-pub const FORMAT: u32 = 2;
+/// lowest that holds it: 3 of a slim task, 2 where zeros are counted among large entries, else 1.
+pub const FORMAT: u32 = 3;
 
 /// What a cut is and what it needs. Holds nothing that differs between equal training runs:
 /// no times, paths, thread counts or speeds.
@@ -49,6 +49,9 @@ pub struct Card {
     pub metrics: BTreeMap<String, f64>,
     /// The edited tensors, by canonical name; [`Cut::new`](super::Cut::new) writes it.
     pub tensors: BTreeMap<String, TensorNote>,
+    /// Of a slim task, what it keeps of the base: edits and head are of what is left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slim: Option<Slim>,
     /// For a model packed without loss: how it spells its tensors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,

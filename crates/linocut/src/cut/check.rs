@@ -21,13 +21,14 @@ const INT8_TOLERANCE: f32 = 0.3;
 
 impl Cut {
     /// Checks that the cut belongs to `base` and its tokenizer, and that everything in it fits:
-    /// maximum length, head, pooling, edited tensors and the probes' tokens.
+    /// maximum length, what a slim task keeps, head, pooling, edited tensors and the probes' tokens.
     ///
     /// # Errors
     /// What does not fit, with what was found and expected.
     pub fn check_fits(&self, base: &Base) -> Result<()> {
         self.check_base(&base.name, &base.fingerprint.to_string())?;
         self.check_same_tokens(&base.tokenizer)?;
+        let encoder = base.encoder.kept_by(self.card().slim.as_ref())?;
         let (card, config) = (self.card(), base.config());
         let misfit = |what: &str, found: usize, expected: String| {
             let message =
@@ -41,9 +42,9 @@ impl Cut {
         if self.head().hidden != config.hidden {
             return misfit("a head of width", self.head().hidden, config.hidden.to_string());
         }
-        let layout = base.encoder.layout();
+        let layout = encoder.layout();
         let absent = |(i, spec): &(usize, &TensorSpec)| {
-            base.encoder.is_absent(*i) && !self.edits().contains_key(&spec.name)
+            encoder.is_absent(*i) && !self.edits().contains_key(&spec.name)
         };
         let lacking = layout.tensors().iter().enumerate().find(absent);
         if let (Pooling::Cls, Some((_, spec))) = (card.pooling, lacking) {
@@ -102,6 +103,11 @@ impl Cut {
     /// bit.
     pub fn verify(&self, base: &mut Base, before: blake3::Hash) -> Result<f32> {
         self.check_fits(base)?;
+        if let (Some(slim), None) = (&self.card().slim, base.encoder.kept()) {
+            let mut base = base.slim(slim)?;
+            let before = base.weights.digest();
+            return self.verify(&mut base, before);
+        }
         let encoder = base.encoder.with_pooling(self.card().pooling);
         let applied = self.apply(&mut base.weights)?;
         let head = model::Head::from(self.head());

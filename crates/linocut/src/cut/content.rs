@@ -48,7 +48,11 @@ impl Cut {
         probes: Vec<Probe>,
     ) -> Result<Self> {
         let large = edits.values().any(|edit| matches!(edit.edit, Edit::LargeZeros(_)));
-        card.format = if large { FORMAT } else { 1 };
+        card.format = match (&card.slim, large) {
+            (Some(_), _) => FORMAT,
+            (None, true) => 2,
+            (None, false) => 1,
+        };
         card.tensors =
             edits.iter().map(|(name, edit)| (name.clone(), TensorNote::of(edit))).collect();
         card.check(&head)?;

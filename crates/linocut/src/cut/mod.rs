@@ -15,6 +15,7 @@ mod model;
 mod probe;
 mod sign;
 mod sizes;
+mod slim;
 mod source;
 mod sparse;
 

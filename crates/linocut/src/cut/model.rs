@@ -6,7 +6,7 @@ use crate::{Error, ErrorKind, Result};
 
 /// One task ready for use.
 pub struct TaskModel {
-    /// The base, its weights edited by the cut.
+    /// The base, or what a slim task keeps of it, its weights edited by the cut.
     pub base: Base,
     /// The cut.
     pub cut: Cut,
@@ -35,6 +35,9 @@ impl TaskModel {
     /// As [`Cut::check_fits`].
     pub fn new(mut base: Base, cut: Cut) -> Result<Self> {
         cut.check_fits(&base)?;
+        if let (Some(slim), None) = (&cut.card().slim, base.encoder.kept()) {
+            base = base.slim(slim)?;
+        }
         base.encoder = base.encoder.with_pooling(cut.card().pooling);
         // The cut stays on: what it overwrote is not needed again.
         drop(cut.apply(&mut base.weights)?);

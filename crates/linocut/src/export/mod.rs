@@ -1,6 +1,7 @@
 //! Base and cut together as a Hugging Face model folder.
 
 mod folder;
+mod slim;
 mod texts;
 
 use crate::checkpoint::{write_atomically, write_safetensors};
@@ -30,6 +31,12 @@ pub fn write(model: &TaskModel, out: &Path) -> Result<()> {
     folder::write(out, |to| fill(model, to))
 }
 
+/// What an export makes of what a slim task leaves out; nothing where it leaves nothing out.
+pub fn slim_in_words(model: &TaskModel) -> Option<String> {
+    let encoder = &model.base.encoder;
+    encoder.kept().map(|kept| slim::in_words(encoder, kept))
+}
+
 /// The class that loads an export of the model.
 pub fn class(model: &TaskModel) -> String {
     texts::class(&model.base.encoder, model.cut.card().pooling)
@@ -40,9 +47,18 @@ pub fn class(model: &TaskModel) -> String {
 /// # Errors
 /// As [`write()`].
 pub fn fill(model: &TaskModel, to: &Path) -> Result<()> {
-    let (base, cut) = (&model.base, &model.cut);
+    let (mut base, cut) = (&model.base, &model.cut);
     let card = cut.card();
-    let config = texts::config(read_json(&base.folder, "config.json")?, &base.encoder, card);
+    let mut config = read_json(&base.folder, "config.json")?;
+    let widened;
+    let mut note = None;
+    if let Some(kept) = base.encoder.kept() {
+        config = slim::config(config, &base.encoder, kept);
+        note = Some(slim::in_words(&base.encoder, kept));
+        widened = slim::widened(base, &config)?;
+        base = &widened;
+    }
+    let config = texts::config(config, &base.encoder, card);
     write_json(&to.join("config.json"), &config)?;
     let tokenizer = match base.tokenizer.made() {
         Some(made) => made.clone(),
@@ -65,7 +81,7 @@ pub fn fill(model: &TaskModel, to: &Path) -> Result<()> {
     if card.pooling != Pooling::Cls {
         write_text(&to.join("modeling_linocut.py"), &texts::module(&base.encoder))?;
     }
-    write_text(&to.join("README.md"), &texts::readme(&base.encoder, card))?;
+    write_text(&to.join("README.md"), &texts::readme(&base.encoder, card, note.as_deref()))?;
 
     if let Some(source) = &card.source {
         let head = base.encoder.family().head_module(card.pooling);

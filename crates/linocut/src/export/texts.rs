@@ -122,7 +122,8 @@ pub(super) fn tokenizer_config(mut settings: Value, base: &Base, max_length: usi
     settings
 }
 
-pub(super) fn readme(encoder: &Encoder, card: &Card) -> String {
+/// `slim` says what became of what a slim task leaves out.
+pub(super) fn readme(encoder: &Encoder, card: &Card, slim: Option<&str>) -> String {
     let own = card.pooling != Pooling::Cls;
     let trust = if own { ", trust_remote_code=True" } else { "" };
     let (pooling, class) = (card.pooling.name(), class(encoder, card.pooling));
@@ -143,6 +144,9 @@ pub(super) fn readme(encoder: &Encoder, card: &Card) -> String {
         base = card.base.name,
         length = card.max_length,
     );
+    if let Some(slim) = slim {
+        text += &format!("A slim task of its base: {slim}.\n\n");
+    }
     if own {
         text += "Transformers has no class with this pooling: `modeling_linocut.py` brings one, hence\n\
                  `trust_remote_code=True`.\n\n";

@@ -13,7 +13,7 @@ pub mod layernorm;
 pub mod loss;
 pub mod mask;
 pub mod packed;
-mod panels;
+pub mod panels;
 pub(crate) mod pool;
 pub mod quantized;
 pub mod random;

@@ -5,10 +5,8 @@ use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::panels::{self, HEIGHT, WIDTH};
+use super::panels::{self, Choice, HEIGHT, Panel, Run, WIDTH};
 
-/// Columns that are summed before the next panel's turn: 24 KB of a panel stay in the first cache.
-const DEPTH: usize = 384;
 /// Steps along k between fetches of the next panel's cache lines.
 const STEPS: usize = 4;
 /// Bytes of a cache line.
@@ -19,8 +17,7 @@ pub struct Packed {
     /// The panels from `start` on, which is where a cache line begins; rows that there are not are 0.
     data: Vec<f32>,
     start: usize,
-    rows: usize,
-    cols: usize,
+    all: Choice,
 }
 
 impl Packed {
@@ -38,7 +35,7 @@ impl Packed {
                 panel.iter_mut().skip(lane).step_by(WIDTH).zip(row).for_each(|(to, v)| *to = *v);
             }
         }
-        Self { data, start, rows, cols }
+        Self { data, start, all: Choice::new((rows, cols), None, None) }
     }
 
     /// Bytes of memory.
@@ -52,25 +49,43 @@ impl Packed {
     /// # Panics
     /// If the lengths do not fit.
     pub fn multiply(&self, x: &[f32], y: &mut [f32]) {
-        let (n, k) = (self.rows, self.cols);
-        let m = x.len() / k;
-        assert!(x.len() == m * k && y.len() == m * n, "X of {m} × {k}, Y of {m} × {n}");
-        panels::share((m, n, k), (&self.data[self.start..], k * WIDTH), y, |job| {
+        self.multiply_some(&self.all, x, y);
+    }
+
+    /// The same with the rows and columns of W that `choice` takes, and with no others' work: X is
+    /// `[m, columns taken]`, Y `[m, rows taken]`.
+    ///
+    /// # Panics
+    /// If the lengths do not fit, or the choice is of a matrix of another size.
+    pub fn multiply_some(&self, choice: &Choice, x: &[f32], y: &mut [f32]) {
+        assert_eq!(choice.of(), self.all.of(), "a choice of a matrix of this size");
+        let (n, k) = (choice.rows(), choice.cols());
+        let m = y.len().checked_div(n).unwrap_or(0);
+        assert!(y.len() == m * n, "Y of {m} × {n}");
+        assert!(n == 0 || x.len() == m * k, "X of {m} × {k}, found {} entries", x.len());
+        panels::share(m, choice, y, |job| {
             let x = &x[job.row * k..(job.row + job.y.len()) * k];
-            Arch::new().dispatch(Job { x, panels: job.panels, y: job.y, k });
+            Arch::new().dispatch(Job { matrix: self, choice, x, panels: job.panels, y: job.y });
         });
+    }
+
+    /// A panel, `[cols, 16]`.
+    #[inline(always)]
+    fn panel(&self, number: usize) -> &[f32] {
+        let len = self.all.cols() * WIDTH;
+        &self.data[self.start + number * len..][..len]
     }
 }
 
 /// A block of rows through some panels.
 struct Job<'a> {
+    matrix: &'a Packed,
+    choice: &'a Choice,
     /// `[rows, k]`
     x: &'a [f32],
-    /// `[panels, k, 16]`
-    panels: &'a [f32],
+    panels: &'a [Panel],
     /// The columns of these panels, row by row.
     y: Vec<&'a mut [f32]>,
-    k: usize,
 }
 
 impl WithSimd for Job<'_> {
@@ -91,36 +106,53 @@ impl Job<'_> {
     /// With `V` vectors to a panel's width.
     #[inline(always)]
     fn run<S: Simd, const V: usize>(mut self, simd: S) {
-        let (k, rows) = (self.k, self.y.len());
+        let (k, rows) = (self.choice.cols(), self.y.len());
         let tiles = rows.div_ceil(HEIGHT);
-        for start in (0..k).step_by(DEPTH) {
-            let depth = start..(start + DEPTH).min(k);
-            let (from, len) = (start * WIDTH, depth.len() * WIDTH);
-            for (p, panel) in self.panels.chunks_exact(k * WIDTH).enumerate() {
-                let panel = &panel[from..from + len];
-                let next = self.panels.get((p + 1) * k * WIDTH + from..).unwrap_or_default();
+        // The first tiles together fetch the next panel.
+        let lines = STEPS.div_ceil(tiles.min(STEPS));
+        let whole = self.choice.is_whole();
+        let first = self.panels[0].column;
+        for (b, runs) in self.choice.blocks().enumerate() {
+            for (p, panel) in self.panels.iter().enumerate() {
+                let next = self.panels.get(p + 1).map(|next| self.matrix.panel(next.number));
+                let (next, mine) = (next.unwrap_or_default(), self.matrix.panel(panel.number));
+                let column = panel.column - first;
                 for (t, i) in (0..rows).step_by(HEIGHT).enumerate() {
                     let height = HEIGHT.min(rows - i);
                     let y = &mut self.y[i..i + height];
-                    let columns = p * WIDTH..((p + 1) * WIDTH).min(y[0].len());
-                    // The first tiles together fetch the next panel.
-                    let lines = STEPS.div_ceil(tiles.min(STEPS));
-                    let ahead = next.get(t * lines * (len / STEPS)..len.min(next.len()));
-                    let part = Part {
-                        x: &self.x[i * k..(i + height) * k],
-                        depth: &depth,
-                        panel,
-                        ahead: ahead.unwrap_or_default(),
-                        lines,
-                        add: start > 0,
-                    };
+                    let x = &self.x[i * k..(i + height) * k];
+                    if let ([run], true) = (runs, whole) {
+                        let depth = run.w..run.w + run.len;
+                        let range = depth.start * WIDTH..depth.end * WIDTH;
+                        let ahead = next.get(range.clone()).unwrap_or_default();
+                        let ahead = ahead.get(t * lines * (range.len() / STEPS)..);
+                        let part = Part {
+                            x,
+                            depth: &depth,
+                            panel: &mine[range],
+                            ahead: ahead.unwrap_or_default(),
+                            lines,
+                            add: b > 0,
+                        };
+                        let columns = column..(column + WIDTH).min(y[0].len());
+                        match height {
+                            6 => part.tile::<S, V, 6>(simd, y, columns),
+                            5 => part.tile::<S, V, 5>(simd, y, columns),
+                            4 => part.tile::<S, V, 4>(simd, y, columns),
+                            3 => part.tile::<S, V, 3>(simd, y, columns),
+                            2 => part.tile::<S, V, 2>(simd, y, columns),
+                            _ => part.tile::<S, V, 1>(simd, y, columns),
+                        }
+                        continue;
+                    }
+                    let part = SomePart { x, runs, panel: mine, add: b > 0 };
                     match height {
-                        6 => part.tile::<S, V, 6>(simd, y, columns),
-                        5 => part.tile::<S, V, 5>(simd, y, columns),
-                        4 => part.tile::<S, V, 4>(simd, y, columns),
-                        3 => part.tile::<S, V, 3>(simd, y, columns),
-                        2 => part.tile::<S, V, 2>(simd, y, columns),
-                        _ => part.tile::<S, V, 1>(simd, y, columns),
+                        6 => part.tile::<S, V, 6>(simd, *panel, column, y),
+                        5 => part.tile::<S, V, 5>(simd, *panel, column, y),
+                        4 => part.tile::<S, V, 4>(simd, *panel, column, y),
+                        3 => part.tile::<S, V, 3>(simd, *panel, column, y),
+                        2 => part.tile::<S, V, 2>(simd, *panel, column, y),
+                        _ => part.tile::<S, V, 1>(simd, *panel, column, y),
                     }
                 }
             }
@@ -180,6 +212,52 @@ impl Part<'_> {
                 row.iter_mut().zip(&found).for_each(|(y, v)| *y += v);
             } else {
                 row.copy_from_slice(&found[..row.len()]);
+            }
+        }
+    }
+}
+
+/// What a tile of some columns of Y is made of.
+struct SomePart<'a> {
+    /// Its rows of X, `[H, k]`.
+    x: &'a [f32],
+    /// Which of the columns.
+    runs: &'a [Run],
+    /// `[cols, 16]`
+    panel: &'a [f32],
+    /// Whether the tile gains the product, or becomes it.
+    add: bool,
+}
+
+impl SomePart<'_> {
+    /// Columns from `column` on of `H` rows of Y become, or gain, the product with the panel.
+    #[inline(always)]
+    fn tile<S: Simd, const V: usize, const H: usize>(
+        &self,
+        simd: S,
+        panel: Panel,
+        column: usize,
+        y: &mut [&mut [f32]],
+    ) {
+        let mut sums = [[simd.splat_f32s(0.0); V]; H];
+        let k = self.x.len() / H;
+        for run in self.runs {
+            let lines = &self.panel[run.w * WIDTH..(run.w + run.len) * WIDTH];
+            let lines = S::as_simd_f32s(lines).0.as_chunks::<V>().0;
+            // As long as the panel: the compiler then knows that no index below is out of bounds.
+            let x: [&[f32]; H] = std::array::from_fn(|r| &self.x[r * k + run.x..][..lines.len()]);
+            for (p, line) in lines.iter().enumerate() {
+                add(simd, &mut sums, &x, p, line);
+            }
+        }
+        for (row, sums) in y.iter_mut().zip(sums) {
+            let mut found = [0.0; WIDTH];
+            S::as_mut_simd_f32s(&mut found).0.copy_from_slice(&sums);
+            let row = &mut row[column..];
+            if self.add {
+                panel.put(&found, row, |_, found, y| *y += found);
+            } else {
+                panel.put(&found, row, |_, found, y| *y = found);
             }
         }
     }
@@ -249,6 +327,43 @@ mod tests {
                 let (x, w) = (&x[i / n * k..][..k], &w[i % n * k..][..k]);
                 let dot: f64 = x.iter().zip(w).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
                 assert!((f64::from(*found) - dot).abs() < 2e-6 * (k as f64 + 4.0), "{m} {n} {k}");
+            }
+        }
+    }
+
+    /// What is not taken has no part in it, and what is taken need not fill panels.
+    #[test]
+    fn rows_and_columns_that_are_taken_make_the_product_alone() {
+        for (m, n, k) in SIZES {
+            let (x, w) = (draw(1, m * k), draw(2, n * k));
+            let packed = Packed::new(&w, n, k);
+            let some = |of: usize, key: u64| -> Vec<u32> {
+                (0..of as u32).filter(|i| normal(key, i / 3) > -0.3).collect()
+            };
+            for (rows, cols) in [(some(n, 3), some(k, 4)), (some(n, 5), vec![]), (vec![], vec![])] {
+                let choice = Choice::new((n, k), Some(&rows), Some(&cols));
+                let narrow = |x: &[f32], cols: &[u32]| -> Vec<f32> {
+                    let row = |row: &[f32]| cols.iter().map(|&c| row[c as usize]).collect();
+                    x.chunks(k).flat_map(|x| -> Vec<f32> { row(x) }).collect()
+                };
+                let mut y = vec![f32::NAN; m * rows.len()];
+                packed.multiply_some(&choice, &narrow(&x, &cols), &mut y);
+                for (i, found) in y.iter().enumerate() {
+                    let (x, row) = (&x[i / rows.len() * k..], rows[i % rows.len()] as usize);
+                    let product = |&c: &u32| f64::from(x[c as usize] * w[row * k + c as usize]);
+                    let dot: f64 = cols.iter().map(product).sum();
+                    assert!((f64::from(*found) - dot).abs() < 2e-6 * (k as f64 + 4.0));
+                }
+                // As a matrix of these alone, to the bit, where the columns are one run.
+                let choice = Choice::new((n, k), Some(&rows), None);
+                let own: Vec<f32> =
+                    rows.iter().flat_map(|&r| &w[r as usize * k..][..k]).copied().collect();
+                let (mut some, mut alone) = (vec![0.0; m * rows.len()], vec![1.0; m * rows.len()]);
+                packed.multiply_some(&choice, &x, &mut some);
+                if !rows.is_empty() {
+                    Packed::new(&own, rows.len(), k).multiply(&x, &mut alone);
+                    assert_eq!(some, alone);
+                }
             }
         }
     }

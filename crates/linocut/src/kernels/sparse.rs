@@ -30,6 +30,25 @@ pub struct ZeroPattern {
     starts: Vec<(u32, u32)>,
 }
 
+/// Which rows and columns of a matrix a pattern is of: these, ascending, or all.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Taken<'a> {
+    /// The rows.
+    pub rows: Option<&'a [u32]>,
+    /// The columns.
+    pub cols: Option<&'a [u32]>,
+}
+
+/// All of them.
+pub const WHOLE: Taken<'static> = Taken { rows: None, cols: None };
+
+impl Taken<'_> {
+    #[inline(always)]
+    fn row(self, row: usize) -> usize {
+        self.rows.map_or(row, |rows| rows[row] as usize)
+    }
+}
+
 /// Room for a chunk of X turned on its side, kept from call to call.
 #[derive(Debug, Default)]
 pub struct Scratch {
@@ -141,23 +160,30 @@ impl ZeroPattern {
         reader.next_row(|columns| columns.iter().for_each(|&c| row[usize::from(c)] = 0.0));
     }
 
-    /// Y −= X·(W∘zeros)ᵀ on this thread, for `x` `[n, cols]`, the unedited `w` `[rows, cols]` and
-    /// `y` `[n, rows]`.
+    /// Y −= X·(W∘zeros)ᵀ on this thread, for `x` `[n, cols]`, the unedited `w` and `y` `[n, rows]`. The
+    /// pattern's rows and columns are those that `taken` names of the matrix, which is `width` wide.
     ///
     /// Vectorised over rows of X, which are turned on their side [`LANES`] at a time: every zero is
     /// then one broadcast value times one contiguous row, and costs the same wherever it lies.
     ///
     /// # Panics
     /// If the sizes do not fit.
-    pub fn correct(&self, w: &[f32], x: &[f32], y: &mut [f32], scratch: &mut Scratch) {
+    pub fn correct(
+        &self,
+        (w, width): (&[f32], usize),
+        taken: Taken<'_>,
+        x: &[f32],
+        y: &mut [f32],
+        scratch: &mut Scratch,
+    ) {
         let n = y.len() / self.rows;
-        assert!(w.len() == self.rows * self.cols && y.len() == n * self.rows, "sizes of W and Y");
+        assert_eq!(y.len(), n * self.rows, "whole rows of Y");
         assert_eq!(x.len(), n * self.cols, "as many rows of X as of Y");
         let row = |row: usize| {
-            let w = &w[row * self.cols..][..self.cols];
+            let w = &w[taken.row(row) * width..][..width];
             move |col: usize| w[col]
         };
-        self.correct_by(row, x, y, &mut scratch.turned);
+        self.correct_taken(row, taken, x, y, &mut scratch.turned);
     }
 
     /// The same on the whole numbers of Y, for `rows` of X and Y, `[rows, rows of W]`, before they are scaled:
@@ -168,6 +194,7 @@ impl ZeroPattern {
     pub fn correct_sums(
         &self,
         w: &Quantized,
+        taken: Taken<'_>,
         x: &Inputs,
         rows: Range<usize>,
         y: &mut [i32],
@@ -176,10 +203,32 @@ impl ZeroPattern {
         assert_eq!(y.len(), rows.len() * self.rows, "as many rows of X as of Y");
         let Scratch { turned_whole, whole, .. } = scratch;
         x.put_rows(rows, whole);
-        self.correct_by(|row| w.row(row), whole, y, turned_whole);
+        self.correct_taken(|row| w.row(taken.row(row)), taken, whole, y, turned_whole);
     }
 
-    /// Either, with the entries of W by row and column.
+    /// Either, with the entries of W by row of the pattern and column of W.
+    fn correct_taken<T: Entry, R: Fn(usize) -> T>(
+        &self,
+        w: impl Fn(usize) -> R + Copy,
+        taken: Taken<'_>,
+        x: &[T],
+        y: &mut [T],
+        turned: &mut Vec<T>,
+    ) {
+        match taken.cols {
+            None => self.correct_by(w, x, y, turned),
+            Some(cols) => {
+                assert_eq!(cols.len(), self.cols, "the pattern's columns");
+                let row = |row: usize| {
+                    let w = w(row);
+                    move |col: usize| w(cols[col] as usize)
+                };
+                self.correct_by(row, x, y, turned);
+            }
+        }
+    }
+
+    /// Either, with the entries of W by row and column of the pattern.
     fn correct_by<T: Entry, R: Fn(usize) -> T>(
         &self,
         w: impl Fn(usize) -> R + Copy,
@@ -399,7 +448,7 @@ mod tests {
                     let (w, x, before) =
                         (draw(1, rows * cols), draw(2, n * cols), draw(3, n * rows));
                     let mut y = before.clone();
-                    pattern.correct(&w, &x, &mut y, &mut Scratch::default());
+                    pattern.correct((&w, cols), WHOLE, &x, &mut y, &mut Scratch::default());
                     let mut want: Vec<f64> = before.iter().map(|&v| f64::from(v)).collect();
                     for &p in &zeros {
                         let (o, c) = (p as usize / cols, p as usize % cols);

@@ -96,8 +96,15 @@ impl Backward<'_> {
         let op = &program.ops()[at];
         let to = op.to();
         let (mut grad, given) = self.take(to);
-        if given {
+        // Where nothing is kept of a value, nothing is learned through it.
+        if given && !grad.is_empty() {
             self.through(at, op, &mut grad);
+        } else if let Op::Norm { add: Some(add), from, .. } = *op
+            && self.given[from.0]
+        {
+            // The sum is read further up, though nothing reads what is normed of it.
+            grad.fill(0.0);
+            self.through_sum(Some(add), from, &mut grad);
         }
         // The buffer is another value's from here on.
         self.tape.grads[program.buffer(to)] = grad;
@@ -117,7 +124,7 @@ impl Backward<'_> {
                     self.weight_grad(weight, grad, &x);
                     self.tape.put(program, from, x);
                 }
-                if self.needs(from) {
+                if self.needs(from) && pass.width(from) > 0 {
                     let (mut into, accumulate) = self.take(from);
                     let rows = pass.rows(from);
                     let grad = Mat::new(grad, rows, grad.len() / rows.max(1));

@@ -13,6 +13,8 @@ pub struct ModelConfig {
     pub layers: usize,
     /// Layers that have tensors of their own; fewer where layers share theirs.
     pub own_layers: usize,
+    /// Layers that share the tensors of each of these; 1 but where they do.
+    pub sharing: f64,
     /// Attention heads; divides `hidden`.
     pub heads: usize,
     /// Width of the feed-forward block.
@@ -33,6 +35,20 @@ pub struct ModelConfig {
     pub attention_dropout: f32,
     /// Dropout of the pooled vector before the head in training.
     pub head_dropout: f32,
+}
+
+impl ModelConfig {
+    /// Which of the layers that have tensors of their own layer `number` computes with. (As
+    /// `AlbertTransformer` of Transformers groups them.)
+    pub(crate) fn own_layer(&self, number: usize) -> usize {
+        (number as f64 / self.sharing) as usize
+    }
+
+    /// The same sizes with the lowest `depth` layers alone.
+    pub(super) fn up_to(self, depth: usize) -> Self {
+        let own_layers = self.own_layer(depth - 1) + 1;
+        Self { layers: depth, own_layers, ..self }
+    }
 }
 
 /// The fields of a `config.json`; absent ones take the default that is given with the name.

@@ -3,6 +3,7 @@
 use super::family::{self, Family};
 use super::op::{Ids, Op, Value};
 use super::program::Program;
+use super::slim::{Chosen, Slim};
 use super::{Layout, ModelConfig, Place, Pooling, Weights};
 use crate::checkpoint::Checkpoint;
 use crate::data::Batch;
@@ -21,6 +22,9 @@ pub struct Encoder {
     programs: Arc<[Program; 3]>,
     pooling: Pooling,
     has_pooler: bool,
+    base_layers: usize,
+    /// Of a slim encoder what it keeps, and what its parts have of the base's.
+    slim: Option<Arc<(Slim, Vec<Chosen>)>>,
 }
 
 /// What the encoder starts from.
@@ -62,16 +66,54 @@ impl Encoder {
     /// An architecture or a field that is not understood.
     pub fn new(config: &Json, has_pooler: bool, pooling: Pooling) -> Result<Self> {
         let family = family::of(config)?;
-        let (sizes, layout, programs) = family.programs(config)?;
+        let (sizes, layout, programs) = family.programs(config, None)?;
         Ok(Self {
             family,
             json: Arc::new(config.clone()),
+            base_layers: sizes.layers,
             config: sizes,
             layout: Arc::new(layout),
             programs: Arc::new(programs),
             pooling,
             has_pooler,
+            slim: None,
         })
+    }
+
+    /// The same encoder with other sizes, tensors and programs, as a slim one has them.
+    pub(super) fn narrowed(
+        &self,
+        (config, layout, programs): (ModelConfig, Layout, [Program; 3]),
+        slim: Slim,
+        chosen: Vec<Chosen>,
+    ) -> Self {
+        // Dropout may be another than the base's by now.
+        let ModelConfig { hidden_dropout, inner_dropout, attention_dropout, head_dropout, .. } =
+            self.config;
+        let config = ModelConfig {
+            hidden_dropout,
+            inner_dropout,
+            attention_dropout,
+            head_dropout,
+            ..config
+        };
+        let (layout, programs) = (Arc::new(layout), Arc::new(programs));
+        Self { config, layout, programs, slim: Some(Arc::new((slim, chosen))), ..self.clone() }
+    }
+
+    /// What it keeps of its base; none where that is all.
+    pub fn kept(&self) -> Option<&Slim> {
+        self.slim.as_deref().map(|(slim, _)| slim)
+    }
+
+    /// Layers of the base, those that a slim encoder leaves out among them.
+    pub(crate) fn layers_of_base(&self) -> usize {
+        self.base_layers
+    }
+
+    /// What its parts have of the base's, where it is slim.
+    pub(crate) fn chosen(&self) -> &[Chosen] {
+        self.slim.as_deref().map_or(&[], |(_, chosen)| chosen)
     }
 
     /// The encoder that a checkpoint describes. Without `pooling`, the one its sentence-transformers

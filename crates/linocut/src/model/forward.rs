@@ -196,7 +196,9 @@ impl Pass<'_> {
         let positions = match positions {
             Positions::Embedded => attention::Positions::Embedded,
             Positions::Distances(table) => {
-                distances = Distances::new(self.weights.part(table), heads, self.offsets);
+                let all = self.weights.layout().parts()[table].cols;
+                let (table, kept) = (self.weights.part(table), program.kept_heads(at));
+                distances = Distances::new(table, all, kept, self.offsets);
                 attention::Positions::Distances(&distances)
             }
             Positions::Rotary(theta) => {
@@ -251,6 +253,10 @@ impl Pass<'_> {
         let (rows, width) = (self.rows(op.to()), self.width(op.to()));
         let mut to = tape.take(program, op.to());
         fit(&mut to, rows * width);
+        if rows * width == 0 {
+            // Nothing of it is kept.
+            return tape.put(program, op.to(), to);
+        }
         match *op {
             Op::Embed { ref tables, .. } => {
                 let ids: Vec<Vec<u32>> = tables.iter().map(|(_, ids)| self.ids(*ids)).collect();
@@ -259,8 +265,13 @@ impl Pass<'_> {
                 table::sum(&tables, width, &mut to);
             }
             Op::Linear { weight, bias, from, .. } => {
-                let x = Mat::new(tape.get(program, from), rows, self.width(from));
-                matmul(&mut to, x, self.matrix(weight).t(), false);
+                match self.width(from) {
+                    0 => to.fill(0.0),
+                    width => {
+                        let x = Mat::new(tape.get(program, from), rows, width);
+                        matmul(&mut to, x, self.matrix(weight).t(), false);
+                    }
+                }
                 if let Some(bias) = bias {
                     sums::add_bias(&mut to, self.weights.part(bias));
                 }

@@ -12,6 +12,7 @@ mod head;
 pub mod op;
 mod predict;
 pub(crate) mod program;
+mod slim;
 mod tensors;
 
 pub use crate::checkpoint::{Kind, Pooling, Role};
@@ -25,4 +26,6 @@ pub use grads::Grads;
 pub use head::{Head, Loss, LossTargets};
 pub use predict::{logits, logits_while, probabilities};
 pub use program::Program;
+pub(crate) use slim::Chosen;
+pub use slim::{COMPUTE_TOKENS, GROUP, Slim, SlimLayer};
 pub use tensors::{Layout, Part, Place, TensorSpec, Weights};

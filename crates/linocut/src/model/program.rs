@@ -45,9 +45,67 @@ pub struct Program {
     buffer_count: usize,
     /// For each value, whether training makes it again.
     remade: Vec<bool>,
+    /// Of operations that attend with fewer heads than the base, which they are.
+    kept_heads: HashMap<usize, Vec<u32>>,
 }
 
+/// Where a program's stages begin, where its layers end with which states, and where its rows are
+/// gathered.
+type Marks = (Vec<usize>, Vec<(usize, Value)>, (usize, Value));
+
 impl Program {
+    /// The program of these operations over values of these shapes.
+    fn new(ops: Vec<Op>, shapes: Vec<Shape>, (stages, layer_ends, gathered): Marks) -> Self {
+        let mut first_reads = HashMap::new();
+        let mut spans = vec![(0, 0); shapes.len()];
+        for (at, op) in ops.iter().enumerate() {
+            for part in op.parts() {
+                first_reads.entry(part).or_insert(at);
+            }
+            for value in op.reads() {
+                spans[value.0].1 = at;
+            }
+            spans[op.to().0] = (at, at);
+        }
+        let pooled = ops.last().expect("a program has operations").to();
+        spans[pooled.0].1 = ops.len();
+        let (buffers, buffer_count) = buffers(&shapes, &spans);
+        let remade = (0..shapes.len()).map(|value| is_remade(&ops, Value(value), spans[value].0));
+        let remade = remade.collect();
+        Self {
+            ops,
+            shapes,
+            stages,
+            layer_ends,
+            gathered,
+            first_reads,
+            spans,
+            buffers,
+            buffer_count,
+            remade,
+            kept_heads: HashMap::new(),
+        }
+    }
+
+    /// The same program with operations and values of other widths; `kept_heads` are those of
+    /// operations that attend with fewer heads.
+    pub(super) fn narrowed(
+        &self,
+        ops: Vec<Op>,
+        widths: &[usize],
+        kept_heads: HashMap<usize, Vec<u32>>,
+    ) -> Self {
+        let shapes = self.shapes.iter().zip(widths);
+        let shapes = shapes.map(|(shape, &width)| Shape { width, ..*shape }).collect();
+        let marks = (self.stages.clone(), self.layer_ends.clone(), self.gathered);
+        Self { kept_heads, ..Self::new(ops, shapes, marks) }
+    }
+
+    /// Which of the base's heads operation `at` attends with, where that is not all.
+    pub(crate) fn kept_heads(&self, at: usize) -> Option<&[u32]> {
+        self.kept_heads.get(&at).map(Vec::as_slice)
+    }
+
     /// The operations, in order.
     pub fn ops(&self) -> &[Op] {
         &self.ops
@@ -126,7 +184,9 @@ impl Program {
     /// Makes the angles that attention turns by, for texts of up to `longest` tokens.
     pub(crate) fn prepare(&self, longest: usize, rotaries: &mut Rotaries) {
         for op in &self.ops {
-            if let Op::Attend { positions: Positions::Rotary(theta), heads, to, .. } = *op {
+            if let Op::Attend { positions: Positions::Rotary(theta), heads, to, .. } = *op
+                && heads > 0
+            {
                 rotaries.prepare(theta, self.shape(to).width / heads, longest);
             }
         }
@@ -378,35 +438,7 @@ impl Builder {
     /// [`Builder::gather`].
     pub(super) fn finish(self, gathered: (usize, Value)) -> (Program, Layout) {
         let Self { layout, ops, shapes, stages, layer_ends, .. } = self;
-        let mut first_reads = HashMap::new();
-        let mut spans = vec![(0, 0); shapes.len()];
-        for (at, op) in ops.iter().enumerate() {
-            for part in op.parts() {
-                first_reads.entry(part).or_insert(at);
-            }
-            for value in op.reads() {
-                spans[value.0].1 = at;
-            }
-            spans[op.to().0] = (at, at);
-        }
-        let pooled = ops.last().expect("a program has operations").to();
-        spans[pooled.0].1 = ops.len();
-        let (buffers, buffer_count) = buffers(&shapes, &spans);
-        let remade = (0..shapes.len()).map(|value| is_remade(&ops, Value(value), spans[value].0));
-        let remade = remade.collect();
-        let program = Program {
-            ops,
-            shapes,
-            stages,
-            layer_ends,
-            gathered,
-            first_reads,
-            spans,
-            buffers,
-            buffer_count,
-            remade,
-        };
-        (program, layout)
+        (Program::new(ops, shapes, (stages, layer_ends, gathered)), layout)
     }
 
     pub(super) fn len(&self) -> usize {

@@ -106,7 +106,7 @@ impl Layout {
             self.tensors.push(TensorSpec { name, shape, role, place, range: from..end });
         }
         let cols = self.tensors[first].shape.iter().skip(1).product::<usize>();
-        let rows = (end - start) / cols.max(1);
+        let rows = self.tensors[first..].iter().map(|tensor| tensor.shape[0]).sum();
         self.parts.push(Part { tensors: first..self.tensors.len(), range: start..end, rows, cols });
         self.parts.len() - 1
     }

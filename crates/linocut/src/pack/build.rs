@@ -93,6 +93,7 @@ pub(super) fn cut(
         metric,
         metrics: story.metrics,
         tensors: BTreeMap::new(),
+        slim: None,
         source: None,
     };
     let stored = cut::Head {

@@ -21,7 +21,8 @@ pub struct Arm {
 }
 
 /// Options that may stand behind an arm's name.
-const SETTINGS: [&str; 7] = ["batch", "dropout", "epochs", "head_lr", "lr", "mask_lr", "warmup"];
+const SETTINGS: [&str; 8] =
+    ["batch", "compute", "dropout", "epochs", "head_lr", "lr", "mask_lr", "warmup"];
 
 /// How an arm's cut comes about.
 #[derive(Debug, Clone, PartialEq)]
@@ -137,8 +138,11 @@ pub fn choose(all: &[Arm], names: &[String], base: &ModelConfig) -> Result<Vec<A
             match settings {
                 Some(settings) if this => {
                     let arm = arm.with(settings, base)?;
-                    let known = with_options.iter().any(|other| other.name == arm.name);
-                    with_options.extend((!known).then_some(arm));
+                    match all.iter().position(|other| other.name == arm.name) {
+                        Some(offered) => chosen[offered] = true,
+                        None if with_options.iter().any(|other| other.name == arm.name) => {}
+                        None => with_options.push(arm),
+                    }
                 }
                 _ => chosen[i] |= this,
             }

@@ -79,6 +79,10 @@ pub fn train_arm(
     let sampled = match (&outcome.masks, &options.method) {
         (Some(masks), Method::Mask { sampling: Sampling::Stochastic, target: None, .. }) => {
             let base = Base::open(&place, Some(pooling))?;
+            let base = match &outcome.cut.card().slim {
+                Some(slim) => base.slim(slim)?,
+                None => base,
+            };
             sampled(base, masks, outcome.cut.head(), task, &options, &storage.shared)?
         }
         _ => None,

@@ -184,8 +184,15 @@ pub(super) fn arms(encoder: &Encoder) -> Vec<Arm> {
             }
         }
     }
+    // Masks of what is left with less compute.
+    let mask = arms.iter().find(|arm| arm.name == "mask").cloned().expect("masks are an arm");
+    let slim = SLIM.map(|share| mask.with(&format!("compute={share}"), encoder.config()));
+    arms.extend(slim.into_iter().flatten());
     arms
 }
+
+/// Shares of the base's compute that slim arms have.
+const SLIM: [f64; 3] = [0.75, 0.5, 0.33];
 
 impl Over {
     /// What rows are repeated for, as shown in them.

@@ -41,6 +41,8 @@ pub struct Choices {
     pub sparsity: Option<f64>,
     /// Where entries compete for `sparsity`.
     pub sparsity_scope: Option<Scope>,
+    /// As [`TrainOptions::compute`].
+    pub compute: Option<f64>,
     /// As [`TrainOptions::epochs`].
     pub epochs: Option<usize>,
     /// As [`TrainOptions::batch`].
@@ -82,6 +84,7 @@ impl Default for Choices {
             rank: None,
             sparsity: None,
             sparsity_scope: None,
+            compute: None,
             epochs: None,
             batch: None,
             lr: None,
@@ -209,6 +212,7 @@ impl Choices {
     pub fn options(&self, method: Method, rows: usize, base: &ModelConfig) -> TrainOptions {
         let default = TrainOptions::new(method, rows);
         TrainOptions {
+            compute: self.compute,
             epochs: self.epochs.unwrap_or(default.epochs),
             batch: self.batch.unwrap_or(default.batch),
             lr: self.lr.unwrap_or(default.lr),

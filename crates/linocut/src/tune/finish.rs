@@ -21,6 +21,8 @@ pub(super) struct Identity<'a> {
     pub(super) texts_cut: usize,
     pub(super) selected_step: Option<usize>,
     pub(super) epoch_loss: Option<f64>,
+    /// The share of the base's compute that is left of a slim one.
+    pub(super) compute: Option<f64>,
     /// The unit that the head was trained in.
     pub(super) scale: Option<Scale>,
 }
@@ -108,6 +110,7 @@ pub(super) fn cut(
         metric: metric.cloned().unwrap_or_else(|| Metric::default_for(task.problem)),
         metrics,
         tensors: BTreeMap::new(),
+        slim: encoder.kept().cloned(),
         source: None,
     };
     let probes = Probe::draw(encoder, weights, head, options.max_length, task.pairs.is_some());
@@ -141,6 +144,14 @@ fn training(
         "seed": options.seed,
         "trained_parameters": trainer.trained_parameters(),
     });
+    if let Some(compute) = identity.compute {
+        said["compute"] = json!(compute);
+        said["compute_counts"] = json!(
+            "multiply-adds of matrix products and attention for a text of 64 tokens, embeddings and head \
+             not counted, as a share of the base's"
+        );
+        said["compute_asked"] = json!(options.compute);
+    }
     match options.method {
         Method::Mask { .. } => said["mask_lr"] = json!(options.mask_lr),
         Method::Head => {}

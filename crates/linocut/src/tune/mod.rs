@@ -16,6 +16,7 @@ mod scale;
 mod schedule;
 mod select;
 mod shared;
+mod slim;
 mod state;
 mod trainer;
 mod trunk;

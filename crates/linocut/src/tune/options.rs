@@ -248,6 +248,10 @@ impl Dropout {
 pub struct TrainOptions {
     /// What is trained.
     pub method: Method,
+    /// At most this share of the base's compute, see [`Encoder::multiply_adds`]: heads, neurons and layers
+    /// that the task needs least are left out first. All where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compute: Option<f64>,
     /// Passes over the training rows.
     pub epochs: usize,
     /// Rows a step.
@@ -300,6 +304,7 @@ impl TrainOptions {
         };
         Self {
             method,
+            compute: None,
             epochs: default_epochs(rows),
             batch: 32,
             lr,
@@ -341,6 +346,9 @@ impl TrainOptions {
             let message = format!("{option} is {value}, expected {expected}");
             Err(Error::new(ErrorKind::Config, message))
         };
+        if let Some(share) = self.compute.filter(|share| !(*share > 0.0 && *share <= 1.0)) {
+            return fail("`compute`", share.to_string(), "a share in (0, 1]");
+        }
         for (option, value) in [("`epochs`", self.epochs), ("`batch`", self.batch)] {
             if !(1..=1_000_000).contains(&value) {
                 return fail(option, value.to_string(), "1 to 1000000");

@@ -6,7 +6,7 @@ use super::options::TrainOptions;
 use super::scale::Scale;
 use super::shared::{Shared, Tokens};
 use super::state::{self, Progress, Snapshot};
-use super::{Masks, Rates, Trainer, finish};
+use super::{Masks, Rates, Trainer, finish, slim};
 use crate::cut::Cut;
 use crate::data::{Dataset, Metric, split_holdout};
 use crate::model::{Base, Head, ModelConfig};
@@ -51,6 +51,13 @@ pub enum Event {
         done: usize,
         /// Rows in all.
         rows: usize,
+    },
+    /// Which heads, neurons and layers are needed least is being found out, `step` of `steps` done.
+    Choosing {
+        /// Steps taken.
+        step: usize,
+        /// Steps in all.
+        steps: usize,
     },
     /// The run starts or continues at `step` of `steps`.
     Start {
@@ -156,6 +163,17 @@ pub fn train(
         Some(data) => Some((encode(data)?, data)),
         None => None,
     };
+    let slim_base;
+    let mut compute = None;
+    let base = match options.compute.filter(|share| *share < 1.0) {
+        Some(share) => {
+            let slim = slim::choose(base, (&train, &tokens), (options, scale), share, observe)?;
+            compute = Some(base.encoder.compute_of(&slim)?);
+            slim_base = base.slim(&slim)?;
+            &slim_base
+        }
+        None => base,
+    };
     let marks = options.method.marks(&base.encoder)?;
     let depth = base.encoder.trunk_depth(&marks);
     let rows = if depth == 0 {
@@ -199,6 +217,7 @@ pub fn train(
         texts_cut: tokens.texts_cut,
         selected_step: progress.best.map(|(_, step)| step),
         epoch_loss: progress.epoch_loss,
+        compute,
         scale,
     };
     let dev_rows = dev.as_ref().map(|(tokens, data)| (*data, &tokens.rows[..]));

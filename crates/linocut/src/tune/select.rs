@@ -95,7 +95,10 @@ impl Selection {
     /// One flag a tensor: chosen by this selection, by `also`, and read under the encoder's pooling.
     pub fn marks(&self, encoder: &Encoder, also: impl Fn(&TensorSpec) -> bool) -> Vec<bool> {
         let tensors = encoder.layout().tensors().iter().enumerate();
-        tensors.map(|(i, t)| encoder.reads(i) && also(t) && self.contains(t)).collect()
+        let has_entries = |tensor: &TensorSpec| !tensor.range.is_empty();
+        tensors
+            .map(|(i, t)| encoder.reads(i) && has_entries(t) && also(t) && self.contains(t))
+            .collect()
     }
 }
 

@@ -113,7 +113,8 @@ fn trunk_key(
     depth: usize,
 ) -> blake3::Hash {
     let mut hash = blake3::Hasher::new();
-    hash.update(format!("{:?} {:?} {depth}", encoder.config(), encoder.pooling()).as_bytes());
+    let (config, pooling, kept) = (encoder.config(), encoder.pooling(), encoder.kept());
+    hash.update(format!("{config:?} {pooling:?} {kept:?} {depth}").as_bytes());
     let below = |layer: Option<usize>| layer.is_none_or(|layer| layer < depth);
     for tensor in encoder.layout().tensors().iter().filter(|tensor| below(tensor.layer())) {
         let values = &weights.data()[tensor.range.clone()];

@@ -11,7 +11,7 @@ use linocut::cut::{
     Source, Sparse, StoreType, TensorEdit, TensorNote, Zeros,
 };
 use linocut::data::{Metric, Problem};
-use linocut::model::{Kind, Layout, Place, Pooling, Role, Weights};
+use linocut::model::{Kind, Layout, Place, Pooling, Role, Slim, SlimLayer, Weights};
 use safetensors::Dtype;
 use serde_json::json;
 
@@ -166,7 +166,23 @@ pub(crate) fn large_zeros() -> Cut {
     Cut::new(card, head(StoreType::Bf16, 2, 8), edits, vec![]).unwrap()
 }
 
-pub(crate) fn all() -> [(&'static str, Cut); 6] {
+/// The mask of a slim task, whose tensors are smaller than the base's.
+pub(crate) fn slim() -> Cut {
+    let layer = |heads: &[bool], groups: &[bool]| SlimLayer {
+        heads: heads.to_vec(),
+        groups: groups.to_vec(),
+    };
+    let slim = Slim {
+        depth: 2,
+        layers: vec![layer(&[true, false], &[true]), layer(&[true, true], &[false])],
+    };
+    let edits = BTreeMap::from([(QUERY.into(), zeros_edit(vec![4, 8], vec![0, 9, 31]))]);
+    let labels = vec!["a".into(), "b".into()];
+    let card = Card { task: "slim".into(), labels, slim: Some(slim), ..card(2) };
+    Cut::new(card, head(StoreType::Bf16, 2, 8), edits, vec![]).unwrap()
+}
+
+pub(crate) fn all() -> [(&'static str, Cut); 7] {
     [
         ("zeros", zeros()),
         ("replaced-bf16", replaced()),
@@ -174,6 +190,7 @@ pub(crate) fn all() -> [(&'static str, Cut); 6] {
         ("differences", differences()),
         ("low-rank", low_rank()),
         ("large-zeros", large_zeros()),
+        ("slim", slim()),
     ]
 }
 
@@ -194,6 +211,7 @@ pub(crate) fn card(outputs: usize) -> Card {
         metric: Metric::Accuracy,
         metrics: BTreeMap::new(),
         tensors: BTreeMap::<String, TensorNote>::new(),
+        slim: None,
         source: None,
     }
 }
@@ -224,7 +242,8 @@ pub(crate) fn probe(ids: &[u32], types: &[u32], logits: &[f32]) -> Probe {
 pub(crate) fn assert_sound(cut: &Cut) {
     let (card, head) = (cut.card(), cut.head());
     let large = |edit: &TensorEdit| matches!(edit.edit, Edit::LargeZeros(_));
-    assert_eq!(card.format, 1 + u32::from(cut.edits().values().any(large)));
+    let least = 1 + u32::from(cut.edits().values().any(large));
+    assert_eq!(card.format, if card.slim.is_some() { 3 } else { least });
     assert_eq!(card.outputs, head.bias.len());
     assert_eq!(head.weight.len(), head.bias.len() * head.hidden);
     assert!(head.weight.iter().chain(&head.bias).all(|v| v.is_finite()));

@@ -5,3 +5,4 @@ mod int8;
 mod planned;
 mod same;
 mod samples;
+mod slim;

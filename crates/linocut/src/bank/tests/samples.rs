@@ -98,6 +98,9 @@ pub(super) fn cut(
     let mut edits = BTreeMap::new();
     for (i, spec) in base.encoder.layout().tensors().iter().enumerate() {
         let key = version << 32 | i as u64;
+        if spec.range.is_empty() {
+            continue; // a slim base keeps nothing of it
+        }
         let edit = match to(spec) {
             To::Nothing => continue,
             To::Zeros(density) => {
@@ -164,6 +167,7 @@ pub(super) fn cut(
         metric: Metric::Accuracy,
         metrics: BTreeMap::new(),
         tensors: BTreeMap::new(),
+        slim: base.encoder.kept().cloned(),
         source: None,
     };
     Cut::new(card, head, edits, vec![]).unwrap()

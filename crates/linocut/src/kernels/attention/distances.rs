@@ -12,7 +12,9 @@ pub struct Distances {
     biases: Vec<f32>,
     /// The bucket of every distance, `[2·longest − 1]`.
     buckets: Vec<usize>,
-    heads: usize,
+    /// The table's column of every head, and the number of its columns.
+    columns: Vec<usize>,
+    width: usize,
     longest: usize,
     /// Entries of the table.
     table: usize,
@@ -22,10 +24,15 @@ pub struct Distances {
 const FARTHEST: f32 = 128.0;
 
 impl Distances {
-    /// Those of `table`, `[buckets, heads]`, for the sequences of these offsets.
-    pub fn new(table: &[f32], heads: usize, offsets: &[usize]) -> Self {
+    /// Those of `table`, `[buckets, width]`, for the sequences of these offsets: of the heads `kept`, or
+    /// of all, which are its columns.
+    pub fn new(table: &[f32], width: usize, kept: Option<&[u32]>, offsets: &[usize]) -> Self {
         let longest = longest(offsets);
-        let half = table.len() / heads / 2;
+        let columns: Vec<usize> = match kept {
+            Some(kept) => kept.iter().map(|&head| head as usize).collect(),
+            None => (0..width).collect(),
+        };
+        let half = table.len() / width / 2;
         let single = half / 2;
         let bucket = |distance: i64| {
             let (n, side) = (distance.unsigned_abs() as usize, if distance > 0 { half } else { 0 });
@@ -39,8 +46,10 @@ impl Distances {
         let span = 2 * longest - 1;
         let buckets: Vec<usize> =
             (0..span as i64).map(|i| bucket(i + 1 - longest as i64)).collect();
-        let entries = (0..heads * span).map(|i| table[buckets[i % span] * heads + i / span]);
-        Self { biases: entries.collect(), buckets, heads, longest, table: table.len() }
+        let of_head =
+            |&head: &usize| buckets.iter().map(move |bucket| table[bucket * width + head]);
+        let biases = columns.iter().flat_map(of_head).collect();
+        Self { biases, buckets, columns, width, longest, table: table.len() }
     }
 
     /// Biases of `head` for the tokens of a sequence of `len` where token `asking` asks.
@@ -58,12 +67,12 @@ impl Distances {
         self.biases.len()
     }
 
-    /// The gradient of the table, `[buckets, heads]`, given those by distance, `[heads, 2·longest − 1]`.
+    /// The gradient of the table, `[buckets, width]`, given those by distance, `[heads, 2·longest − 1]`.
     pub fn table_grad(&self, by_distance: &[f32]) -> Vec<f32> {
         let mut table = vec![0.0; self.table];
         for (i, grad) in by_distance.iter().enumerate() {
             let (head, at) = (i / self.buckets.len(), i % self.buckets.len());
-            table[self.buckets[at] * self.heads + head] += grad;
+            table[self.buckets[at] * self.width + self.columns[head]] += grad;
         }
         table
     }
@@ -76,7 +85,7 @@ mod tests {
     /// `MPNetEncoder.relative_position_bucket` of Transformers 5.23, on every distance up to 600.
     #[test]
     fn distances_fall_into_the_buckets_of_transformers() {
-        let buckets = Distances::new(&[0.0; 32], 1, &[0, 601]).buckets;
+        let buckets = Distances::new(&[0.0; 32], 1, None, &[0, 601]).buckets;
         let of = |distance: i64| buckets[(distance + 600) as usize];
         for (distance, bucket) in [
             (-600, 15),

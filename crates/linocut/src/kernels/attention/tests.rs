@@ -68,7 +68,7 @@ fn given(case: &Case) -> Given {
 /// Runs `with` the attention of a case.
 fn attend<R>(case: &Case, given: &Given, with: impl FnOnce(&Attention<'_>) -> R) -> R {
     let offsets = offsets(case);
-    let distances = Distances::new(&given.biases, HEADS, &offsets);
+    let distances = Distances::new(&given.biases, HEADS, None, &offsets);
     let rotary = Rotary::new(100.0, HIDDEN / HEADS, longest(&offsets));
     let reached = BUCKETS.reached(longest(&offsets));
     let positions = match case.by {

@@ -15,7 +15,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::panels::{self, HEIGHT, Job, WIDTH};
+use super::panels::{self, Choice, HEIGHT, Job, Panel, WIDTH};
 use super::simd::dispatch;
 pub use inputs::Inputs;
 use tile::{Isa, Line};
@@ -32,12 +32,17 @@ pub const MOST_COLUMNS: usize = 1 << 17;
 pub struct Quantized {
     /// The panels; rows and columns that there are not are 0.
     lines: Vec<Line>,
+    all: Selected,
+}
+
+/// Rows and columns that a product takes, and what it needs to know of these rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Selected {
+    choice: Choice,
     /// What 1 stands for, by row; 0 for a row of zeros.
     scales: Vec<f32>,
-    /// Σ w of each row: what an offset of 1 adds.
+    /// Σ w of each row over the columns: what an offset of 1 adds.
     sums: Vec<i32>,
-    rows: usize,
-    cols: usize,
 }
 
 impl Quantized {
@@ -67,19 +72,41 @@ impl Quantized {
                 scales[lane] = scale;
             }
         });
-        Self { lines, scales, sums, rows, cols }
+        let choice = Choice::new((rows, cols), None, None);
+        Self { lines, all: Selected { choice, scales, sums } }
     }
 
     /// Bytes of memory.
     pub fn bytes(&self) -> usize {
         size_of::<Line>() * self.lines.capacity()
-            + 4 * (self.scales.capacity() + self.sums.capacity())
+            + 4 * (self.all.scales.capacity() + self.all.sums.capacity())
+    }
+
+    /// What a product with some rows and columns takes; `None` where the columns do not come by fours.
+    ///
+    /// # Panics
+    /// If the choice is of a matrix of another size.
+    pub fn select(&self, choice: Choice) -> Option<Selected> {
+        let (of, k) = (self.all.choice.of(), choice.cols());
+        assert_eq!(choice.of(), of, "a choice of a matrix of this size");
+        let by_fours = choice.runs().iter().all(|run| {
+            let ends = run.w + run.len == of.1 && run.x + run.len == k;
+            [run.w, run.x].iter().all(|at| at.is_multiple_of(GROUP))
+                && (ends || run.len.is_multiple_of(GROUP))
+        });
+        if !by_fours {
+            return None;
+        }
+        let cols = || choice.runs().iter().flat_map(|run| run.w..run.w + run.len);
+        let scales = choice.taken_rows().map(|row| self.all.scales[row]).collect();
+        let sums = choice.taken_rows().map(|row| cols().map(self.row(row)).sum()).collect();
+        Some(Selected { choice, scales, sums })
     }
 
     /// The whole numbers of a row, by column.
     #[inline(always)]
     pub(super) fn row(&self, row: usize) -> impl Fn(usize) -> i32 {
-        let groups = self.cols.div_ceil(GROUP);
+        let groups = self.groups();
         let panel = &self.lines[row / WIDTH * groups..][..groups];
         let lane = row % WIDTH * GROUP;
         move |col| i32::from(panel[col / GROUP].0[lane + col % GROUP])
@@ -91,50 +118,58 @@ impl Quantized {
     /// # Panics
     /// If the lengths do not fit.
     pub fn multiply(&self, x: &Inputs, rows: Range<usize>, y: &mut [f32]) {
-        self.run(Isa::found(), x, rows, y, scaled);
+        self.multiply_some(&self.all, x, rows, y);
     }
 
-    /// The same in whole numbers, to be put right and then scaled by [`Quantized::scale`].
+    /// The same with what [`Quantized::select`] chose of this matrix alone.
     ///
     /// # Panics
     /// If the lengths do not fit.
-    pub fn multiply_sums(&self, x: &Inputs, rows: Range<usize>, y: &mut [i32]) {
-        self.run(Isa::found(), x, rows, y, |sum, _| sum);
+    pub fn multiply_some(
+        &self,
+        selected: &Selected,
+        x: &Inputs,
+        rows: Range<usize>,
+        y: &mut [f32],
+    ) {
+        self.run(Isa::found(), selected, x, rows, y, scaled);
     }
 
-    /// What whole numbers of Y, `[m, rows]`, stand for, in their place.
+    /// The same in whole numbers, to be put right and then scaled by [`Selected::scale`].
     ///
     /// # Panics
     /// If the lengths do not fit.
-    pub fn scale(&self, x: &Inputs, rows: Range<usize>, y: &mut [f32]) {
-        assert_eq!(y.len(), rows.len() * self.rows, "as many rows of X as of Y");
-        dispatch(
-            #[inline(always)]
-            || {
-                for (y, by) in y.chunks_exact_mut(self.rows).zip(&x.scales()[rows]) {
-                    for (y, scale) in y.iter_mut().zip(&self.scales) {
-                        *y = scaled(y.to_bits() as i32, by * scale);
-                    }
-                }
-            },
-        );
+    pub fn sums_of_some(&self, selected: &Selected, x: &Inputs, rows: Range<usize>, y: &mut [i32]) {
+        self.run(Isa::found(), selected, x, rows, y, |sum, _| sum);
+    }
+
+    /// All rows and columns.
+    pub fn all(&self) -> &Selected {
+        &self.all
+    }
+
+    /// Groups of columns in a row.
+    #[inline(always)]
+    fn groups(&self) -> usize {
+        self.all.choice.cols().div_ceil(GROUP)
     }
 
     /// Fills `y` with what `entry` makes of each sum and its scale.
     fn run<T: Copy + Send>(
         &self,
         isa: Isa,
+        selected: &Selected,
         x: &Inputs,
         rows: Range<usize>,
         y: &mut [T],
         entry: impl Fn(i32, f32) -> T + Copy + Send + Sync,
     ) {
-        let (m, n, k) = (rows.len(), self.rows, self.cols);
+        let (m, n, k) = (rows.len(), selected.choice.rows(), selected.choice.cols());
         assert!(x.cols() == k && y.len() == m * n, "X of {m} × {}, W of {n} × {k}", x.cols());
-        panels::share((m, n, k), (&self.lines, k.div_ceil(GROUP)), y, |job| {
+        panels::share(m, &selected.choice, y, |job| {
             dispatch(
                 #[inline(always)]
-                || self.job(isa, x, rows.start, job, entry),
+                || self.job(isa, selected, (x, rows.start), job, entry),
             );
         });
     }
@@ -143,24 +178,20 @@ impl Quantized {
     fn job<T: Copy>(
         &self,
         isa: Isa,
-        x: &Inputs,
-        first: usize,
-        mut job: Job<'_, Line, T>,
+        selected: &Selected,
+        (x, first): (&Inputs, usize),
+        mut job: Job<'_, T>,
         entry: impl Fn(i32, f32) -> T + Copy,
     ) {
         let rows = job.y.len();
-        for (p, panel) in job.panels.chunks_exact(self.cols.div_ceil(GROUP)).enumerate() {
+        let (groups, start) = (self.groups(), job.panels[0].column);
+        for &panel in job.panels {
+            let lines = &self.lines[panel.number * groups..][..groups];
             for i in (0..rows).step_by(HEIGHT) {
                 let height = HEIGHT.min(rows - i);
-                let part = Part {
-                    matrix: self,
-                    x,
-                    row: first + job.row + i,
-                    panel,
-                    number: job.panel + p,
-                };
+                let part = Part { selected, x, row: first + job.row + i, lines, panel };
                 let y = &mut job.y[i..i + height];
-                let column = p * WIDTH;
+                let column = panel.column - start;
                 match height {
                     6 => part.tile::<6, T>(isa, y, column, entry),
                     5 => part.tile::<5, T>(isa, y, column, entry),
@@ -174,10 +205,31 @@ impl Quantized {
     }
 }
 
+impl Selected {
+    /// What whole numbers of Y, `[m, rows]`, stand for, in their place.
+    ///
+    /// # Panics
+    /// If the lengths do not fit.
+    pub fn scale(&self, x: &Inputs, rows: Range<usize>, y: &mut [f32]) {
+        let n = self.choice.rows();
+        assert_eq!(y.len(), rows.len() * n, "as many rows of X as of Y");
+        dispatch(
+            #[inline(always)]
+            || {
+                for (y, by) in y.chunks_exact_mut(n).zip(&x.scales()[rows]) {
+                    for (y, scale) in y.iter_mut().zip(&self.scales) {
+                        *y = scaled(y.to_bits() as i32, by * scale);
+                    }
+                }
+            },
+        );
+    }
+}
+
 impl Hash for Quantized {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.lines.hash(state);
-        self.scales.iter().for_each(|scale| state.write_u32(scale.to_bits()));
+        self.all.scales.iter().for_each(|scale| state.write_u32(scale.to_bits()));
     }
 }
 
@@ -197,13 +249,13 @@ fn largest_pair(row: &[f32]) -> f32 {
 
 /// What a tile of Y is made of.
 struct Part<'a> {
-    matrix: &'a Quantized,
+    selected: &'a Selected,
     x: &'a Inputs,
     /// The first row of X.
     row: usize,
-    panel: &'a [Line],
-    /// Which panel of the matrix that is.
-    number: usize,
+    panel: Panel,
+    /// All of the panel.
+    lines: &'a [Line],
 }
 
 impl Part<'_> {
@@ -218,15 +270,18 @@ impl Part<'_> {
     ) {
         let x: [&[[u8; GROUP]]; H] = std::array::from_fn(|r| self.x.row(self.row + r));
         let mut found = [[0; WIDTH]; H];
-        tile::sums(isa, &x, self.panel, &mut found);
-        let own = self.number * WIDTH..((self.number + 1) * WIDTH).min(self.matrix.rows);
-        let (scales, sums) = (&self.matrix.scales[own.clone()], &self.matrix.sums[own]);
+        for run in self.selected.choice.runs() {
+            let groups = run.len.div_ceil(GROUP);
+            let x = x.map(|x| &x[run.x / GROUP..][..groups]);
+            tile::add_sums(isa, &x, &self.lines[run.w / GROUP..][..groups], &mut found);
+        }
+        let own = self.panel.column..self.panel.column + self.panel.lanes.count_ones() as usize;
+        let (scales, sums) = (&self.selected.scales[own.clone()], &self.selected.sums[own]);
         for (r, (found, y)) in found.iter().zip(y).enumerate() {
             let (by, offset) = (self.x.scales()[self.row + r], self.x.offset(self.row + r));
-            let y = &mut y[column..column + scales.len()];
-            for ((y, found), (scale, sum)) in y.iter_mut().zip(found).zip(scales.iter().zip(sums)) {
-                *y = entry(found - offset * sum, by * scale);
-            }
+            self.panel.put(found, &mut y[column..], |i, found, y| {
+                *y = entry(found - offset * sums[i], by * scales[i]);
+            });
         }
     }
 }

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::kernels::random::{normal, uniform};
-use crate::kernels::sparse::{Scratch, ZeroPattern};
+use crate::kernels::sparse::{Scratch, WHOLE, ZeroPattern};
 
 fn draw(key: u64, len: usize) -> Vec<f32> {
     (0..len as u32).map(|i| normal(key, i)).collect()
@@ -15,8 +15,8 @@ fn inputs(x: &[f32], cols: usize) -> Inputs {
 }
 
 fn product(isa: Isa, w: &Quantized, x: &Inputs, m: usize) -> Vec<f32> {
-    let mut y = vec![f32::NAN; m * w.rows];
-    w.run(isa, x, 0..m, &mut y, scaled);
+    let mut y = vec![f32::NAN; m * w.all.choice.rows()];
+    w.run(isa, &w.all, x, 0..m, &mut y, scaled);
     y
 }
 
@@ -60,7 +60,7 @@ fn nothing_saturates() {
         let x = inputs(&x, k);
         for isa in Isa::all() {
             let mut sums = [0; 2];
-            w.run(isa, &x, 0..1, &mut sums, |sum, _| sum);
+            w.run(isa, &w.all, &x, 0..1, &mut sums, |sum, _| sum);
             assert_eq!(sums.map(i32::abs), [255 * 64 * k as i32; 2], "{isa:?}");
             assert_eq!(sums[0], -sums[1]);
         }
@@ -71,7 +71,7 @@ fn nothing_saturates() {
     for isa in Isa::all() {
         assert_eq!(product(isa, &w, &x, 1).len(), 1);
         let mut sums = [0];
-        w.run(isa, &x, 0..1, &mut sums, |sum, _| sum);
+        w.run(isa, &w.all, &x, 0..1, &mut sums, |sum, _| sum);
         assert_eq!(sums, [255 * 64 * (1 << 17)], "{isa:?}");
     }
 }
@@ -86,7 +86,7 @@ fn agrees_with_float64_within_half_a_step() {
         for (at, found) in y.iter().enumerate() {
             let (i, j) = (at / n, at % n);
             let (x, w) = (&x[i * k..][..k], &w[j * k..][..k]);
-            let (step_x, step_w) = (whole_x.scales()[i], whole_w.scales[j]);
+            let (step_x, step_w) = (whole_x.scales()[i], whole_w.all.scales[j]);
             let whole = whole_w.row(j);
             let (mut dot, mut bound) = (0.0, 1e-6);
             for (c, (x, w)) in x.iter().zip(w).enumerate() {
@@ -140,15 +140,22 @@ fn zeros_are_exact() {
                 let (row, col) = (p as usize / cols, p as usize % cols);
                 let line = &mut cleared.lines[row / WIDTH * cols.div_ceil(GROUP) + col / GROUP];
                 let entry = &mut line.0[row % WIDTH * GROUP + col % GROUP];
-                cleared.sums[row] -= i32::from(std::mem::take(entry));
+                cleared.all.sums[row] -= i32::from(std::mem::take(entry));
             }
             for n in [1, 8, 17, 70] {
                 let x = inputs(&draw(2, (n + 3) * cols), cols);
                 let mut sums = vec![0; n * rows];
-                whole.multiply_sums(&x, 3..n + 3, &mut sums);
-                pattern.correct_sums(&whole, &x, 3..n + 3, &mut sums, &mut Scratch::default());
+                whole.sums_of_some(whole.all(), &x, 3..n + 3, &mut sums);
+                pattern.correct_sums(
+                    &whole,
+                    WHOLE,
+                    &x,
+                    3..n + 3,
+                    &mut sums,
+                    &mut Scratch::default(),
+                );
                 let mut y: Vec<f32> = sums.iter().map(|sum| f32::from_bits(*sum as u32)).collect();
-                whole.scale(&x, 3..n + 3, &mut y);
+                whole.all().scale(&x, 3..n + 3, &mut y);
                 let mut want = vec![0.0; n * rows];
                 cleared.multiply(&x, 3..n + 3, &mut want);
                 assert_eq!(bits(&y), bits(&want), "{rows} {cols} {density} {n}");
@@ -218,5 +225,34 @@ proptest! {
         for isa in Isa::all() {
             prop_assert_eq!(&bits(&product(isa, &w, &x, m)), &want);
         }
+    }
+}
+
+/// Rows and columns that are taken make the product of a matrix of them alone, with the whole one's scales.
+#[test]
+fn what_is_not_taken_has_no_part() {
+    for (m, n, k) in [(7, 17, 40), (13, 64, 1000), (5, 36, 50)] {
+        let (x, w) = (draw(1, m * k), draw(2, n * k));
+        let quantized = Quantized::new(&w, n, k);
+        let rows: Vec<u32> = (0..n as u32).filter(|i| i % 5 < 3).collect();
+        // Without them the rest of a row is 0 in X, which its product with W is then, too.
+        let cols: Vec<u32> = (0..k as u32).filter(|i| i / 8 % 3 > 0).collect();
+        let choice = Choice::new((n, k), Some(&rows), Some(&cols));
+        let selected = quantized.select(choice).unwrap();
+        let kept = |i: usize| if cols.contains(&((i % k) as u32)) { x[i] } else { 0.0 };
+        let spread: Vec<f32> = (0..m * k).map(kept).collect();
+        let narrow: Vec<f32> =
+            x.chunks(k).flat_map(|x| cols.iter().map(|&c| x[c as usize])).collect();
+        let want = product(Isa::Portable, &quantized, &inputs(&spread, k), m);
+        for isa in Isa::all() {
+            let mut y = vec![f32::NAN; m * rows.len()];
+            quantized.run(isa, &selected, &inputs(&narrow, cols.len()), 0..m, &mut y, scaled);
+            for (y, want) in y.chunks(rows.len()).zip(want.chunks(n)) {
+                let want: Vec<f32> = rows.iter().map(|&row| want[row as usize]).collect();
+                assert_eq!(bits(y), bits(&want), "{isa:?} {m} {n} {k}");
+            }
+        }
+        let odd: Vec<u32> = (1..k as u32).collect();
+        assert!(quantized.select(Choice::new((n, k), None, Some(&odd))).is_none());
     }
 }

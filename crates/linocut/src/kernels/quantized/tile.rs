@@ -53,11 +53,11 @@ impl Isa {
     }
 }
 
-/// `found[r][l] = Σ x[r]·panel[l]` over all columns. The last group of `x` may hold anything where the
+/// `found[r][l] += Σ x[r]·panel[l]` over these columns. The last group of `x` may hold anything where the
 /// matrix has no more columns: the panel is 0 there.
 #[inline(always)]
 #[allow(unsafe_code)]
-pub(super) fn sums<const H: usize>(
+pub(super) fn add_sums<const H: usize>(
     isa: Isa,
     x: &[&[[u8; GROUP]]; H],
     panel: &[Line],
@@ -94,7 +94,7 @@ fn portable<const H: usize>(
                 }
             }
         }
-        *found = sums;
+        found.iter_mut().zip(sums).for_each(|(found, sum)| *found += sum);
     }
 }
 
@@ -135,10 +135,12 @@ unsafe fn avx2<const H: usize>(
     }
     for (found, sums) in found.iter_mut().zip(sums) {
         let to: *mut __m256i = found.as_mut_ptr().cast();
-        // SAFETY: 16 sums are two vectors, stored without alignment.
+        // SAFETY: 16 sums are two vectors, loaded and stored without alignment.
         unsafe {
-            _mm256_storeu_si256(to, sums[0]);
-            _mm256_storeu_si256(to.add(1), sums[1]);
+            for (v, sum) in sums.into_iter().enumerate() {
+                let to = to.add(v);
+                _mm256_storeu_si256(to, _mm256_add_epi32(_mm256_loadu_si256(to), sum));
+            }
         }
     }
 }
@@ -172,10 +174,12 @@ unsafe fn avx_vnni<const H: usize>(
     }
     for (found, sums) in found.iter_mut().zip(sums) {
         let to: *mut __m256i = found.as_mut_ptr().cast();
-        // SAFETY: 16 sums are two vectors, stored without alignment.
+        // SAFETY: 16 sums are two vectors, loaded and stored without alignment.
         unsafe {
-            _mm256_storeu_si256(to, sums[0]);
-            _mm256_storeu_si256(to.add(1), sums[1]);
+            for (v, sum) in sums.into_iter().enumerate() {
+                let to = to.add(v);
+                _mm256_storeu_si256(to, _mm256_add_epi32(_mm256_loadu_si256(to), sum));
+            }
         }
     }
 }
@@ -205,8 +209,9 @@ unsafe fn avx512_vnni<const H: usize>(
         }
     }
     for (found, sums) in found.iter_mut().zip(sums) {
-        // SAFETY: 16 sums are one vector, stored without alignment.
-        unsafe { _mm512_storeu_si512(found.as_mut_ptr().cast(), sums) }
+        let to = found.as_mut_ptr().cast();
+        // SAFETY: 16 sums are one vector, loaded and stored without alignment.
+        unsafe { _mm512_storeu_si512(to, _mm512_add_epi32(_mm512_loadu_si512(to), sums)) }
     }
 }
 
@@ -244,7 +249,10 @@ unsafe fn neon_dot<const H: usize>(
         for v in 0..4 {
             let sum = vaddq_s32(sums[v], vshlq_n_s32::<7>(own[v]));
             // SAFETY: four of the 16 sums.
-            unsafe { vst1q_s32(found.as_mut_ptr().add(4 * v), sum) }
+            unsafe {
+                let to = found.as_mut_ptr().add(4 * v);
+                vst1q_s32(to, vaddq_s32(vld1q_s32(to), sum));
+            }
         }
     }
 }

@@ -91,7 +91,8 @@ fn sizes(config: Fields<'_>) -> Result<ModelConfig> {
         return Err(config.wrong("inner_group_num", "1"));
     }
     let head_dropout = config.share("classifier_dropout_prob", 0.1)?;
-    Ok(ModelConfig { own_layers: groups, head_dropout, ..sizes })
+    let sharing = sizes.layers as f64 / groups as f64;
+    Ok(ModelConfig { own_layers: groups, sharing, head_dropout, ..sizes })
 }
 
 fn layers(config: Fields<'_>, sizes: &ModelConfig, b: &mut Builder) -> Result<Value> {

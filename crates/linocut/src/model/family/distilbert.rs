@@ -66,6 +66,7 @@ fn sizes(config: Fields<'_>) -> Result<ModelConfig> {
         hidden: config.size("dim", 768)?,
         layers,
         own_layers: layers,
+        sharing: 1.0,
         heads: config.size("n_heads", 12)?,
         intermediate: config.size("hidden_dim", 3072)?,
         vocab: config.size("vocab_size", 30522)?,

@@ -27,11 +27,9 @@ pub(super) struct Layers<'a> {
 impl Layers<'_> {
     /// The layers over `x`; gives the states of the last.
     pub(super) fn write(&self, b: &mut Builder, mut x: Value) -> Value {
-        let (layers, own) = (self.sizes.layers, self.sizes.own_layers);
-        for number in 0..layers {
-            // As the reference groups layers that share tensors.
-            b.at(Place::Layer((number as f64 / (layers as f64 / own as f64)) as usize));
-            x = self.layer(b, x, number + 1 == layers);
+        for number in 0..self.sizes.layers {
+            b.at(Place::Layer(self.sizes.own_layer(number)));
+            x = self.layer(b, x, number + 1 == self.sizes.layers);
             b.end_layer(x);
         }
         x
@@ -135,6 +133,7 @@ pub(super) fn sizes(config: Fields<'_>, default: &ModelConfig) -> Result<ModelCo
         hidden: config.size("hidden_size", default.hidden)?,
         layers,
         own_layers: layers,
+        sharing: 1.0,
         heads: config.size("num_attention_heads", default.heads)?,
         intermediate: config.size("intermediate_size", default.intermediate)?,
         vocab: config.size("vocab_size", default.vocab)?,
@@ -169,6 +168,7 @@ pub(super) const BASE: ModelConfig = ModelConfig {
     hidden: 768,
     layers: 12,
     own_layers: 12,
+    sharing: 1.0,
     heads: 12,
     intermediate: 3072,
     vocab: 30522,

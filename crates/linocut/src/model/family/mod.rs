@@ -136,14 +136,16 @@ impl Family {
         if bare { "" } else { self.spelling.prefixes[0] }
     }
 
-    /// Sizes, tensors and the program of every pooling.
+    /// Sizes, tensors and the program of every pooling; with `depth`, of so many of the lowest layers.
     pub(super) fn programs(
         &'static self,
         config: &Json,
+        depth: Option<usize>,
     ) -> Result<(ModelConfig, Layout, [Program; 3])> {
         let config = (self.spelling.fields)(config);
         let fields = Fields(&config);
         let sizes = (self.sizes)(fields)?;
+        let sizes = depth.map_or(sizes.clone(), |depth| sizes.up_to(depth));
         let mut layouts = Vec::new();
         let mut program = |pooling| -> Result<Program> {
             let mut builder = Builder::new(&self.spelling, pooling, sizes.reads_mean);
@@ -165,9 +167,9 @@ impl Family {
         let config = (self.spelling.fields)(config);
         let sizes = (self.sizes)(Fields(&config))?;
         let mut builder = Builder::new(&self.spelling, Pooling::Mean, true);
-        let one = ModelConfig { layers: 1, own_layers: 1, ..sizes };
-        (self.layers)(Fields(&config), &one, &mut builder)?;
-        Ok((sizes.own_layers, builder.tensors_of_layer()))
+        let own_layers = sizes.own_layers;
+        (self.layers)(Fields(&config), &sizes.up_to(1), &mut builder)?;
+        Ok((own_layers, builder.tensors_of_layer()))
     }
 
     /// Names of the matrices above the layers.
@@ -185,7 +187,7 @@ mod tests {
 
     fn programs(family: &'static Family) -> (ModelConfig, Layout, [Program; 3]) {
         let (model_type, _) = family.models[0];
-        family.programs(&serde_json::json!({ "model_type": model_type })).unwrap()
+        family.programs(&serde_json::json!({ "model_type": model_type }), None).unwrap()
     }
 
     /// A bank walks the poolings' programs together until they part.

@@ -98,6 +98,7 @@ fn sizes(config: Fields<'_>) -> Result<ModelConfig> {
         hidden: config.size("hidden_size", 768)?,
         layers,
         own_layers: layers,
+        sharing: 1.0,
         heads: config.size("num_attention_heads", 12)?,
         intermediate: config.size("intermediate_size", 1152)?,
         vocab: config.size("vocab_size", 50368)?,
