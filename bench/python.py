@@ -296,14 +296,13 @@ training of a regression its embedding. Kept: bytes that each task needs beside 
 # What is printed.
 
 
-def pace(folder, runs, task):
-    """Pairs that SetFit would draw of all rows, and CPU minutes at the pace of its largest runs on the task."""
-    known = [run for run in runs if run["task"] == task and run["method"] == "setfit" and run["rows"] != "all"]
+def pace(runs, task, rows):
+    """Pairs that SetFit would draw of so many rows, and CPU minutes at the pace of its largest runs on the task."""
+    known = [run for run in runs if run["task"] == task and run["method"] == "setfit"]
     if not known:
         return 0, 0, ""
     most = max(run["rows_used"] for run in known)
     known = [run for run in known if run["rows_used"] == most]
-    rows = len(read(folder / task / "train.tsv")[0])
     pairs = 2 * ITERATIONS * rows
     step = statistics.mean(run["train_cpu"] / run["steps"] for run in known)
     return pairs, step * pairs / BATCH / 60, known[0]["rows"]
@@ -337,9 +336,9 @@ def tables(folder, runs, metric=None):
             values = {name: [100 * run[shown] for run in of] for name, of in found.items()}
             best = max(round(statistics.mean(of), 1) for of in values.values())
             cells = [cell(values[name], best) if name in values else "" for name in methods]
-            if rows == "all" and "setfit" in methods and "setfit" not in found:
-                cells[methods.index("setfit")] = unrun(*pace(folder, runs, task))
             used = next(iter(found.values()))[0]["rows_used"]
+            if "setfit" in methods and "setfit" not in found:
+                cells[methods.index("setfit")] = unrun(*pace(runs, task, used))
             lines.append(line([task, shown, rows, f"{used:,}", f"{100 * constant:.1f}", *cells]))
     lines += ["", NOTES]
     heads = ["method", *(f"train, {rows}" for rows in [*FEW, "all"]), "load", "predict 1,000", "peak", "kept", "shared"]
