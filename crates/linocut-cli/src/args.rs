@@ -285,7 +285,7 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "SCOPE", requires = "sparsity", help_heading = "Method", value_parser = choices::scope())]
     pub sparsity_scope: Option<Scope>,
 
-    /// Leave out heads, neurons and layers that the task needs least, so that at most this share of the
+    /// Leave out heads and neurons that the task needs least, in some layers maybe all of them, so that at most this share of the
     /// encoder's multiply-adds is left: those of matrix products and attention for a text of 64 tokens;
     /// embeddings and head are not counted [default: 1, all of it]
     #[arg(long, value_name = "SHARE", help_heading = "Method")]

@@ -82,7 +82,7 @@ impl View {
             first => encoder.layers_below(first),
         };
         let whole_layers = below as f64 / base.config().layers as f64;
-        let compute = base.encoder.compute_of(slim)?;
+        let compute = encoder.multiply_adds() as f64 / base.encoder.multiply_adds() as f64;
         Ok(Self { base: Arc::clone(base), encoder, choices, vectors, compute, whole_layers })
     }
 

@@ -97,11 +97,6 @@ impl Slim {
         self
     }
 
-    /// Whether nothing is left out of a base with these sizes.
-    pub fn is_whole(&self, config: &ModelConfig) -> bool {
-        *self == Self::whole(config)
-    }
-
     /// Checks that a base with these sizes has what is kept.
     ///
     /// # Errors

@@ -248,7 +248,7 @@ impl Dropout {
 pub struct TrainOptions {
     /// What is trained.
     pub method: Method,
-    /// At most this share of the base's compute, see [`Encoder::multiply_adds`]: heads, neurons and layers
+    /// At most this share of the base's compute, see [`Encoder::multiply_adds`]: heads and neurons
     /// that the task needs least are left out first. All where nothing is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compute: Option<f64>,

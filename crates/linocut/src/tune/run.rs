@@ -52,7 +52,7 @@ pub enum Event {
         /// Rows in all.
         rows: usize,
     },
-    /// Which heads, neurons and layers are needed least is being found out, `step` of `steps` done.
+    /// Which heads and neurons are needed least is being found out, `step` of `steps` done.
     Choosing {
         /// Steps taken.
         step: usize,

@@ -1,4 +1,4 @@
-//! Which heads, neurons and layers a task can do without.
+//! Which heads and neurons a task can do without.
 
 use super::batches::{Batches, Rows};
 use super::options::TrainOptions;

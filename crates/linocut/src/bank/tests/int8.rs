@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::samples::{To, base_of, cut, cuts, text};
-use crate::bank::{Bank, Dtype, Options, Query, Task};
+use super::samples::{To, ask, base_of, cut, cuts, text};
+use crate::bank::{Bank, Dtype, Options, Task};
 use crate::cut::Probe;
 use crate::data::Encoding;
 use crate::model::Pooling;
@@ -19,15 +19,6 @@ fn bank(family: &str) -> (Bank, Vec<Arc<Task>>) {
     let bank = Bank::new(base, options).unwrap();
     let tasks = cuts.iter().map(|(name, cut)| bank.add(name, cut).unwrap()).collect();
     (bank, tasks)
-}
-
-fn ask(bank: &Bank, texts: &[Arc<Encoding>], tasks: &[Arc<Task>]) -> Vec<Vec<f32>> {
-    let asks = |text: &Arc<Encoding>| {
-        tasks.iter().map(|task| (Arc::clone(task), Arc::clone(text))).collect()
-    };
-    let queries: Vec<Query> = texts.iter().map(|text| Query { asks: asks(text) }).collect();
-    let answers = bank.answer(&queries.iter().collect::<Vec<_>>());
-    answers.into_iter().flatten().map(|answer| answer.logits.to_vec()).collect()
 }
 
 /// Every edit that there is, on every family: alone, as one of all tasks of a text, and in a batch of all, on

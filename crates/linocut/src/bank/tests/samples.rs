@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
-use crate::bank::Costs;
+use crate::bank::{Bank, Costs, Query, Task};
 use crate::checkpoint::{Fingerprint, Kind};
 use crate::cut::{
     self, BaseId, Card, Cut, Edit, LargeZeros, LowRank, Sparse, StoreType, TensorEdit, Zeros,
@@ -272,6 +273,16 @@ pub(super) fn text(base: &Base, length: usize) -> Encoding {
             .collect(),
         cut: false,
     }
+}
+
+/// Logits of every one of the tasks on every one of the texts, all in one call.
+pub(super) fn ask(bank: &Bank, texts: &[Arc<Encoding>], tasks: &[Arc<Task>]) -> Vec<Vec<f32>> {
+    let asks = |text: &Arc<Encoding>| {
+        tasks.iter().map(|task| (Arc::clone(task), Arc::clone(text))).collect()
+    };
+    let queries: Vec<Query> = texts.iter().map(|text| Query { asks: asks(text) }).collect();
+    let answers = bank.answer(&queries.iter().collect::<Vec<_>>());
+    answers.into_iter().flatten().map(|answer| answer.logits.to_vec()).collect()
 }
 
 /// What the cut answers on its own, by the engine of training.

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::samples::{alone, always, assert_same, base_of, cuts, text};
-use crate::bank::{Bank, Dtype, Options, Query, Task};
+use super::samples::{alone, always, ask, assert_same, base_of, cuts, text};
+use crate::bank::{Bank, Dtype, Options};
 use crate::cut::Cut;
 use crate::data::Encoding;
 use crate::model::{Base, Slim};
@@ -37,15 +37,6 @@ fn samples(bases: &[Base]) -> Vec<(String, Cut)> {
         samples.extend(some.map(|(_, (name, cut))| (format!("{name}, slim {number}"), cut)));
     }
     samples
-}
-
-fn ask(bank: &Bank, texts: &[Arc<Encoding>], tasks: &[Arc<Task>]) -> Vec<Vec<f32>> {
-    let asks = |text: &Arc<Encoding>| {
-        tasks.iter().map(|task| (Arc::clone(task), Arc::clone(text))).collect()
-    };
-    let queries: Vec<Query> = texts.iter().map(|text| Query { asks: asks(text) }).collect();
-    let answers = bank.answer(&queries.iter().collect::<Vec<_>>());
-    answers.into_iter().flatten().map(|answer| answer.logits.to_vec()).collect()
 }
 
 const FAMILIES: [&str; 9] = [

@@ -133,6 +133,19 @@ unsafe fn avx2<const H: usize>(
             }
         }
     }
+    add_to(found, sums);
+}
+
+/// Adds the sums of two vectors a row.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx2")]
+#[allow(unsafe_code)]
+fn add_to<const H: usize>(
+    found: &mut [[i32; WIDTH]; H],
+    sums: [[std::arch::x86_64::__m256i; 2]; H],
+) {
+    use std::arch::x86_64::*;
     for (found, sums) in found.iter_mut().zip(sums) {
         let to: *mut __m256i = found.as_mut_ptr().cast();
         // SAFETY: 16 sums are two vectors, loaded and stored without alignment.
@@ -172,16 +185,7 @@ unsafe fn avx_vnni<const H: usize>(
             }
         }
     }
-    for (found, sums) in found.iter_mut().zip(sums) {
-        let to: *mut __m256i = found.as_mut_ptr().cast();
-        // SAFETY: 16 sums are two vectors, loaded and stored without alignment.
-        unsafe {
-            for (v, sum) in sums.into_iter().enumerate() {
-                let to = to.add(v);
-                _mm256_storeu_si256(to, _mm256_add_epi32(_mm256_loadu_si256(to), sum));
-            }
-        }
-    }
+    add_to(found, sums);
 }
 
 /// By `vpdpbusd` on a whole line.
