@@ -6,7 +6,7 @@ use crate::flags;
 use crate::output::{print, print_json, shown};
 use clap::Args;
 use linocut::bank::{Bank, Dtype, Options};
-use linocut::cut::Cut;
+use linocut::cut::{Cut, INT8_TOLERANCE};
 use linocut::model::Pooling;
 use linocut::{Error, ErrorKind, Result};
 use serde_json::{Value, json};
@@ -64,8 +64,8 @@ pub(crate) fn run(args: VerifyArgs) -> Result<()> {
         let result = verify(path, &mut check);
         failed += usize::from(result.is_err());
         match args.json {
-            true => print_json(&as_json(path, &result))?,
-            false => print(&format!("{}\n", shown(&line(path, &result))))?,
+            true => print_json(&as_json(path, args.dtype, &result))?,
+            false => print(&format!("{}\n", shown(&line(path, args.dtype, &result))))?,
         }
     }
     if failed == 0 {
@@ -80,25 +80,30 @@ fn verify(path: &Path, check: &mut Check) -> Result<Verified> {
     Ok(Verified { task: cut.card().task.clone(), probes: cut.probes().len(), difference })
 }
 
-fn line(path: &Path, result: &Result<Verified>) -> String {
+fn line(path: &Path, dtype: Dtype, result: &Result<Verified>) -> String {
     let path = path.display();
     match result {
         Ok(v) => {
             let exact = v.difference == 0.0;
             let equal = if exact { "equal".into() } else { format!("within {:.0e}", v.difference) };
-            format!("ok      {path}: {}, {} probes {equal}, base restored", v.task, v.probes)
+            let end = match dtype {
+                Dtype::F32 => "base restored".into(),
+                Dtype::Int8 => format!("at most {INT8_TOLERANCE} in int8"),
+            };
+            format!("ok      {path}: {}, {} probes {equal}, {end}", v.task, v.probes)
         }
         Err(error) => format!("FAILED  {path}: {}", one_line(path.to_string(), error)),
     }
 }
 
-fn as_json(path: &Path, result: &Result<Verified>) -> Value {
+fn as_json(path: &Path, dtype: Dtype, result: &Result<Verified>) -> Value {
     match result {
         Ok(v) => json!({
             "cut": path,
             "ok": true,
             "task": v.task,
             "probes": v.probes,
+            "dtype": dtype.name(),
             "difference": v.difference,
         }),
         Err(error) => {

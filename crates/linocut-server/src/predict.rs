@@ -44,6 +44,8 @@ pub(crate) struct PredictBody {
 /// Answers to a request.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct PredictAnswer {
+    /// The numbers that products were made of: "f32" or "int8".
+    dtype: &'static str,
     /// For every input, in their order.
     results: Vec<InputAnswer>,
 }
@@ -162,7 +164,7 @@ pub(crate) async fn predict(
     };
     let input = |answers: Vec<Answer>| InputAnswer { answers: answers.iter().map(task).collect() };
     let results = answers.into_iter().map(input).collect();
-    Ok((timing, room.fill(&PredictAnswer { results })))
+    Ok((timing, room.fill(&PredictAnswer { dtype: state.bank.dtype().name(), results })))
 }
 
 fn parse_inputs(

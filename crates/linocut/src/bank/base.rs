@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use rayon::prelude::*;
 
 use super::Dtype;
+use super::view::View;
 use crate::kernels::gemm::{Mat, matmul};
 use crate::kernels::packed::Packed;
 use crate::kernels::quantized::{MOST_COLUMNS, Quantized};
+use crate::kernels::sparse::ZeroPattern;
 use crate::model::{Base, Part, Role};
 use crate::{Error, ErrorKind, Result};
 
@@ -54,11 +56,43 @@ impl Matrices {
         })
     }
 
+    /// A task's own matrix of the part `number` of its view: the base's with zeros.
+    pub(super) fn with_zeros(&self, view: &View, number: usize, zeros: &ZeroPattern) -> Matrix {
+        match self {
+            Self::F32(_) => {
+                let mut w = view.entries(number).into_owned();
+                zeros.clear(&mut w);
+                Matrix::F32(w)
+            }
+            Self::Int8(all) => {
+                let w = &all[&view.of_base(number)];
+                Matrix::Int8(zeros.set_in(w, view.selected(number).unwrap_or(w.all())))
+            }
+        }
+    }
+
     /// Bytes of memory.
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::F32(all) => all.values().map(Packed::bytes).sum(),
             Self::Int8(all) => all.values().map(Quantized::bytes).sum(),
+        }
+    }
+}
+
+/// A task's own matrix.
+#[derive(Debug)]
+pub(super) enum Matrix {
+    F32(Vec<f32>),
+    Int8(Quantized),
+}
+
+impl Matrix {
+    /// Bytes of memory that one of this part takes.
+    pub(super) fn bytes_of(part: &Part, dtype: Dtype) -> usize {
+        match dtype {
+            Dtype::F32 => 4 * part.entries(),
+            Dtype::Int8 => Quantized::bytes_of(part.rows, part.cols),
         }
     }
 }

@@ -80,8 +80,7 @@ impl Dtype {
 pub struct Options {
     /// The numbers of its products.
     pub dtype: Dtype,
-    /// Most bytes of matrices of tasks' own, made from the base's where many entries are zero; in int8
-    /// there are none.
+    /// Most bytes of matrices of tasks' own, made from the base's where many entries are zero.
     pub materialise_budget: usize,
     /// Most bytes of memory of all tasks, as [`Bank::bytes`] counts them.
     pub task_memory: usize,
@@ -181,11 +180,9 @@ impl Bank {
         let dtype = options.dtype;
         let matrices = Matrices::new(&base, dtype)?;
         let costs = options.costs.unwrap_or_else(|| Costs::measure(&base, dtype));
-        // Zeros are put right exactly there: a matrix of the task's own would only be another way.
-        let budget = if dtype == Dtype::Int8 { 0 } else { options.materialise_budget };
         Ok(Self {
             dtype,
-            planner: Planner::new(costs, budget),
+            planner: Planner::new(costs, dtype, options.materialise_budget),
             batch_tokens: options.batch_tokens,
             task_memory: options.task_memory,
             pending: Arc::default(),

@@ -1,7 +1,6 @@
 //! How each product is computed: with the base's matrix and put right after, or with a matrix of
 //! the task's own, kept ready within a budget of memory.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
@@ -9,7 +8,7 @@ use std::time::Instant;
 use pulp::bytemuck;
 
 use super::Dtype;
-use super::base;
+use super::base::{self, Matrix};
 use super::task::{Change, Task, Zeros};
 use super::view::{View, Views};
 use crate::kernels::quantized::Inputs;
@@ -135,11 +134,21 @@ impl Costs {
         let zero_row =
             ((wide - narrow) / (LANES - 8) as f64).max(wide / LANES as f64 / 8.0).max(multiply);
         let mut copy = Vec::new();
-        let make = quickest(|| {
-            copy.clear();
-            copy.extend_from_slice(w);
-            std::hint::black_box(&mut copy);
-        });
+        let make = match dtype {
+            Dtype::F32 => quickest(|| {
+                copy.clear();
+                copy.extend_from_slice(w);
+                std::hint::black_box(&mut copy);
+            }),
+            Dtype::Int8 => {
+                let none = ZeroPattern::new(part.rows, part.cols, &[]);
+                none.map_or(f64::INFINITY, |none| {
+                    quickest(|| {
+                        drop(std::hint::black_box(none.set_in(&quantized, quantized.all())))
+                    })
+                })
+            }
+        };
         let make = make / entries;
         const RANK: usize = 8;
         let narrow =
@@ -237,6 +246,7 @@ fn quickest(mut run: impl FnMut()) -> f64 {
 /// Decides for every product, and keeps the tasks' own matrices within the budget.
 pub(super) struct Planner {
     costs: Costs,
+    dtype: Dtype,
     /// Most bytes of matrices kept ready.
     budget: usize,
     ready: Mutex<Ready>,
@@ -258,8 +268,8 @@ struct Kept {
 }
 
 impl Planner {
-    pub(super) fn new(costs: Costs, budget: usize) -> Self {
-        Self { costs, budget, ready: Mutex::default() }
+    pub(super) fn new(costs: Costs, dtype: Dtype, budget: usize) -> Self {
+        Self { costs, dtype, budget, ready: Mutex::default() }
     }
 
     pub(super) fn costs(&self) -> &Costs {
@@ -267,28 +277,28 @@ impl Planner {
     }
 
     /// The task's own matrix for a product over `rows` rows, where that is cheaper than the base's
-    /// `w` and a correction, and the budget holds it.
-    pub(super) fn matrix<'w>(
+    /// and a correction, and the budget holds it.
+    pub(super) fn matrix(
         &self,
         change: &Arc<Change>,
         part: &Part,
-        w: impl Fn() -> Cow<'w, [f32]>,
+        make: impl Fn(&ZeroPattern) -> Matrix,
         rows: usize,
-    ) -> Option<Arc<Vec<f32>>> {
+    ) -> Option<Arc<Matrix>> {
         let Change::Zeros(zeros) = &**change else { return None };
-        let bytes = 4 * part.entries();
+        let bytes = Matrix::bytes_of(part, self.dtype);
         let size = Size::of(part, rows, zeros.pattern.len());
         let ready = zeros.ready();
         if bytes > self.budget || !self.costs.materialises(size, ready.is_some()) {
             return None;
         }
-        let matrix = ready.unwrap_or_else(|| Arc::new(zeros.make(&w())));
+        let matrix = ready.unwrap_or_else(|| Arc::new(make(&zeros.pattern)));
         self.keep(change, zeros, bytes, &matrix);
         Some(matrix)
     }
 
     /// Keeps `matrix` ready, and no longer those used longest ago beyond the budget.
-    fn keep(&self, change: &Arc<Change>, zeros: &Zeros, bytes: usize, matrix: &Arc<Vec<f32>>) {
+    fn keep(&self, change: &Arc<Change>, zeros: &Zeros, bytes: usize, matrix: &Arc<Matrix>) {
         let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
         let Ready { kept, clock } = &mut *ready;
         *clock += 1;
@@ -365,11 +375,11 @@ impl Planner {
                     more += self.costs.low_rank(tokens, change.bytes() / 4);
                 }
                 Change::Zeros(_)
-                    if 4 * part.entries() <= self.budget
+                    if Matrix::bytes_of(part, self.dtype) <= self.budget
                         && self.costs.materialises(size, false) =>
                 {
                     plan.materialised += 1;
-                    plan.materialised_bytes += 4 * part.entries();
+                    plan.materialised_bytes += Matrix::bytes_of(part, self.dtype);
                     more += self.costs.own(size, true);
                 }
                 Change::Zeros(_) => {

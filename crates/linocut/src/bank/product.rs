@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pulp::bytemuck;
 use rayon::prelude::*;
 
-use super::base::{self, Matrices};
+use super::base::{self, Matrices, Matrix};
 use super::batch::{Piece, Streams};
 use super::forward::{Pass, fit};
 use super::task::{Change, LowRank};
@@ -55,10 +55,11 @@ impl Pass<'_> {
             None => &mut *y,
         };
         // In int8 what zeros take away is exact before the sums are scaled.
-        let zeros =
-            |piece: &Piece<'_>| matches!(piece.change.map(|c| &**c), Some(Change::Zeros(_)));
+        let corrected = |(piece, own): (&Piece<'_>, &Option<_>)| {
+            own.is_none() && matches!(piece.change.map(|c| &**c), Some(Change::Zeros(_)))
+        };
         let sums = match self.matrices {
-            Matrices::Int8(all) if pieces.iter().any(zeros) => Some(&all[&of_base]),
+            Matrices::Int8(all) if pieces.iter().zip(&own).any(corrected) => Some(&all[&of_base]),
             _ => None,
         };
         if let Matrices::Int8(_) = self.matrices {
@@ -87,7 +88,10 @@ impl Pass<'_> {
             let y = &mut y[y_at(&piece.rows)];
             match own {
                 Some(Own::Kept(w)) => base::multiply_by(w, part, x_of(&piece.from), y),
-                Some(Own::Ready(w)) => base::multiply_by(w, part, x_of(&piece.from), y),
+                Some(Own::Ready(w)) => match &**w {
+                    Matrix::F32(w) => base::multiply_by(w, part, x_of(&piece.from), y),
+                    Matrix::Int8(w) => w.multiply(inputs, piece.from.clone(), y),
+                },
                 Some(Own::Quantized(w)) => w.multiply(inputs, piece.from.clone(), y),
                 None => {}
             }
@@ -141,8 +145,8 @@ impl Pass<'_> {
                 Some((_, Change::Whole(whole))) => Some(Own::Kept(whole)),
                 Some((_, Change::Quantized(matrix))) => Some(Own::Quantized(matrix)),
                 Some((change, Change::Zeros(_))) => {
-                    let w = || self.view.entries(number);
-                    self.planner.matrix(change, part, w, piece.rows.len()).map(Own::Ready)
+                    let make = |zeros: &_| self.matrices.with_zeros(self.view, number, zeros);
+                    self.planner.matrix(change, part, make, piece.rows.len()).map(Own::Ready)
                 }
             })
             .collect()
@@ -154,7 +158,7 @@ enum Own<'a> {
     /// It was replaced.
     Kept(&'a [f32]),
     /// It is the base's with many zeros, kept ready.
-    Ready(Arc<Vec<f32>>),
+    Ready(Arc<Matrix>),
     /// It was replaced, in int8.
     Quantized(&'a Quantized),
 }

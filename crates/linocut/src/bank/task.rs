@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::base::Matrix;
 use super::candidates::Known;
 use super::view::View;
 use super::{Dtype, Pending};
@@ -66,7 +67,7 @@ const FEW: usize = 64;
 #[derive(Debug)]
 pub(super) struct Zeros {
     pub(super) pattern: ZeroPattern,
-    ready: Mutex<Option<Arc<Vec<f32>>>>,
+    ready: Mutex<Option<Arc<Matrix>>>,
 }
 
 impl Task {
@@ -386,19 +387,12 @@ impl Few {
 
 impl Zeros {
     /// The task's matrix, if it is kept ready.
-    pub(super) fn ready(&self) -> Option<Arc<Vec<f32>>> {
+    pub(super) fn ready(&self) -> Option<Arc<Matrix>> {
         self.ready.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Keeps the task's matrix ready, or with `None` no longer.
-    pub(super) fn set_ready(&self, matrix: Option<Arc<Vec<f32>>>) {
+    pub(super) fn set_ready(&self, matrix: Option<Arc<Matrix>>) {
         *self.ready.lock().unwrap_or_else(PoisonError::into_inner) = matrix;
-    }
-
-    /// The task's matrix, made from the base's.
-    pub(super) fn make(&self, base: &[f32]) -> Vec<f32> {
-        let mut matrix = base.to_vec();
-        self.pattern.clear(&mut matrix);
-        matrix
     }
 }

@@ -17,7 +17,7 @@ const TOLERANCE: f32 = 1e-5;
 /// How far a probe's logits may be from those expected where a bank computes in int8, relative to the largest
 /// of them or 1. Ten trained masks on MiniLM are 0.02 to 0.13 off: probes are tokens drawn at random, on which
 /// bases are less sure than on texts; this is twice the most. A wrong matrix moves logits by their own size.
-const INT8_TOLERANCE: f32 = 0.3;
+pub const INT8_TOLERANCE: f32 = 0.3;
 
 impl Cut {
     /// Checks that the cut belongs to `base` and its tokenizer, and that everything in it fits:
@@ -133,7 +133,7 @@ impl Cut {
         self.check_probes_within(found, TOLERANCE, hint)
     }
 
-    /// The same for logits of a bank in int8: they may differ by 0.3 so measured.
+    /// The same for logits of a bank in int8: they may differ by [`INT8_TOLERANCE`].
     ///
     /// # Errors
     /// If a probe's logits differ by more, or are not numbers.

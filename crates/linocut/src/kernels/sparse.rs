@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::quantized::{Inputs, Quantized};
+use super::quantized::{Inputs, Quantized, Selected};
 use super::simd::dispatch;
 
 /// Rows of the matrix between two places in the streams that a reader can start from.
@@ -142,9 +142,15 @@ impl ZeroPattern {
     /// If it has another size.
     pub fn clear(&self, matrix: &mut [f32]) {
         assert_eq!(matrix.len(), self.rows * self.cols, "the pattern's own matrix");
+        self.for_each(|row, column| matrix[row * self.cols + column] = 0.0);
+    }
+
+    /// Hands row and column of every zero to `f`, row by row.
+    #[inline(always)]
+    pub(super) fn for_each(&self, mut f: impl FnMut(usize, usize)) {
         let mut reader = self.reader(0);
-        for row in matrix.chunks_exact_mut(self.cols) {
-            reader.next_row(|columns| columns.iter().for_each(|&c| row[usize::from(c)] = 0.0));
+        for row in 0..self.rows {
+            reader.next_row(|columns| columns.iter().for_each(|&c| f(row, usize::from(c))));
         }
     }
 
@@ -204,6 +210,18 @@ impl ZeroPattern {
         let Scratch { turned_whole, whole, .. } = scratch;
         x.put_rows(rows, whole);
         self.correct_taken(|row| w.row(taken.row(row)), taken, whole, y, turned_whole);
+    }
+
+    /// What is selected of `w`, as a matrix of its own with the zeros set: its products are what
+    /// [`ZeroPattern::correct_sums`] leaves, once that is scaled, to the bit.
+    ///
+    /// # Panics
+    /// If that has another size than the pattern.
+    pub fn set_in(&self, w: &Quantized, selected: &Selected) -> Quantized {
+        let mut own = w.taken(selected);
+        assert_eq!(own.all().size(), (self.rows, self.cols), "the pattern's own matrix");
+        self.for_each(|row, col| own.clear(row, col));
+        own
     }
 
     /// Either, with the entries of W by row of the pattern and column of W.

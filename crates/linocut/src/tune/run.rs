@@ -144,6 +144,11 @@ pub fn train(
         return Err(Error::new(ErrorKind::Config, message));
     }
     let (identity, choices) = (identity(base, &train, options), choices(base, &train, options));
+    let mut progress = Progress { identity, choices, ..Progress::default() };
+    let state = match &storage.state {
+        Some(path) if storage.resume => Some(state::read(path, &progress)?),
+        _ => None,
+    };
     let (train, held_out) = match options.early_stop {
         Some(share) => {
             let (train, held_out) = split_holdout(&train, share, options.seed)?;
@@ -167,9 +172,13 @@ pub fn train(
     let mut compute = None;
     let base = match options.compute.filter(|share| *share < 1.0) {
         Some(share) => {
-            let slim = slim::choose(base, (&train, &tokens), (options, scale), share, observe)?;
+            let slim = match state.as_ref().and_then(|state| state.progress.slim.clone()) {
+                Some(slim) => slim,
+                None => slim::choose(base, (&train, &tokens), (options, scale), share, observe)?,
+            };
             compute = Some(base.encoder.compute_of(&slim)?);
             slim_base = base.slim(&slim)?;
+            progress.slim = Some(slim);
             &slim_base
         }
         None => base,
@@ -190,8 +199,12 @@ pub fn train(
     let head = Head::new(train.labels.len().max(1), base.config().hidden, options.seed);
     let encoder = base.encoder.clone().with_dropout(|own| options.dropout.at(own));
     let rates = Rates::of(options, steps);
-    let trainer = Trainer::new(encoder, base.weights.clone(), head, marks, &options.method, rates);
-    let progress = Progress { identity, choices, ..Progress::default() };
+    let weights = base.weights.clone();
+    let mut trainer = Trainer::new(encoder, weights, head, marks, &options.method, rates);
+    let mut best = None;
+    if let Some(state) = state {
+        (progress, best) = state.restore(&mut trainer)?;
+    }
     let mut run = Run {
         options,
         storage,
@@ -203,7 +216,7 @@ pub fn train(
         scale,
         trainer,
         progress,
-        best: None,
+        best,
     };
     run.take_steps(&mut batches, observe)?;
 
@@ -253,9 +266,6 @@ impl Run<'_> {
         batches: &mut Batches<'_>,
         observe: &mut dyn FnMut(Event) -> bool,
     ) -> Result<()> {
-        if let (true, Some(path)) = (self.storage.resume, &self.storage.state) {
-            (self.progress, self.best) = state::load(path, &self.progress, &mut self.trainer)?;
-        }
         let (steps, trained) = (self.steps, self.trainer.trained_parameters());
         observe(Event::Start { step: self.progress.step, steps, trained });
         let mut saved = Instant::now();

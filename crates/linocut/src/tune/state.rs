@@ -3,10 +3,11 @@
 use super::Trainer;
 use super::trainer::Parameters;
 use crate::checkpoint::write_with_metadata;
+use crate::model::Slim;
 use crate::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The part of a state that is not tensors.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -26,6 +27,9 @@ pub(super) struct Progress {
     pub(super) best: Option<(f64, usize)>,
     /// What the word embeddings' unused rows owe.
     pub(super) words_owed: f64,
+    /// What the run keeps of the base, of a slim task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) slim: Option<Slim>,
 }
 
 const METADATA: &str = "linocut-state";
@@ -152,12 +156,15 @@ fn differences(before: &BTreeMap<String, String>, now: &BTreeMap<String, String>
     }
 }
 
-/// Brings `trainer` to the state in `path`, which must be of the run that `begun` is at the start of.
-pub(super) fn load(
-    path: &Path,
-    begun: &Progress,
-    trainer: &mut Trainer,
-) -> Result<(Progress, Option<Snapshot>)> {
+/// A state as it was read.
+pub(super) struct State {
+    path: PathBuf,
+    pub(super) progress: Progress,
+    tensors: HashMap<String, Vec<f32>>,
+}
+
+/// Reads the state in `path`, which must be of the run that `begun` is at the start of.
+pub(super) fn read(path: &Path, begun: &Progress) -> Result<State> {
     let file = std::fs::read(path).map_err(|e| Error::io(path, "read training state", e))?;
     let wrong = |e: &dyn std::fmt::Display| state_error(path, e);
     let (_, metadata) = safetensors::SafeTensors::read_metadata(&file).map_err(|e| wrong(&e))?;
@@ -198,26 +205,35 @@ pub(super) fn load(
         )
         .with_hint("give the options and files it was started with, or remove it to start over"));
     }
-    let mut stored: HashMap<String, Vec<f32>> = stored.into_iter().collect();
-    let mut take = |name: &str, len: Option<usize>| -> Result<Vec<f32>> {
-        let values = stored.remove(name).filter(|v| len.is_none_or(|len| v.len() == len));
-        values.ok_or_else(|| wrong(&format!("tensor {name} is missing or has another size")))
-    };
-    let mut best = Vec::new();
-    for (name, values) in parts(trainer) {
-        values.copy_from_slice(&take(&name, Some(values.len()))?);
-        if progress.best.is_some() && is_parameter(&name) {
-            best.push((name.clone(), take(&format!("best/{name}"), Some(values.len()))?));
-        }
-    }
-    if let Some(words) = &mut trainer.words {
-        words.used = take("words.used", None)?.into_iter().map(|id| id as u32).collect();
-        words.owed = progress.words_owed;
-    }
     progress.choices.clone_from(&begun.choices);
-    trainer.step = progress.step;
-    let best = progress.best.is_some().then_some(Snapshot(best));
-    Ok((progress, best))
+    Ok(State { path: path.to_path_buf(), progress, tensors: stored.into_iter().collect() })
+}
+
+impl State {
+    /// Brings `trainer` there; the progress, and what early stopping goes back to.
+    pub(super) fn restore(mut self, trainer: &mut Trainer) -> Result<(Progress, Option<Snapshot>)> {
+        let mut take = |name: &str, len: Option<usize>| -> Result<Vec<f32>> {
+            let values = self.tensors.remove(name);
+            let values = values.filter(|v| len.is_none_or(|len| v.len() == len));
+            let wrong = || format!("tensor {name} is missing or has another size");
+            values.ok_or_else(|| state_error(&self.path, wrong()))
+        };
+        let progress = self.progress;
+        let mut best = Vec::new();
+        for (name, values) in parts(trainer) {
+            values.copy_from_slice(&take(&name, Some(values.len()))?);
+            if progress.best.is_some() && is_parameter(&name) {
+                best.push((name.clone(), take(&format!("best/{name}"), Some(values.len()))?));
+            }
+        }
+        if let Some(words) = &mut trainer.words {
+            words.used = take("words.used", None)?.into_iter().map(|id| id as u32).collect();
+            words.owed = progress.words_owed;
+        }
+        trainer.step = progress.step;
+        let best = progress.best.is_some().then_some(Snapshot(best));
+        Ok((progress, best))
+    }
 }
 
 #[cfg(test)]
@@ -245,7 +261,7 @@ mod tests {
             let progress = Progress { identity: was.into(), ..Progress::default() };
             save(&path, &mut trainer, &progress, None).unwrap();
             let begun = Progress { identity: "2 abc".into(), ..Progress::default() };
-            load(&path, &begun, &mut trainer).err().map(|e| e.to_string())
+            read(&path, &begun).err().map(|e| e.to_string())
         };
         assert_eq!(attempt("2 abc"), None);
         assert!(attempt("2 abd").unwrap().contains("is the state of another run"));

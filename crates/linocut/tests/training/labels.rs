@@ -101,6 +101,32 @@ fn numbers_stopped_and_resumed_give_the_same_cut() {
     assert_eq!(resumed.cut.to_bytes(), whole.cut.to_bytes());
 }
 
+/// What a slim task keeps is found out once.
+#[test]
+fn a_slim_run_that_is_resumed_keeps_what_it_chose() {
+    let (_guard, folder) = place();
+    let options = TrainOptions { compute: Some(0.6), ..options(Method::mask()) };
+    let base = base(&folder);
+    let with = |storage: &Storage, stop_at: usize| {
+        let mut chosen = 0;
+        let observe = &mut |event| {
+            chosen += usize::from(matches!(event, Event::Choosing { .. }));
+            !matches!(event, Event::Step { step, .. } if step == stop_at)
+        };
+        let outcome = tune::train(&base, rows(200, 1), None, None, &options, storage, observe);
+        (outcome, chosen)
+    };
+    let (whole, chosen) = with(&storage(&folder), 0);
+    assert!(chosen > 0);
+    let state = Some(folder.join("slim.state"));
+    let mut kept = Storage { state, ..storage(&folder) };
+    assert_eq!(with(&kept, 57).0.err().unwrap().kind(), ErrorKind::Interrupted);
+    kept.resume = true;
+    let (resumed, chosen) = with(&kept, 0);
+    assert_eq!(chosen, 0);
+    assert_eq!(resumed.unwrap().cut.to_bytes(), whole.unwrap().cut.to_bytes());
+}
+
 /// A task of two labels a row, `food` where there are food words and `rare` in one row of eight.
 fn labelled(count: usize) -> Dataset {
     let rows = rows(count, 1);

@@ -84,11 +84,15 @@ fn in_int8_they_answer_to_the_bit_as_alone() {
     for family in ["bert", "mpnet", "albert", "modernbert", "deberta-v3"] {
         let base = base_of(family);
         let samples = samples(&[vec![base.clone()], slims(&base)].concat());
-        let options =
-            Options { dtype: Dtype::Int8, costs: Some(always(false)), ..Options::default() };
-        let bank = Bank::new(base, options).unwrap();
-        let tasks: Vec<_> =
-            samples.iter().map(|(name, cut)| bank.add(name, cut).unwrap()).collect();
+        let bank = |materialised| {
+            let costs = Some(always(materialised));
+            let options = Options { dtype: Dtype::Int8, costs, ..Options::default() };
+            let bank = Bank::new(base.clone(), options).unwrap();
+            let add = |(name, cut): &(String, _)| bank.add(name, cut).unwrap();
+            let tasks: Vec<_> = samples.iter().map(add).collect();
+            (bank, tasks)
+        };
+        let ((bank, tasks), (other, same)) = (bank(false), bank(true));
         let texts: Vec<_> = [1, 3, 33].map(|n| Arc::new(text(bank.base(), n))).into();
         let each = |text: &Arc<Encoding>| {
             let text = std::slice::from_ref(text);
@@ -97,6 +101,7 @@ fn in_int8_they_answer_to_the_bit_as_alone() {
         };
         let alone: Vec<Vec<f32>> = texts.iter().flat_map(each).collect();
         assert_eq!(ask(&bank, &texts, &tasks), alone, "{family}");
+        assert_eq!(ask(&other, &texts, &same), alone, "{family}, with matrices of their own");
     }
 }
 

@@ -103,6 +103,44 @@ impl Quantized {
         Some(Selected { choice, scales, sums })
     }
 
+    /// Sets an entry to zero.
+    #[inline(always)]
+    pub(super) fn clear(&mut self, row: usize, col: usize) {
+        let line = row / WIDTH * self.groups() + col / GROUP;
+        let entry = &mut self.lines[line].0[row % WIDTH * GROUP + col % GROUP];
+        self.all.sums[row] -= i32::from(std::mem::take(entry));
+    }
+
+    /// A matrix of what is selected of it.
+    pub(super) fn taken(&self, selected: &Selected) -> Self {
+        let choice = &selected.choice;
+        let (rows, cols) = (choice.rows(), choice.cols());
+        let (scales, sums) = (selected.scales.clone(), selected.sums.clone());
+        let all = Selected { choice: Choice::new((rows, cols), None, None), scales, sums };
+        if choice.is_whole() {
+            return Self { lines: self.lines.clone(), all };
+        }
+        let groups = cols.div_ceil(GROUP);
+        let mut lines = vec![Line::default(); rows.div_ceil(WIDTH) * groups];
+        for (to, from) in choice.taken_rows().enumerate() {
+            let panel = &self.lines[from / WIDTH * self.groups()..][..self.groups()];
+            let own = &mut lines[to / WIDTH * groups..][..groups];
+            let lanes = |row: usize| row % WIDTH * GROUP..(row % WIDTH + 1) * GROUP;
+            for run in choice.runs() {
+                let panel = &panel[run.w / GROUP..][..run.len.div_ceil(GROUP)];
+                for (own, line) in own[run.x / GROUP..].iter_mut().zip(panel) {
+                    own.0[lanes(to)].copy_from_slice(&line.0[lanes(from)]);
+                }
+            }
+        }
+        Self { lines, all }
+    }
+
+    /// Bytes of memory of a matrix of this size.
+    pub fn bytes_of(rows: usize, cols: usize) -> usize {
+        size_of::<Line>() * rows.div_ceil(WIDTH) * cols.div_ceil(GROUP) + 8 * rows
+    }
+
     /// The whole numbers of a row, by column.
     #[inline(always)]
     pub(super) fn row(&self, row: usize) -> impl Fn(usize) -> i32 {
@@ -206,6 +244,11 @@ impl Quantized {
 }
 
 impl Selected {
+    /// Rows and columns.
+    pub(super) fn size(&self) -> (usize, usize) {
+        (self.choice.rows(), self.choice.cols())
+    }
+
     /// What whole numbers of Y, `[m, rows]`, stand for, in their place.
     ///
     /// # Panics

@@ -135,12 +135,11 @@ fn zeros_are_exact() {
                 (0..w.len() as u32).filter(|&i| uniform(7, i) < density).collect();
             let pattern = ZeroPattern::new(rows, cols, &zeros).unwrap();
             let whole = Quantized::new(&w, rows, cols);
-            let mut cleared = Quantized::new(&w, rows, cols);
-            for &p in &zeros {
-                let (row, col) = (p as usize / cols, p as usize % cols);
-                let line = &mut cleared.lines[row / WIDTH * cols.div_ceil(GROUP) + col / GROUP];
-                let entry = &mut line.0[row % WIDTH * GROUP + col % GROUP];
-                cleared.all.sums[row] -= i32::from(std::mem::take(entry));
+            let cleared = pattern.set_in(&whole, whole.all());
+            for (p, zero) in (0..w.len() as u32).map(|p| (p as usize, zeros.contains(&p))) {
+                let (row, col) = (p / cols, p % cols);
+                let want = if zero { 0 } else { whole.row(row)(col) };
+                assert_eq!(cleared.row(row)(col), want);
             }
             for n in [1, 8, 17, 70] {
                 let x = inputs(&draw(2, (n + 3) * cols), cols);
@@ -251,6 +250,8 @@ fn what_is_not_taken_has_no_part() {
                 let want: Vec<f32> = rows.iter().map(|&row| want[row as usize]).collect();
                 assert_eq!(bits(y), bits(&want), "{isa:?} {m} {n} {k}");
             }
+            let own = quantized.taken(&selected);
+            assert_eq!(bits(&product(isa, &own, &inputs(&narrow, cols.len()), m)), bits(&y));
         }
         let odd: Vec<u32> = (1..k as u32).collect();
         assert!(quantized.select(Choice::new((n, k), None, Some(&odd))).is_none());
