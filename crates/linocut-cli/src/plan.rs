@@ -148,9 +148,7 @@ fn text(args: &PlanArgs, bank: &Bank, plans: &[TaskPlan]) -> String {
         vec![vec![format!("cost here in {}", bank.dtype().name()), "ns of one core".to_string()]];
     rows.extend(costs(bank.costs()).map(|(what, ns)| vec![what.into(), number(Some(ns))]));
     let mut text = aligned(&rows);
-    if bank.dtype() == Dtype::F32 {
-        text += &break_even(args, bank);
-    }
+    text += &break_even(args, bank);
     text.push('\n');
     let header = [
         "task",

@@ -168,7 +168,13 @@ pub(crate) fn run(args: ServeArgs) -> Result<()> {
     };
     let budget = bytes("--materialise-budget", args.materialise_budget)?;
     let task_memory = bytes("--task-memory", args.task_memory)?;
-    let base = args.base.open(Some(Pooling::First))?;
+    let mut base = args.base.open(Some(Pooling::First))?;
+    if args.dtype == Dtype::Int8
+        && let Err(error) = base.weights.page()
+    {
+        let hint = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
+        say(&format!("warning: {}: they stay in memory{hint}", error.message()));
+    }
     let options = Options {
         dtype: args.dtype,
         materialise_budget: budget,

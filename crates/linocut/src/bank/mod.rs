@@ -180,6 +180,7 @@ impl Bank {
         let dtype = options.dtype;
         let matrices = Matrices::new(&base, dtype)?;
         let costs = options.costs.unwrap_or_else(|| Costs::measure(&base, dtype));
+        base.weights.give_back();
         Ok(Self {
             dtype,
             planner: Planner::new(costs, dtype, options.materialise_budget),
@@ -290,6 +291,7 @@ impl Bank {
         task.hold(room);
         let task = Arc::new(task);
         let difference = self.check_probes(&task, cut)?;
+        self.base.weights.give_back();
         Ok((task, difference))
     }
 

@@ -145,7 +145,9 @@ impl Job<'_> {
                         }
                         continue;
                     }
-                    let part = SomePart { x, runs, panel: mine, add: b > 0 };
+                    let next = if t * lines < STEPS { next } else { &[] };
+                    let lines = t * lines..(t + 1) * lines;
+                    let part = SomePart { x, runs, panel: mine, next, lines, add: b > 0 };
                     match height {
                         6 => part.tile::<S, V, 6>(simd, *panel, column, y),
                         5 => part.tile::<S, V, 5>(simd, *panel, column, y),
@@ -225,6 +227,9 @@ struct SomePart<'a> {
     runs: &'a [Run],
     /// `[cols, 16]`
     panel: &'a [f32],
+    /// The next panel, of which these of every `STEPS` cache lines are fetched meanwhile.
+    next: &'a [f32],
+    lines: Range<usize>,
     /// Whether the tile gains the product, or becomes it.
     add: bool,
 }
@@ -242,12 +247,22 @@ impl SomePart<'_> {
         let mut sums = [[simd.splat_f32s(0.0); V]; H];
         let k = self.x.len() / H;
         for run in self.runs {
-            let lines = &self.panel[run.w * WIDTH..(run.w + run.len) * WIDTH];
-            let lines = S::as_simd_f32s(lines).0.as_chunks::<V>().0;
+            let range = run.w * WIDTH..(run.w + run.len) * WIDTH;
+            let next = self.next.get(range.clone()).unwrap_or_default();
+            let panel = S::as_simd_f32s(&self.panel[range]).0.as_chunks::<V>().0;
             // As long as the panel: the compiler then knows that no index below is out of bounds.
-            let x: [&[f32]; H] = std::array::from_fn(|r| &self.x[r * k + run.x..][..lines.len()]);
-            for (p, line) in lines.iter().enumerate() {
-                add(simd, &mut sums, &x, p, line);
+            let x: [&[f32]; H] = std::array::from_fn(|r| &self.x[r * k + run.x..][..panel.len()]);
+            let whole = panel.len() / STEPS * STEPS;
+            for p in (0..whole).step_by(STEPS) {
+                for line in self.lines.clone() {
+                    fetch(next, (p + line) * WIDTH);
+                }
+                for p in p..p + STEPS {
+                    add(simd, &mut sums, &x, p, &panel[p]);
+                }
+            }
+            for p in whole..panel.len() {
+                add(simd, &mut sums, &x, p, &panel[p]);
             }
         }
         for (row, sums) in y.iter_mut().zip(sums) {

@@ -10,6 +10,7 @@ mod forward;
 mod grads;
 mod head;
 pub mod op;
+mod paged;
 mod predict;
 pub(crate) mod program;
 mod slim;

@@ -1,6 +1,8 @@
 //! All tensors of an encoder in one allocation, addressed by canonical name.
 
+use super::paged::Paged;
 use crate::checkpoint::{Kind, Role};
+use crate::{Error, Result};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -141,7 +143,14 @@ impl Layout {
 #[derive(Debug, Clone)]
 pub struct Weights {
     layout: Arc<Layout>,
-    data: Vec<f32>,
+    data: Data,
+}
+
+/// Where the values are.
+#[derive(Debug, Clone)]
+enum Data {
+    Memory(Vec<f32>),
+    Paged(Arc<Paged>),
 }
 
 impl Weights {
@@ -151,7 +160,29 @@ impl Weights {
     /// If the lengths differ.
     pub fn new(layout: Arc<Layout>, data: Vec<f32>) -> Self {
         assert_eq!(layout.len(), data.len(), "weights do not fit their layout");
-        Self { layout, data }
+        Self { layout, data: Data::Memory(data) }
+    }
+
+    /// Moves all entries to a temporary file, from which those that are used are read: for weights of which
+    /// few are used again. Whatever writes to them takes them into memory first.
+    ///
+    /// # Errors
+    /// If the folder for temporary files (`TMPDIR`) cannot hold them.
+    pub fn page(&mut self) -> Result<()> {
+        let paged = Paged::new(self.data()).map_err(|e| {
+            let folder = std::env::temp_dir();
+            Error::io(&folder, "keep the base's weights in", e)
+                .with_hint("name a folder with room for them: TMPDIR")
+        })?;
+        self.data = Data::Paged(Arc::new(paged));
+        Ok(())
+    }
+
+    /// Gives back the memory of entries that are in a file, once much of them was read.
+    pub(crate) fn give_back(&self) {
+        if let Data::Paged(paged) = &self.data {
+            paged.give_back();
+        }
     }
 
     /// The layout.
@@ -161,14 +192,17 @@ impl Weights {
 
     /// All entries, tensor after tensor.
     pub fn data(&self) -> &[f32] {
-        &self.data
+        match &self.data {
+            Data::Memory(data) => data,
+            Data::Paged(paged) => paged.values(),
+        }
     }
 
     /// Equal only for weights equal to the bit, −0.0 and +0.0 being different.
     pub fn digest(&self) -> blake3::Hash {
         let mut hasher = blake3::Hasher::new();
         let mut bytes = Vec::new();
-        for chunk in self.data.chunks(1 << 16) {
+        for chunk in self.data().chunks(1 << 16) {
             bytes.clear();
             bytes.extend(chunk.iter().flat_map(|w| w.to_bits().to_le_bytes()));
             hasher.update(&bytes);
@@ -178,35 +212,39 @@ impl Weights {
 
     /// All entries, writable.
     pub fn data_mut(&mut self) -> &mut [f32] {
-        &mut self.data
+        if let Data::Paged(paged) = &self.data {
+            self.data = Data::Memory(paged.values().to_vec());
+        }
+        let Data::Memory(data) = &mut self.data else { unreachable!("they are in memory") };
+        data
     }
 
     /// The entries of tensor `i` of the layout.
     pub fn at(&self, i: usize) -> &[f32] {
-        &self.data[self.layout.tensors[i].range.clone()]
+        &self.data()[self.layout.tensors[i].range.clone()]
     }
 
     /// The entries of tensor `i`, writable.
     pub fn at_mut(&mut self, i: usize) -> &mut [f32] {
         let range = self.layout.tensors[i].range.clone();
-        &mut self.data[range]
+        &mut self.data_mut()[range]
     }
 
     /// The entries of part `i` of the layout.
     pub(crate) fn part(&self, i: usize) -> &[f32] {
-        &self.data[self.layout.parts[i].range.clone()]
+        &self.data()[self.layout.parts[i].range.clone()]
     }
 
     /// The entries of the tensor named `name`.
     pub fn tensor(&self, name: &str) -> Option<&[f32]> {
         let i = self.layout.index(name)?;
-        Some(&self.data[self.layout.tensors[i].range.clone()])
+        Some(&self.data()[self.layout.tensors[i].range.clone()])
     }
 
     /// The entries of the tensor named `name`, writable.
     pub fn tensor_mut(&mut self, name: &str) -> Option<&mut [f32]> {
         let i = self.layout.index(name)?;
         let range = self.layout.tensors[i].range.clone();
-        Some(&mut self.data[range])
+        Some(&mut self.data_mut()[range])
     }
 }
