@@ -68,8 +68,8 @@ class Bank(MutableMapping[str, Any]):
         second = None if pairs is None else as_texts(pairs, "pairs")
         if rows:
             same_length(texts=rows, pairs=second)
-        found = self._core.logits(rows, second, names)
-        return {name: predictions(kind, data, texts_cut) for name, kind, data, texts_cut in found}
+        found = self._core.predict(rows, second, names)
+        return {name: predictions(*said) for name, said in found}
 
     def _repr_html_(self) -> str:
         cards = {name: self[name] for name in self}

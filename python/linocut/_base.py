@@ -171,8 +171,7 @@ class Base:
         second = None if pairs is None else as_texts(pairs, "pairs")
         if first:
             same_length(texts=first, pairs=second)
-        found = self._core.logits(core_of(cut), first, second)
-        return predictions(*found)
+        return predictions(*self._core.predict(core_of(cut), first, second))
 
     def evaluate(
         self, cut: Cut, texts: Any, labels: Any, *, pairs: Any = None, metric: str | tuple[str, str] | None = None
@@ -187,6 +186,39 @@ class Base:
         found, remarks = self._core.evaluate(core_of(cut), rows(texts, pairs, labels)[0], chosen)
         tell(remarks)
         return Report(json.loads(found))
+
+    def calibrate(
+        self,
+        cut: Cut,
+        texts: Any,
+        labels: Any,
+        *,
+        pairs: Any = None,
+        target_precision: float | None = None,
+        target_recall: float | None = None,
+    ) -> Cut:
+        """The cut with probabilities that are as sure as they say, and thresholds, fitted on rows it was not trained on.
+
+        A temperature is fitted always. With several labels a row each label gets a threshold, for its best F1 where no
+        target is given. With one label a row ``target_precision`` has it answer as often as that share of its answers is
+        right: what is less sure gets the label ``None``.
+
+        :param target_precision: the share of answers that is to be right, 0.01 to 0.999.
+        :param target_recall: the share of each label's rows that is to be found; of multi-label tasks.
+        :raises linocut.DataError: too few rows (30 at least, for a precision more), or a target that they do not reach.
+
+        >>> sure = base.calibrate(cut, texts * 20, labels * 20, target_precision=0.6)
+        >>> sure.card["decision"]["fitted"]
+        {'rows': 80, 'for': 'precision 0.6'}
+        """
+        if target_precision is not None and target_recall is not None:
+            raise ConfigError("target_precision and target_recall cannot be given together")
+        goal = json.dumps({"precision": target_precision, "recall": target_recall})
+        core, about, remarks = self._core.calibrate(core_of(cut), rows(texts, pairs, labels)[0], goal)
+        tell(remarks)
+        calibrated = Cut._of(core)
+        calibrated.calibration = json.loads(about)
+        return calibrated
 
     def verify(self, cut: Cut) -> float:
         """Checks that a cut belongs here and gives the logits it was stored with; the largest difference of one.

@@ -29,11 +29,13 @@ class Cut:
         self._core = _core.Cut.read(os.fsdecode(path))
         #: Of a cut just trained: scores on the dev rows, and how many texts were cut.
         self.training: dict[str, Any] | None = None
+        #: Of a cut just calibrated: its decision, and the expected calibration error before and after.
+        self.calibration: dict[str, Any] | None = None
 
     @classmethod
     def _of(cls, core: _core.Cut) -> Cut:
         cut = cls.__new__(cls)
-        cut._core, cut.training = core, None
+        cut._core, cut.training, cut.calibration = core, None, None
         return cut
 
     def save(self, path: str | os.PathLike[str], force: bool = False) -> None:
@@ -121,7 +123,8 @@ def core_of(cut: Cut) -> _core.Cut:
 class Predictions:
     """What a task says of texts, row by row."""
 
-    #: The label of each text; for multi-label tasks the list of those above ½; for a regression the number.
+    #: The label of each text, ``None`` where the task is not sure enough to answer; for multi-label tasks the list of those
+    #: above ½ or their thresholds; for a regression the number.
     labels: list[Any]
     #: Probabilities ``[texts, labels]`` as float32; for a regression the numbers ``[texts, 1]``.
     scores: np.ndarray
@@ -136,24 +139,19 @@ class Predictions:
         return len(self.labels)
 
 
-def predictions(kind: str, data: bytes, texts_cut: int) -> Predictions:
-    """Predictions of a task of this kind, as the core tells it, from the bytes of its logits."""
+def predictions(kind: str, logits_: bytes, scores_: bytes, answered_: bytes, texts_cut: int) -> Predictions:
+    """Predictions of a task of this kind, as the core tells them."""
     import numpy as np
 
     task = json.loads(kind)
     outputs, names, problem = task["outputs"], task["labels"], task["problem"]
-    logits = np.frombuffer(data, dtype=np.float32).reshape(-1, outputs).copy()
+    logits, scores = (np.frombuffer(data, dtype=np.float32).reshape(-1, outputs).copy() for data in (logits_, scores_))
+    answered = np.frombuffer(answered_, dtype=np.bool_).reshape(-1, outputs)
     labels: list[Any]
     if problem == "regression":
-        scores = logits.copy()
         labels = scores[:, 0].tolist()
     elif problem == "multi-label":
-        wide = logits.astype(np.float64)
-        scores = (1.0 / (1.0 + np.exp(-wide))).astype(np.float32)
-        labels = [[name for name, score in zip(names, row) if score > 0.5] for row in scores]
+        labels = [[names[i] for i in row.nonzero()[0]] for row in answered]
     else:
-        wide = logits.astype(np.float64)
-        wide = np.exp(wide - wide.max(axis=1, keepdims=True, initial=-np.inf))
-        scores = (wide / wide.sum(axis=1, keepdims=True)).astype(np.float32)
-        labels = [names[i] for i in logits.argmax(axis=1)]
+        labels = [names[i] if row[i] else None for i, row in zip(answered.argmax(axis=1), answered)]
     return Predictions(labels, scores, logits, names, texts_cut)

@@ -47,6 +47,26 @@ def test_predictions_are_the_commands(base, cut, tmp_path):
     assert [np.float32(logit) for logit in shown["logits"]] == found.logits[0].tolist()
 
 
+def test_decisions_are_the_commands(base, cut, tmp_path):
+    texts, labels = TEXTS * 40, LABELS * 40
+    with pytest.raises(linocut.DataError, match="expected at least 30"):
+        base.calibrate(cut, TEXTS, LABELS)
+    with pytest.raises(linocut.ConfigError, match="cannot be given together"):
+        base.calibrate(cut, texts, labels, target_precision=0.9, target_recall=0.9)
+    sure = base.calibrate(cut, texts, labels)
+    assert sure.card["decision"] == sure.calibration["decision"]
+    assert base.predict(sure, TEXTS).labels == base.predict(cut, TEXTS).labels
+    assert np.array_equal(base.predict(sure, TEXTS).logits, base.predict(cut, TEXTS).logits)
+    sure.save(tmp_path / "sure.cut")
+    shown = json.loads(run("predict", tmp_path / "sure.cut", "my parcel is lost", "--base", BASE, "--json", "--quiet"))
+    bank = linocut.Bank(base)
+    bank["sure"] = sure
+    for found in base.predict(sure, ["my parcel is lost"]), bank.predict(["my parcel is lost"])["sure"]:
+        assert found.labels == [shown["label"]]
+    found = base.predict(sure, ["my parcel is lost"])
+    assert [np.float32(shown["scores"][name]) for name in found.names] == found.scores[0].tolist()
+
+
 def test_rows_of_every_kind_give_one_cut(base):
     expected = base.train(TEXTS, LABELS, method="head", epochs=1).to_bytes()
     frame = pd.DataFrame({"text": TEXTS, "label": LABELS})

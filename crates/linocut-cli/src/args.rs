@@ -1,5 +1,6 @@
 //! The command line as typed.
 
+use crate::calibrate::CalibrateArgs;
 use crate::choices;
 use crate::eval::EvalArgs;
 use crate::export::ExportArgs;
@@ -80,6 +81,7 @@ fn number(text: &str) -> Result<f64, String> {
 pub(crate) enum Command {
     Train(Box<TrainArgs>),
     Eval(EvalArgs),
+    Calibrate(CalibrateArgs),
     Predict(PredictArgs),
     Inspect(InspectArgs),
     Verify(VerifyArgs),

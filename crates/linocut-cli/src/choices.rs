@@ -2,10 +2,12 @@
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use linocut::bank::Dtype;
-use linocut::cut::StoreType;
+use linocut::cut::{Card, Decision, StoreType};
 use linocut::data::Problem;
 use linocut::model::Pooling;
 use linocut::tune::{ClassWeights, Method, Sampling, Scope};
+use linocut::{Error, ErrorKind, Result};
+use std::borrow::Cow;
 
 /// One of these values by its name; the last of the three is its help.
 fn choice<T: Clone + Send + Sync + 'static, const N: usize>(
@@ -95,4 +97,16 @@ pub(crate) fn dtype() -> impl TypedValueParser<Value = Dtype> {
             "Whole numbers of 8 bits: faster and smaller, logits differ a little",
         ),
     ])
+}
+
+/// The card, with this threshold in the place of its own.
+pub(crate) fn with_threshold(card: &Card, threshold: Option<f64>) -> Result<Cow<'_, Card>> {
+    let Some(threshold) = threshold else { return Ok(Cow::Borrowed(card)) };
+    if !(0.0..=1.0).contains(&threshold) {
+        let message = format!("--threshold is {threshold}, expected a probability from 0 to 1");
+        return Err(Error::new(ErrorKind::Config, message));
+    }
+    let decision = Decision::at(threshold, card)
+        .map_err(|e| Error::new(ErrorKind::Config, format!("--threshold: {}", e.message())))?;
+    Ok(Cow::Owned(Card { decision: Some(decision), ..card.clone() }))
 }

@@ -10,7 +10,7 @@ use linocut::bank::Dtype;
 use linocut::data::{Dataset, Table, TaskFolder, TaskSpec};
 use linocut::{Error, ErrorKind, Result, tune};
 use serde_json::{Map, Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Score a cut on labelled rows.
 #[derive(Args)]
@@ -46,6 +46,10 @@ pub(crate) struct EvalArgs {
     #[command(flatten)]
     pub format: FormatArgs,
 
+    /// Least probability that is answered, in the place of the cut's own thresholds
+    #[arg(long, value_name = "SHARE")]
+    pub threshold: Option<f64>,
+
     /// Read at most this many rows, spread over the file
     #[arg(long, value_name = "ROWS")]
     pub limit: Option<usize>,
@@ -60,7 +64,7 @@ pub(crate) struct EvalArgs {
 }
 
 pub(crate) fn run(args: EvalArgs) -> Result<()> {
-    let (file, spec) = rows(&args)?;
+    let (file, spec) = rows(args.task.as_deref(), args.data.as_deref(), &args.columns)?;
     let model = Model::open(&args.cut, &args.base, args.dtype)?;
     let card = model.cut().card();
     let table = Table::read(&file, &args.format.reading(spec.columns(), args.limit))?;
@@ -71,13 +75,15 @@ pub(crate) fn run(args: EvalArgs) -> Result<()> {
     model.check_pairs(data.pairs.is_some(), &place, "name the columns: --text and --text-pair")?;
     let logits = model.logits(&data.texts, data.pairs.as_deref(), |_| true)?;
     let metric = Some(spec.metric.as_ref().unwrap_or(&card.metric));
-    let evaluation = tune::evaluate(&data, &logits.values, metric)?;
+    let card = &choices::with_threshold(card, args.threshold)?;
+    let decision = card.decision.as_ref();
+    let evaluation = tune::evaluate(&data, &logits.values, decision, metric)?;
     let float = match args.dtype {
         Dtype::F32 => None,
         Dtype::Int8 => {
             let model = Model::open(&args.cut, &args.base, Dtype::F32)?;
             let logits = model.logits(&data.texts, data.pairs.as_deref(), |_| true)?;
-            Some(tune::evaluate(&data, &logits.values, metric)?)
+            Some(tune::evaluate(&data, &logits.values, decision, metric)?)
         }
     };
     if args.json {
@@ -108,8 +114,12 @@ pub(crate) fn run(args: EvalArgs) -> Result<()> {
 }
 
 /// The file to score and how to read it.
-fn rows(args: &EvalArgs) -> Result<(PathBuf, TaskSpec)> {
-    let (file, mut spec) = match (&args.task, &args.data) {
+pub(crate) fn rows(
+    task: Option<&Path>,
+    data: Option<&Path>,
+    columns: &ColumnArgs,
+) -> Result<(PathBuf, TaskSpec)> {
+    let (file, mut spec) = match (task, data) {
         (Some(folder), _) => {
             let task = TaskFolder::open(folder)?;
             let dev = task.dev.ok_or_else(|| {
@@ -119,11 +129,11 @@ fn rows(args: &EvalArgs) -> Result<(PathBuf, TaskSpec)> {
             })?;
             (dev, task.spec)
         }
-        (None, Some(file)) => (file.clone(), TaskSpec::default()),
+        (None, Some(file)) => (file.into(), TaskSpec::default()),
         (None, None) => {
             return Err(Error::new(ErrorKind::Config, "neither --task nor --data was given"));
         }
     };
-    args.columns.name_in(&mut spec);
+    columns.name_in(&mut spec);
     Ok((file, spec))
 }

@@ -51,5 +51,8 @@ pub(crate) fn run(args: ExportArgs) -> Result<()> {
     if let Some(slim) = export::slim_in_words(&model) {
         text += &format!("{slim}\n");
     }
+    if let Some(undecided) = export::undecided_in_words(&model) {
+        text += &format!("{undecided}\n");
+    }
     print(&text)
 }

@@ -3,7 +3,7 @@
 use linocut::tune::{Method, Sampling, Scope, Selection, Target};
 
 /// Fields that the library's messages name and that are flags here: `max_length` is --max-length.
-const FIELDS: [&str; 54] = [
+const FIELDS: [&str; 56] = [
     "adapter",
     "allow_nan",
     "arms",
@@ -52,6 +52,8 @@ const FIELDS: [&str; 54] = [
     "sparsity_scope",
     "store",
     "study",
+    "target_precision",
+    "target_recall",
     "task",
     "task_memory",
     "text",

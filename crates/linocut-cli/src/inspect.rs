@@ -3,7 +3,7 @@
 use crate::output::{aligned, print, print_json, rounded, shortened, shown};
 use clap::Args;
 use linocut::Result;
-use linocut::cut::{Card, Cut, EditKind, Sizes, TensorNote};
+use linocut::cut::{Card, Cut, Decision, EditKind, Sizes, TensorNote};
 use linocut::data::Problem;
 use linocut::model::Kind;
 use linocut::model::family::canonical;
@@ -87,6 +87,21 @@ fn entries(note: &TensorNote) -> u64 {
     note.shape.iter().map(|&n| n as u64).product()
 }
 
+/// How logits become answers.
+fn decided(decision: &Decision) -> String {
+    let Decision { temperature, thresholds, fitted } = decision;
+    let range = |all: &[f64]| {
+        let (least, most) =
+            all.iter().fold((1.0f64, 0.0f64), |(low, high), &t| (low.min(t), high.max(t)));
+        if least == most { format!("{least:.3}") } else { format!("{least:.3} to {most:.3}") }
+    };
+    let answers = match &thresholds[..] {
+        [] => String::new(),
+        all => format!(", answers from {} on", range(all)),
+    };
+    format!("temperature {temperature:.3}{answers}; fitted: {}", flat(fitted))
+}
+
 /// The task, its base and how it was trained.
 fn about(card: &Card) -> String {
     let kind = match card.problem {
@@ -113,6 +128,9 @@ fn about(card: &Card) -> String {
     if !card.metrics.is_empty() {
         let metrics = card.metrics.iter().map(|(name, value)| format!("{name} {value:.4}"));
         lines.push(("metrics", metrics.collect::<Vec<_>>().join(", ")));
+    }
+    if let Some(decision) = &card.decision {
+        lines.push(("decision", decided(decision)));
     }
     if let Some(before) = card.training["metrics_before"].as_object() {
         let before = before.iter().filter_map(|(name, v)| Some((name, v.as_f64()?)));

@@ -2,6 +2,7 @@
 
 mod args;
 mod base;
+mod calibrate;
 mod choices;
 mod eval;
 mod export;
@@ -49,6 +50,7 @@ fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Train(args) => train::run(*args),
         Command::Eval(args) => eval::run(args),
+        Command::Calibrate(args) => calibrate::run(args),
         Command::Predict(args) => predict::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Verify(args) => verify::run(args),

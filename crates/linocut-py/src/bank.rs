@@ -1,7 +1,7 @@
 //! Banks: one base with many tasks.
 
-use crate::base::{Base, bytes};
-use crate::cut::{Cut, card_json, kind_json};
+use crate::base::Base;
+use crate::cut::{Cut, Said, card_json, said};
 use crate::errors::{detached, raised};
 use linocut::Result;
 use linocut::bank::{self, Dtype, Options};
@@ -11,9 +11,6 @@ use std::sync::Arc;
 
 /// Texts that are answered before Python is asked whether it wants to stop.
 const TEXTS: usize = 1024;
-
-/// A task's name, its kind as JSON, the logits of all texts as bytes, and how many texts were cut.
-type Answers = (String, String, Vec<u8>, usize);
 
 /// A base and the tasks on it.
 #[pyclass(frozen, module = "linocut._core")]
@@ -53,15 +50,14 @@ impl Bank {
         self.0.bytes().0
     }
 
-    /// For each task its kind as JSON, its logits, `[texts, outputs]` of float32, and how many texts were cut.
-    /// All texts see the same tasks.
-    fn logits(
+    /// What each task, by its name, says of the texts. All texts see the same tasks.
+    fn predict(
         &self,
         py: Python<'_>,
         texts: Vec<String>,
         pairs: Option<Vec<String>>,
         tasks: Option<Vec<String>>,
-    ) -> PyResult<Vec<Answers>> {
+    ) -> PyResult<Vec<(String, Said)>> {
         let tasks = detached(py, || match tasks {
             Some(names) => self.0.find(&names),
             None => Ok(self.0.tasks()),
@@ -80,16 +76,14 @@ impl Bank {
             })?;
             for answers in answers {
                 for (answer, (logits, cut)) in answers.into_iter().zip(&mut found) {
-                    logits.extend(bytes(&answer.logits));
+                    logits.extend(answer.logits);
                     *cut += usize::from(answer.text_cut);
                 }
             }
         }
         let all = tasks.iter().zip(found);
-        all.map(|(task, (logits, cut))| {
-            Ok((task.name().into(), kind_json(task.card())?, logits, cut))
-        })
-        .collect()
+        all.map(|(task, (logits, cut))| Ok((task.name().into(), said(task.card(), &logits, cut)?)))
+            .collect()
     }
 
     /// The card of a task, as JSON.

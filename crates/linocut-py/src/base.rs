@@ -1,6 +1,6 @@
 //! Bases: training, predicting, exporting and verifying on them.
 
-use crate::cut::{Cut, kind_json};
+use crate::cut::{Cut, Said, said};
 use crate::errors::{detached, json, read, stoppable};
 use crate::rows::{Rows, Told, columns, datasets, table, told};
 use linocut::cut::{Logits, TaskModel};
@@ -8,7 +8,7 @@ use linocut::data::{Dataset, Metric, Problem, Remark, TaskSpec};
 use linocut::hub::{self, Fetch};
 use linocut::model::{self, Pooling};
 use linocut::output::{Budget, claim, hold};
-use linocut::tune::{self, Choices, Evaluation, Event, Shared, Storage};
+use linocut::tune::{self, Choices, Evaluation, Event, Goal, Shared, Storage};
 use linocut::{Error, export, study};
 use pyo3::prelude::*;
 use serde::Deserialize;
@@ -50,6 +50,19 @@ struct Task {
 #[derive(Deserialize)]
 struct Chosen {
     metric: Option<Metric>,
+}
+
+/// What thresholds are fitted for.
+#[derive(Deserialize)]
+struct Wanted {
+    precision: Option<f64>,
+    recall: Option<f64>,
+}
+
+impl Wanted {
+    fn goal(&self) -> Option<Goal> {
+        self.precision.map(Goal::Precision).or(self.recall.map(Goal::Recall))
+    }
 }
 
 /// How a base is read.
@@ -192,17 +205,17 @@ impl Base {
         Ok((Cut(Arc::new(outcome.cut)), json(&about)?, told(remarks)))
     }
 
-    /// The task's kind as JSON, its logits, `[texts, outputs]` of float32, and how many texts were cut.
-    fn logits(
+    /// What a task says of texts.
+    fn predict(
         &self,
         py: Python<'_>,
         cut: &Cut,
         texts: Vec<String>,
         pairs: Option<Vec<String>>,
-    ) -> PyResult<(String, Vec<u8>, usize)> {
+    ) -> PyResult<Said> {
         let logits =
             stoppable(py, |goes_on| self.compute(cut, &texts, pairs.as_deref(), "texts", goes_on))?;
-        Ok((kind_json(cut.0.card())?, bytes(&logits.values), logits.texts_cut))
+        said(cut.0.card(), &logits.values, logits.texts_cut)
     }
 
     /// The scores of logits, see [`Base::logits`], on rows, as JSON, and remarks.
@@ -223,12 +236,42 @@ impl Base {
             let data = Dataset::evaluation(&table, &spec, problem, labels, &mut remarks)?;
             let logits = self.compute(cut, &data.texts, data.pairs.as_deref(), "texts", goes_on)?;
             let metric = metric.as_ref().unwrap_or(&card.metric);
-            let evaluation = tune::evaluate(&data, &logits.values, Some(metric))?;
+            let evaluation =
+                tune::evaluate(&data, &logits.values, card.decision.as_ref(), Some(metric))?;
             let mut found = scores_json(&evaluation, &data.labels);
             found.insert("texts_cut".into(), logits.texts_cut.into());
             Ok(found)
         })?;
         Ok((json(&found)?, told(remarks)))
+    }
+
+    /// Fits temperature and thresholds on rows: the cut with them, what was fitted as JSON, and remarks.
+    fn calibrate(
+        &self,
+        py: Python<'_>,
+        cut: &Cut,
+        rows: Rows,
+        goal: &str,
+    ) -> PyResult<(Cut, String, Told)> {
+        let goal: Wanted = read(py, goal)?;
+        let mut remarks = vec![];
+        let (cut, found) = stoppable(py, |goes_on| {
+            let card = cut.0.card();
+            let spec = columns(&rows);
+            let table = table("the rows", rows)?;
+            let (problem, labels) = (card.problem, &card.labels);
+            let data = Dataset::evaluation(&table, &spec, problem, labels, &mut remarks)?;
+            let logits = self.compute(cut, &data.texts, data.pairs.as_deref(), "texts", goes_on)?;
+            let found = tune::calibrate(&data, &logits.values, goal.goal())?;
+            let cut = (*cut.0).clone().with_decision(Some(found.decision.clone()))?;
+            Ok((cut, found))
+        })?;
+        let [before, after] = found.errors;
+        let about = json!({
+            "decision": found.decision,
+            "calibration_error": {"before": before, "after": after},
+        });
+        Ok((Cut(Arc::new(cut)), json(&about)?, told(remarks)))
     }
 
     /// Checks that a cut belongs here and gives the logits it was stored with; the largest difference.

@@ -15,10 +15,17 @@ pub(crate) fn card_json(card: &cut::Card) -> PyResult<String> {
     json(&all)
 }
 
-/// What predictions are made of beside logits, as JSON.
-pub(crate) fn kind_json(card: &cut::Card) -> PyResult<String> {
+/// What a task says of texts: its kind as JSON; the bytes of its logits and of their probabilities, `[texts,
+/// outputs]` of float32, and of which labels are answered, a byte each; and how many texts were cut.
+pub(crate) type Said = (String, Vec<u8>, Vec<u8>, Vec<u8>, usize);
+
+/// What a task says whose logits these are.
+pub(crate) fn said(card: &cut::Card, logits: &[f32], texts_cut: usize) -> PyResult<Said> {
     let (problem, labels, outputs) = (card.problem, &card.labels, card.outputs);
-    json(&serde_json::json!({"problem": problem, "labels": labels, "outputs": outputs}))
+    let kind =
+        json(&serde_json::json!({"problem": problem, "labels": labels, "outputs": outputs}))?;
+    let answered = card.answered(logits).into_iter().map(u8::from).collect();
+    Ok((kind, bytes(logits), bytes(&card.probabilities(logits)), answered, texts_cut))
 }
 
 /// A task as a cut of its base.

@@ -6,9 +6,9 @@ use axum::Extension;
 use axum::extract::State as Shared;
 use axum::response::Response;
 use linocut::bank::Answer;
+use linocut::cut::{Decision, answered};
 use linocut::data::Problem as TaskKind;
-use linocut::model::probabilities;
-use linocut::tune::argmax;
+use linocut::model::argmax;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -39,6 +39,9 @@ pub(crate) struct PredictBody {
     /// Whether a text longer than a task reads is cut, which its answers then say; else it is an
     /// error. The server's own setting where left out.
     truncate: Option<bool>,
+    /// Least probability of a label that is answered, in the place of the tasks' own thresholds.
+    #[schema(minimum = 0, maximum = 1)]
+    threshold: Option<f64>,
 }
 
 /// Answers to a request.
@@ -77,16 +80,20 @@ pub(crate) struct TaskAnswer {
 pub(crate) enum Prediction {
     /// Exactly one label: probabilities by softmax.
     SingleLabel {
-        /// The most probable label.
-        label: String,
-        /// Its probability.
+        /// The most probable label; null where the task is not sure enough to answer.
+        label: Option<String>,
+        /// Whether that is so; left out where it answers.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        abstained: bool,
+        /// The probability of the most probable label.
         score: f32,
         /// Labels with their probabilities, the highest first.
         scores: Vec<LabelScore>,
     },
     /// Any number of labels: a probability for each by sigmoid.
     MultiLabel {
-        /// The labels more probable than not, the highest first.
+        /// The labels that are answered (more probable than not, unless the task has thresholds of its own), the
+        /// highest first.
         labels: Vec<String>,
         /// Labels with their probabilities, the highest first.
         scores: Vec<LabelScore>,
@@ -135,6 +142,10 @@ pub(crate) async fn predict(
     if body.top_k == Some(0) {
         return Err(Problem::new(Kind::Validation, "top_k is 0, expected at least 1"));
     }
+    if let Some(threshold) = body.threshold.filter(|least| !(0.0..=1.0).contains(least)) {
+        let message = format!("threshold is {threshold}, expected 0 to 1");
+        return Err(Problem::new(Kind::Validation, message));
+    }
     let limits = &state.limits;
     let tasks = Tasks::parse(&body.tasks, &state, &access)?;
     let take_pairs = || tasks.take_pairs(&state.bank, &access);
@@ -160,7 +171,7 @@ pub(crate) async fn predict(
         task: answer.task.name().to_string(),
         tokens: answer.tokens,
         text_cut: answer.text_cut,
-        prediction: prediction(answer, body.top_k),
+        prediction: prediction(answer, body.top_k, body.threshold),
     };
     let input = |answers: Vec<Answer>| InputAnswer { answers: answers.iter().map(task).collect() };
     let results = answers.into_iter().map(input).collect();
@@ -236,7 +247,7 @@ pub(crate) fn scores(answer: &Answer) -> Result<Vec<f32>, String> {
         Some(logit) => {
             Err(format!("the task {:?} gives {logit} for this text", answer.task.name()))
         }
-        None => Ok(probabilities(card.problem, &answer.logits, card.outputs)),
+        None => Ok(card.probabilities(&answer.logits)),
     }
 }
 
@@ -255,8 +266,11 @@ fn check_sense(answers: &[Vec<Answer>]) -> Result<(), Problem> {
     }
 }
 
-fn prediction(answer: &Answer, top: Option<usize>) -> Prediction {
+fn prediction(answer: &Answer, top: Option<usize>, threshold: Option<f64>) -> Prediction {
     let card = answer.task.card();
+    let given = threshold.and_then(|threshold| Decision::at(threshold, card).ok());
+    let decision = given.as_ref().or(card.decision.as_ref());
+    let answered = answered(decision, card.problem, &answer.logits, card.outputs);
     let scores = match scores(answer) {
         Ok(scores) => scores,
         Err(error) => return Prediction::None { error },
@@ -264,12 +278,17 @@ fn prediction(answer: &Answer, top: Option<usize>) -> Prediction {
     match card.problem {
         TaskKind::SingleLabel => {
             let best = argmax(&answer.logits);
-            let (label, score) = (card.labels[best].clone(), scores[best]);
-            Prediction::SingleLabel { label, score, scores: ranked(answer, &scores, top) }
+            let label = answered[best].then(|| card.labels[best].clone());
+            let (abstained, score) = (label.is_none(), scores[best]);
+            Prediction::SingleLabel {
+                label,
+                abstained,
+                score,
+                scores: ranked(answer, &scores, top),
+            }
         }
         TaskKind::MultiLabel => {
-            let chosen =
-                order(&answer.logits, None).into_iter().filter(|&i| answer.logits[i] > 0.0);
+            let chosen = order(&answer.logits, None).into_iter().filter(|&i| answered[i]);
             let labels = chosen.map(|i| card.labels[i].clone()).collect();
             Prediction::MultiLabel { labels, scores: ranked(answer, &scores, top) }
         }

@@ -88,6 +88,7 @@ fn cut(layout: &Layout) -> Cut {
         metrics: BTreeMap::new(),
         tensors: BTreeMap::new(),
         slim: None,
+        decision: None,
         source: None,
     };
     let head = Head {

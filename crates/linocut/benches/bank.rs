@@ -134,6 +134,7 @@ fn cut(base: &Base, number: u64, pooling: Pooling, lowest: usize, wanted: Edits)
         metrics: BTreeMap::new(),
         tensors: BTreeMap::new(),
         slim: base.encoder.kept().cloned(),
+        decision: None,
         source: None,
     };
     Cut::new(card, head, edits, vec![]).expect("a sound cut")

@@ -318,6 +318,7 @@ fn the_bank_gives_the_same_logits() {
                 metrics: BTreeMap::new(),
                 tensors: BTreeMap::new(),
                 slim: None,
+                decision: None,
                 source: None,
             };
             let bias = case.f32("head.bias");

@@ -210,7 +210,7 @@ impl Rows {
         let metric = outline.metric.clone();
         move |encoder, weights, head| {
             let logits = model::logits(encoder, weights, head, &self.encodings, |_| {});
-            let metrics = tune::evaluate(&self.data, &logits, Some(&metric))?.metrics;
+            let metrics = tune::evaluate(&self.data, &logits, None, Some(&metric))?.metrics;
             let defined = metrics.values.into_iter();
             Ok(defined.filter_map(|(name, value)| Some((name, value?))).collect())
         }

@@ -3,6 +3,7 @@
 use super::format::Predictions;
 use super::kept::Kept;
 use super::{PredictArgs, check_output};
+use crate::choices;
 use crate::model::{Model, note_texts_cut};
 use crate::output::{json_line, say, stdout_error};
 use crate::task::Tell;
@@ -66,7 +67,7 @@ pub(super) fn run(args: &PredictArgs, input: &Path) -> Result<()> {
     let model = Model::open(&args.cut, &args.base, args.dtype)?;
     let place = input.display().to_string();
     model.check_pairs(pairs.is_some(), &place, "name the columns: --text and --text-pair")?;
-    let card = model.cut().card();
+    let card = &choices::with_threshold(model.cut().card(), args.threshold)?;
     let written = Written { kept, format };
     written.check(&card.labels, texts.len())?;
     let bar = progress(args.base.quiet, texts.len());

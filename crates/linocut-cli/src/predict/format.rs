@@ -3,8 +3,7 @@
 use crate::output::{aligned, shortened};
 use linocut::cut::Card;
 use linocut::data::Problem;
-use linocut::model::probabilities;
-use linocut::tune::argmax;
+use linocut::model::argmax;
 use serde_json::{Map, Value, json};
 
 /// Width of the bar of a probability of 1.
@@ -24,6 +23,7 @@ pub(super) struct Predictions<'a> {
     logits: Vec<f32>,
     /// Probabilities; for regression the values.
     scores: Vec<f32>,
+    answered: Vec<bool>,
     more: More,
 }
 
@@ -32,13 +32,15 @@ pub(super) struct Row<'a> {
     card: &'a Card,
     logits: &'a [f32],
     scores: &'a [f32],
+    /// Whether each label is: of a single-label task the most probable one or none, of a multi-label task any.
+    answered: &'a [bool],
     more: More,
 }
 
 impl<'a> Predictions<'a> {
     pub(super) fn new(card: &'a Card, logits: Vec<f32>, more: More) -> Self {
-        let scores = probabilities(card.problem, &logits, card.outputs);
-        Self { card, logits, scores, more }
+        let (scores, answered) = (card.probabilities(&logits), card.answered(&logits));
+        Self { card, logits, scores, answered, more }
     }
 
     pub(super) fn rows(&self) -> usize {
@@ -50,7 +52,8 @@ impl<'a> Predictions<'a> {
         Row {
             card: self.card,
             logits: &self.logits[range.clone()],
-            scores: &self.scores[range],
+            scores: &self.scores[range.clone()],
+            answered: &self.answered[range],
             more: self.more,
         }
     }
@@ -72,29 +75,26 @@ impl<'a> Predictions<'a> {
 }
 
 impl Row<'_> {
-    /// Whether label `i` is predicted: of a single-label task the most probable, of a multi-label
-    /// task every one that is more probable than not.
-    fn chosen(&self, i: usize) -> bool {
-        match self.card.problem {
-            Problem::SingleLabel => i == argmax(self.logits),
-            _ => self.logits[i] > 0.0,
-        }
+    fn answers(&self) -> Vec<&str> {
+        let labels = self.card.labels.iter().zip(self.answered);
+        labels.filter(|(_, answered)| **answered).map(|(label, _)| label.as_str()).collect()
     }
 
-    fn chosen_labels(&self) -> Vec<&str> {
-        let labels = self.card.labels.iter().enumerate();
-        labels.filter(|(i, _)| self.chosen(*i)).map(|(_, label)| label.as_str()).collect()
+    /// Whether a single-label task is not sure enough to answer.
+    fn abstains(&self) -> bool {
+        self.card.problem == Problem::SingleLabel && !self.answered.contains(&true)
     }
 
     /// The prediction, its probability where there is one, and what more was asked for.
     pub(super) fn cells(&self) -> Vec<String> {
         let mut cells = match self.card.problem {
             Problem::SingleLabel => {
-                let best = argmax(self.logits);
-                vec![self.card.labels[best].clone(), self.scores[best].to_string()]
+                let label = self.answers().first().map(|label| label.to_string());
+                let score = self.scores[argmax(self.logits)].to_string();
+                vec![label.unwrap_or_default(), score]
             }
             // As training reads several labels back from a cell.
-            Problem::MultiLabel => vec![json!(self.chosen_labels()).to_string()],
+            Problem::MultiLabel => vec![json!(self.answers()).to_string()],
             Problem::Regression => return vec![self.scores[0].to_string()],
         };
         for (asked, values) in [(self.more.scores, self.scores), (self.more.logits, self.logits)] {
@@ -110,12 +110,14 @@ impl Row<'_> {
         let mut object = Map::new();
         match self.card.problem {
             Problem::SingleLabel => {
-                let best = argmax(self.logits);
-                object.insert("label".into(), json!(self.card.labels[best]));
-                object.insert("score".into(), shortest(self.scores[best]));
+                object.insert("label".into(), json!(self.answers().first()));
+                if self.abstains() {
+                    object.insert("abstained".into(), json!(true));
+                }
+                object.insert("score".into(), shortest(self.scores[argmax(self.logits)]));
             }
             Problem::MultiLabel => {
-                object.insert("labels".into(), json!(self.chosen_labels()));
+                object.insert("labels".into(), json!(self.answers()));
             }
             Problem::Regression => {
                 object.insert("value".into(), shortest(self.scores[0]));
@@ -146,7 +148,7 @@ impl Row<'_> {
         let rows: Vec<Vec<String>> = shown
             .iter()
             .map(|&i| {
-                let mark = match (several, self.chosen(i)) {
+                let mark = match (several, self.answered[i]) {
                     (false, _) => "",
                     (true, true) => "✓ ",
                     (true, false) => "  ",
@@ -160,6 +162,11 @@ impl Row<'_> {
             })
             .collect();
         let mut text = String::new();
+        if self.abstains() {
+            let thresholds = self.card.decision.as_ref().map(|decision| &decision.thresholds);
+            let least = 100.0 * thresholds.and_then(|all| all.first()).unwrap_or(&0.0);
+            text += &format!("no answer: less than {least:.2}%\n");
+        }
         for (line, &i) in aligned(&rows).lines().zip(shown) {
             text += format!("{line}  {}", bar(f64::from(self.scores[i]))).trim_end();
             text.push('\n');

@@ -2,6 +2,7 @@
 
 use super::PredictArgs;
 use super::format::Predictions;
+use crate::choices;
 use crate::model::{Model, note_texts_cut};
 use crate::output::{json_line, say, shown, stdout_error};
 use linocut::data::Problem;
@@ -14,7 +15,7 @@ const BATCH: usize = 256;
 
 pub(super) fn run(args: &PredictArgs) -> Result<()> {
     let model = Model::open(&args.cut, &args.base, args.dtype)?;
-    let card = model.cut().card();
+    let card = &choices::with_threshold(model.cut().card(), args.threshold)?;
     // A line is data for the next program, but not where a terminal shows it.
     let terminal = io::stdout().is_terminal();
     if !args.json

@@ -85,6 +85,10 @@ pub(crate) struct PredictArgs {
     #[command(flatten)]
     pub format: FormatArgs,
 
+    /// Least probability that is answered, in the place of the cut's own thresholds
+    #[arg(long, value_name = "SHARE")]
+    pub threshold: Option<f64>,
+
     /// Labels shown for a single text
     #[arg(long, value_name = "K", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub top: u32,
@@ -129,7 +133,7 @@ fn one(args: &PredictArgs, text: &str) -> Result<()> {
     let hint = "give TEXT and PAIR for a task on pairs, TEXT alone for any other";
     model.check_pairs(pairs.is_some(), "the command line", hint)?;
     let logits = model.logits(&[text.to_string()], pairs.as_deref(), |_| true)?;
-    let card = model.cut().card();
+    let card = &choices::with_threshold(model.cut().card(), args.threshold)?;
     note_texts_cut(logits.texts_cut, card.max_length);
     let predictions = Predictions::new(card, logits.values, args.more());
     let row = predictions.row(0);

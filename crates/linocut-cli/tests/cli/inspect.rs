@@ -190,7 +190,7 @@ fn verify_goes_on_after_a_bad_cut() {
     assert_snapshot!(shown, @r#"
     exit 1
     --- stdout
-    {"cut":"topics.cut","ok":true,"task":"topics","probes":4,"difference":0.0}
+    {"cut":"topics.cut","ok":true,"task":"topics","probes":4,"dtype":"f32","difference":0.0}
     {"cut":"damaged.cut","ok":false,"error":"not a whole and unaltered cut: the last 32 of its 81738 bytes are not the digest of those before; the file was cut short, changed, or is something else; copy it again from where it was made"}
     --- stderr
     error: 1 of 2 cuts failed

@@ -7,6 +7,7 @@
 
 mod adapter;
 mod adapter_refusals;
+mod calibrate;
 mod data;
 mod export;
 mod hub;

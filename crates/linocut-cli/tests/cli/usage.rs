@@ -169,18 +169,20 @@ fn help() {
     Usage: linocut <COMMAND>
 
     Commands:
-      train    Learn a task as a cut of a base model
-      eval     Score a cut on labelled rows
-      predict  Label texts: one given here, those of a file, or the lines of standard input
-      inspect  Say what a cut is, what it was trained for and where its bytes go. Needs no base
-      verify   Check that cuts are whole, belong to the base, and give the logits they were stored with
-      export   Write base and cut together as a Hugging Face model folder
-      measure  Measure how far fine-tuned models lie from their base, layer by layer
-      pack     Store a fine-tuned model or a LoRA adapter as a cut of its base. Needs no training
-      study    Compare many ways to train tasks: which layers, how many zeros, how many bytes
-      plan     Say how a folder of cuts would be served from one base, and what each costs
-      serve    Answer many tasks from one base over HTTP
-      help     Print this message or the help of the given subcommand(s)
+      train      Learn a task as a cut of a base model
+      eval       Score a cut on labelled rows
+      calibrate  Fit how sure a cut is and what it answers, on labelled rows it was not trained on
+      predict    Label texts: one given here, those of a file, or the lines of standard input
+      inspect    Say what a cut is, what it was trained for and where its bytes go. Needs no base
+      verify     Check that cuts are whole, belong to the base, and give the logits they were stored
+                 with
+      export     Write base and cut together as a Hugging Face model folder
+      measure    Measure how far fine-tuned models lie from their base, layer by layer
+      pack       Store a fine-tuned model or a LoRA adapter as a cut of its base. Needs no training
+      study      Compare many ways to train tasks: which layers, how many zeros, how many bytes
+      plan       Say how a folder of cuts would be served from one base, and what each costs
+      serve      Answer many tasks from one base over HTTP
+      help       Print this message or the help of the given subcommand(s)
 
     Options:
       -h, --help     Print help

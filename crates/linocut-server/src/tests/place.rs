@@ -196,6 +196,7 @@ pub(super) fn cut(base: &Base, like: Like) -> Cut {
         metrics: BTreeMap::from([("accuracy".into(), 0.75)]),
         tensors: BTreeMap::<String, TensorNote>::new(),
         slim: None,
+        decision: None,
         source: None,
     };
     let input = Encoding { ids: vec![2, 7, 9, 3], type_ids: vec![0; 4], cut: false };

@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use axum::http::Method;
+use linocut::cut::{Cut, Decision};
 use linocut::data::Problem;
 use linocut::model::probabilities;
 use serde_json::{Value, json};
@@ -173,4 +174,34 @@ async fn tasks_and_base_are_described() {
     assert_eq!(info["base"]["fingerprint"], place.base().fingerprint.to_string());
     assert_eq!(info["dtype"], "f32");
     assert_eq!(info["limits"]["timeout_seconds"], 30.0);
+}
+
+/// A task that is not sure enough says so beside its scores.
+#[tokio::test]
+async fn a_task_may_abstain() {
+    let place = Place::new();
+    let path = place.cuts().join("topics.cut");
+    let cut = Cut::read(&path).unwrap();
+    let sharp = Decision { temperature: 0.5, thresholds: vec![1.0], fitted: json!("here") };
+    cut.with_decision(Some(sharp)).unwrap().write(&path, true).unwrap();
+    let state = place.open(Limits::default());
+    let found = post(&state, "/v1/predict", json!({"inputs": TEXT, "tasks": ["topics"]})).await.ok();
+    let answer = &found["results"][0]["answers"][0];
+    assert_eq!((&answer["label"], &answer["abstained"]), (&Value::Null, &json!(true)));
+    assert_eq!(answer["score"], answer["scores"][0]["score"]);
+    let doubled: Vec<f32> = place.alone("topics", TEXT, None).iter().map(|z| 2.0 * z).collect();
+    let expected = probabilities(Problem::SingleLabel, &doubled, 3);
+    assert_near(&by_label(&answer["scores"]), &expected);
+    let other = post(&state, "/v1/predict", json!({"inputs": TEXT, "tasks": ["tags"]})).await.ok();
+    assert!(other["results"][0]["answers"][0].get("abstained").is_none());
+    // A request's threshold takes the place of the task's own, and of a half.
+    let with = |threshold: Value| json!({"inputs": TEXT, "tasks": ["topics", "tags", "grade"], "threshold": threshold});
+    let found = post(&state, "/v1/predict", with(json!(0))).await.ok();
+    let answers = &found["results"][0]["answers"];
+    assert_eq!(answers[0]["label"], answers[0]["scores"][0]["label"]);
+    assert_eq!(answers[1]["labels"].as_array().unwrap().len(), 4);
+    assert!(answers[2]["value"].is_number());
+    for bad in [json!(-0.1), json!(95), json!("much")] {
+        assert_eq!(post(&state, "/v1/predict", with(bad)).await.status, 422);
+    }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::decision::Decision;
 use super::edit::{Edit, Head, StoreType, TensorEdit};
 use super::source::Source;
 use crate::data::{Metric, Problem};
@@ -11,8 +12,9 @@ use crate::model::{Pooling, Slim};
 use crate::{Error, ErrorKind, Result};
 
 /// The highest version of the file format that this linocut reads and writes. A cut is written in the
-/// lowest that holds it: 3 of a slim task, 2 where zeros are counted among large entries, else 1.
-pub const FORMAT: u32 = 3;
+/// lowest that holds it: 4 where answers are decided otherwise than by the highest logit or ½, 3 of a slim task, 2 where
+/// zeros are counted among large entries, else 1.
+pub const FORMAT: u32 = 4;
 
 /// What a cut is and what it needs. Holds nothing that differs between equal training runs:
 /// no times, paths, thread counts or speeds.
@@ -52,6 +54,9 @@ pub struct Card {
     /// Of a slim task, what it keeps of the base: edits and head are of what is left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slim: Option<Slim>,
+    /// How logits become answers, where that was fitted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Decision>,
     /// For a model packed without loss: how it spells its tensors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
@@ -207,6 +212,8 @@ impl Card {
             return wrong(format!("the metric {name} is {score}"));
         }
         self.tensors.keys().try_for_each(|name| check_tensor_name(name))?;
+        let decision = self.decision.as_ref();
+        decision.map_or(Ok(()), |decision| decision.check(self.problem, self.outputs))?;
         self.source.as_ref().map_or(Ok(()), Source::check)
     }
 }

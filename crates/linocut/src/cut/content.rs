@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::card::{Card, FORMAT, TensorNote};
+use super::decision::Decision;
 use super::edit::{Edit, Head, TensorEdit};
 use super::source::{Other, Source};
 use crate::{Error, ErrorKind, Result};
@@ -48,10 +49,11 @@ impl Cut {
         probes: Vec<Probe>,
     ) -> Result<Self> {
         let large = edits.values().any(|edit| matches!(edit.edit, Edit::LargeZeros(_)));
-        card.format = match (&card.slim, large) {
-            (Some(_), _) => FORMAT,
-            (None, true) => 2,
-            (None, false) => 1,
+        card.format = match (&card.decision, &card.slim, large) {
+            (Some(_), _, _) => FORMAT,
+            (None, Some(_), _) => 3,
+            (None, None, true) => 2,
+            (None, None, false) => 1,
         };
         card.tensors =
             edits.iter().map(|(name, edit)| (name.clone(), TensorNote::of(edit))).collect();
@@ -88,6 +90,16 @@ impl Cut {
         others.iter().try_for_each(|(name, other)| other.check(name))?;
         self.others = others;
         Ok(self)
+    }
+
+    /// The cut with another decision, or none.
+    ///
+    /// # Errors
+    /// A decision that does not fit the task.
+    pub fn with_decision(self, decision: Option<Decision>) -> Result<Self> {
+        let card = Card { decision, ..self.card };
+        let others = self.others;
+        Self::new(card, self.head, self.edits, self.probes)?.with_others(others)
     }
 
     /// Everything but the tensors.

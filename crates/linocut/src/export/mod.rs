@@ -37,6 +37,21 @@ pub fn slim_in_words(model: &TaskModel) -> Option<String> {
     encoder.kept().map(|kept| slim::in_words(encoder, kept))
 }
 
+/// What of a task's decision an export does not do, if there is any.
+pub fn undecided_in_words(model: &TaskModel) -> Option<String> {
+    let card = model.cut.card();
+    let decision = card.decision.as_ref()?;
+    let thresholds = !decision.thresholds.is_empty();
+    let temperature = card.source.is_some() && decision.temperature != 1.0;
+    let what = match (temperature, thresholds) {
+        (true, true) => "temperature and thresholds",
+        (true, false) => "temperature",
+        (false, true) => "thresholds",
+        (false, false) => return None,
+    };
+    Some(format!("the cut's {what} are not in the folder: Transformers has no place for them"))
+}
+
 /// The class that loads an export of the model.
 pub fn class(model: &TaskModel) -> String {
     texts::class(&model.base.encoder, model.cut.card().pooling)
@@ -95,7 +110,12 @@ pub fn fill(model: &TaskModel, to: &Path) -> Result<()> {
         let name = format!("{}{}", family.prefix(spec), spec.name);
         (name, spec.shape.clone(), base.weights.at(i))
     });
-    let (weight, bias) = (&model.head.weight[..], &model.head.bias[..]);
+    // Transformers has no place for a temperature: its logits are those that probabilities are made of here.
+    let temperature = card.decision.as_ref().map_or(1.0, |decision| decision.temperature);
+    let cooled = |values: &[f32]| -> Vec<f32> {
+        values.iter().map(|&value| (f64::from(value) / temperature) as f32).collect()
+    };
+    let (weight, bias) = (&cooled(&model.head.weight)[..], &cooled(&model.head.bias)[..]);
     let module = family.head_module(card.pooling);
     let last = |parameter: &str| format!("{module}.{parameter}");
     let head = [

@@ -25,7 +25,7 @@ pub use forward::Tape;
 pub(crate) use forward::operands;
 pub use grads::Grads;
 pub use head::{Head, Loss, LossTargets};
-pub use predict::{logits, logits_while, probabilities};
+pub use predict::{argmax, logits, logits_while, probabilities};
 pub use program::Program;
 pub(crate) use slim::Chosen;
 pub use slim::{COMPUTE_TOKENS, GROUP, Slim, SlimLayer};

@@ -54,6 +54,17 @@ pub fn logits_while(
     Some(logits)
 }
 
+/// Index of the largest logit, the first of equals.
+pub fn argmax(row: &[f32]) -> usize {
+    let mut best = 0;
+    for (i, v) in row.iter().enumerate() {
+        if *v > row[best] {
+            best = i;
+        }
+    }
+    best
+}
+
 /// Turns `logits`, `[rows, outputs]`, into probabilities: softmax over a row, or a sigmoid of each
 /// label; a regression's values stay.
 pub fn probabilities(problem: Problem, logits: &[f32], outputs: usize) -> Vec<f32> {

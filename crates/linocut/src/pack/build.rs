@@ -94,6 +94,7 @@ pub(super) fn cut(
         metrics: story.metrics,
         tensors: BTreeMap::new(),
         slim: None,
+        decision: None,
         source: None,
     };
     let stored = cut::Head {

@@ -109,7 +109,7 @@ fn sampled(
     for draw in 0..DRAWS {
         masks.write_sample(&mut weights, steps + draw, 1.0);
         let logits = model::logits(&encoder, &weights, &head, &tokens.rows, |_| {});
-        let Some(score) = evaluate(dev, &logits, task.metric.as_ref())?.metrics.primary.value
+        let Some(score) = evaluate(dev, &logits, None, task.metric.as_ref())?.metrics.primary.value
         else {
             return Ok(None);
         };

@@ -1,7 +1,9 @@
 //! Scores of logits against a data set.
 
 use super::metrics::{ClassScore, Confusion, Metrics, multi_label_report};
+use crate::cut::{Decision, answered};
 use crate::data::{Dataset, Metric, Problem, Targets};
+use crate::model::argmax;
 use crate::{Error, ErrorKind, Result};
 use serde_json::{Map, Value, json};
 
@@ -16,10 +18,43 @@ pub struct Evaluation {
     /// Counts of (true, predicted) classes of a single-label task.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub confusion: Option<Confusion>,
+    /// What is answered by a single-label task that abstains where it is not sure enough.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answered: Option<Answered>,
+}
+
+/// The rows that a task answers.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+pub struct Answered {
+    /// How many.
+    pub rows: usize,
+    /// Which share of all that is, 0 to 1; of no rows 0.
+    pub share: f64,
+    /// Which share of them is right, where there are any.
+    pub accuracy: Option<f64>,
+}
+
+impl Answered {
+    /// Of rows that are answered or not, and would be right or not.
+    pub(super) fn of(rows: impl Iterator<Item = (bool, bool)>) -> Self {
+        let (mut all, mut answered, mut right) = (0, 0, 0);
+        for (is_answered, is_right) in rows {
+            all += 1;
+            answered += usize::from(is_answered);
+            right += usize::from(is_answered && is_right);
+        }
+        let share = |part: usize, of: usize| (of > 0).then(|| part as f64 / of as f64);
+        Self {
+            rows: answered,
+            share: share(answered, all).unwrap_or(0.0),
+            accuracy: share(right, answered),
+        }
+    }
 }
 
 impl Evaluation {
-    /// For programs: `rows`, `primary`, `metrics`, `classes` with the labels' names, and `confusion`.
+    /// For programs: `rows`, `primary`, `metrics`, `classes` with the labels' names, `confusion`, and of a task
+    /// that abstains `answered`.
     pub fn to_json(&self, labels: &[String]) -> Map<String, Value> {
         let classes: Vec<Value> = labels
             .iter()
@@ -41,29 +76,28 @@ impl Evaluation {
             ("classes", classes.into()),
             ("confusion", json!(self.confusion.as_ref().map(|confusion| &confusion.counts))),
         ];
-        fields.map(|(name, value)| (name.to_string(), value)).into_iter().collect()
-    }
-}
-
-/// Index of the largest logit, the first of equals.
-pub fn argmax(row: &[f32]) -> usize {
-    let mut best = 0;
-    for (i, v) in row.iter().enumerate() {
-        if *v > row[best] {
-            best = i;
+        let mut fields: Map<String, Value> =
+            fields.map(|(name, value)| (name.to_string(), value)).into_iter().collect();
+        if let Some(answered) = &self.answered {
+            fields.insert("answered".into(), json!(answered));
         }
+        fields
     }
-    best
 }
 
 /// Scores `logits`, `[rows, outputs]`, by `metric` or, without one, the problem's default. A
-/// multi-label row has every label whose logit is above 0 (probability above ½). Labels of `data`
-/// beyond the outputs are never predicted.
+/// multi-label row has every label that is [`answered`], a single-label row the most probable one, answered or
+/// not. Labels of `data` beyond the outputs are never predicted.
 ///
 /// # Errors
 /// A metric that does not apply to the problem, or a logit that is not a finite number, of which
 /// there is no prediction to score.
-pub fn evaluate(data: &Dataset, logits: &[f32], metric: Option<&Metric>) -> Result<Evaluation> {
+pub fn evaluate(
+    data: &Dataset,
+    logits: &[f32],
+    decision: Option<&Decision>,
+    metric: Option<&Metric>,
+) -> Result<Evaluation> {
     let metric = metric.cloned().unwrap_or_else(|| Metric::default_for(data.problem));
     let labels = data.labels.len();
     let outputs = logits.len().checked_div(data.rows()).unwrap_or(labels).max(1);
@@ -83,22 +117,30 @@ pub fn evaluate(data: &Dataset, logits: &[f32], metric: Option<&Metric>) -> Resu
             let predicted: Vec<usize> = logits.chunks_exact(outputs).map(argmax).collect();
             let metrics = Metrics::single_label(&truth, &predicted, &data.labels, &metric)?;
             let confusion = Confusion::new(&truth, &predicted, labels);
-            Ok(Evaluation { metrics, classes: confusion.report(), confusion: Some(confusion) })
+            let abstains = decision.is_some_and(|decision| !decision.thresholds.is_empty());
+            let answered = abstains.then(|| {
+                let answered = answered(decision, data.problem, logits, outputs);
+                let given = answered.chunks_exact(outputs).map(|row| row.contains(&true));
+                Answered::of(given.zip(truth.iter().zip(&predicted).map(|(t, p)| t == p)))
+            });
+            let (classes, confusion) = (confusion.report(), Some(confusion));
+            Ok(Evaluation { metrics, classes, confusion, answered })
         }
         (Targets::MultiHot(rows), _) => {
             let truth = multi_hot(rows, labels).iter().map(|&t| t > 0.0).collect::<Vec<_>>();
+            let answered = answered(decision, data.problem, logits, outputs);
             let mut predicted = vec![false; truth.len()];
-            let rows = predicted.chunks_exact_mut(labels).zip(logits.chunks_exact(outputs));
-            for (predicted, logits) in rows {
-                predicted.iter_mut().zip(logits).for_each(|(p, &z)| *p = z > 0.0);
+            let rows = predicted.chunks_exact_mut(labels).zip(answered.chunks_exact(outputs));
+            for (predicted, answered) in rows {
+                predicted.iter_mut().zip(answered).for_each(|(p, &a)| *p = a);
             }
             let metrics = Metrics::multi_label(&truth, &predicted, labels, &metric)?;
             let classes = multi_label_report(&truth, &predicted, labels);
-            Ok(Evaluation { metrics, classes, confusion: None })
+            Ok(Evaluation { metrics, classes, confusion: None, answered: None })
         }
         (Targets::Values(values), _) => {
             let metrics = Metrics::regression(values, logits, &metric)?;
-            Ok(Evaluation { metrics, classes: Vec::new(), confusion: None })
+            Ok(Evaluation { metrics, classes: Vec::new(), confusion: None, answered: None })
         }
         (Targets::Classes(_), _) => unreachable!("classes belong to single-label tasks"),
     }

@@ -83,7 +83,7 @@ pub(super) fn cut(
     let evaluation = match dev {
         Some((data, encodings)) => {
             let logits = logits(encoder, weights, head, encodings, |_| {});
-            Some(evaluate(data, &logits, metric)?)
+            Some(evaluate(data, &logits, None, metric)?)
         }
         None => None,
     };
@@ -111,6 +111,7 @@ pub(super) fn cut(
         metrics,
         tensors: BTreeMap::new(),
         slim: encoder.kept().cloned(),
+        decision: None,
         source: None,
     };
     let probes = Probe::draw(encoder, weights, head, options.max_length, task.pairs.is_some());

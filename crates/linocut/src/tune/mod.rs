@@ -2,6 +2,7 @@
 
 mod batches;
 mod budget;
+mod calibrate;
 mod choices;
 mod evaluate;
 mod finish;
@@ -22,8 +23,9 @@ mod trainer;
 mod trunk;
 
 pub use budget::method_within;
+pub use calibrate::{Calibration, Goal, calibrate};
 pub use choices::Choices;
-pub use evaluate::{Evaluation, argmax, evaluate};
+pub use evaluate::{Answered, Evaluation, evaluate};
 pub use lowrank::LowRank;
 pub use masks::{Masks, Sampling, Scope, Target};
 pub use options::{ClassWeights, Dropout, Method, TrainOptions};

@@ -1,6 +1,6 @@
 //! An evaluation as text for people.
 
-use super::evaluate::Evaluation;
+use super::evaluate::{Answered, Evaluation};
 use super::metrics::{Confusion, Metrics};
 use crate::output::{aligned, shortened};
 
@@ -15,7 +15,15 @@ impl Evaluation {
         let metrics = &self.metrics;
         let primary = &metrics.primary;
         let value = score(&primary.name, primary.value);
-        let mut text = format!("{} {value} on {} rows\n\n", spaced(&primary.name), metrics.rows);
+        let mut text = format!("{} {value} on {} rows\n", spaced(&primary.name), metrics.rows);
+        if let Some(Answered { rows, share, accuracy }) = self.answered {
+            let right = score("accuracy", accuracy);
+            text += &format!(
+                "answers {rows} of them ({:.1}%), {right} right; scores are of all rows\n",
+                100.0 * share
+            );
+        }
+        text.push('\n');
         let rows: Vec<Vec<String>> = metrics
             .values
             .iter()

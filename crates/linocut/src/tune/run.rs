@@ -137,7 +137,7 @@ pub fn train(
     options.check()?;
     options.check_for(train.problem)?;
     // A metric that does not apply is found on no rows at all, before hours of training.
-    evaluate(&train.select(&[]), &[], metric)?;
+    evaluate(&train.select(&[]), &[], None, metric)?;
     base.check_max_length(options.max_length)?;
     if storage.save_every == Some(0) {
         let message = "`save_every` is 0, expected at least 1 step";

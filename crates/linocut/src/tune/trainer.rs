@@ -278,7 +278,7 @@ impl Trainer {
         let unscaled = scale.map(|scale| scale.undone(&self.head));
         let head = unscaled.as_ref().unwrap_or(&self.head);
         let logits = logits(&self.encoder, &self.weights, head, texts, |_| {});
-        Ok(evaluate(data, &logits, metric)?.metrics.primary.value)
+        Ok(evaluate(data, &logits, None, metric)?.metrics.primary.value)
     }
 
     /// The share, 0 to 1, of a target's zeros that the next step has.

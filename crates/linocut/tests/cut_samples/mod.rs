@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use linocut::cut::{
-    BaseId, Card, Cut, Delta, Edit, EditKind, Head, LargeZeros, LowRank, Other, Probe, Sign,
-    Source, Sparse, StoreType, TensorEdit, TensorNote, Zeros,
+    BaseId, Card, Cut, Decision, Delta, Edit, EditKind, Head, LargeZeros, LowRank, Other, Probe,
+    Sign, Source, Sparse, StoreType, TensorEdit, TensorNote, Zeros,
 };
 use linocut::data::{Metric, Problem};
 use linocut::model::{Kind, Layout, Place, Pooling, Role, Slim, SlimLayer, Weights};
@@ -182,7 +182,17 @@ pub(crate) fn slim() -> Cut {
     Cut::new(card, head(StoreType::Bf16, 2, 8), edits, vec![]).unwrap()
 }
 
-pub(crate) fn all() -> [(&'static str, Cut); 7] {
+/// A task that abstains where it is not sure.
+pub(crate) fn decided() -> Cut {
+    let decision = Decision {
+        temperature: 1.5,
+        thresholds: vec![0.75],
+        fitted: json!({"rows": 40, "for": "precision 0.9"}),
+    };
+    zeros().with_decision(Some(decision)).unwrap()
+}
+
+pub(crate) fn all() -> [(&'static str, Cut); 8] {
     [
         ("zeros", zeros()),
         ("replaced-bf16", replaced()),
@@ -191,6 +201,7 @@ pub(crate) fn all() -> [(&'static str, Cut); 7] {
         ("low-rank", low_rank()),
         ("large-zeros", large_zeros()),
         ("slim", slim()),
+        ("decided", decided()),
     ]
 }
 
@@ -212,6 +223,7 @@ pub(crate) fn card(outputs: usize) -> Card {
         metrics: BTreeMap::new(),
         tensors: BTreeMap::<String, TensorNote>::new(),
         slim: None,
+        decision: None,
         source: None,
     }
 }
@@ -243,7 +255,12 @@ pub(crate) fn assert_sound(cut: &Cut) {
     let (card, head) = (cut.card(), cut.head());
     let large = |edit: &TensorEdit| matches!(edit.edit, Edit::LargeZeros(_));
     let least = 1 + u32::from(cut.edits().values().any(large));
-    assert_eq!(card.format, if card.slim.is_some() { 3 } else { least });
+    let format = match (&card.decision, &card.slim) {
+        (Some(_), _) => 4,
+        (None, Some(_)) => 3,
+        (None, None) => least,
+    };
+    assert_eq!(card.format, format);
     assert_eq!(card.outputs, head.bias.len());
     assert_eq!(head.weight.len(), head.bias.len() * head.hidden);
     assert!(head.weight.iter().chain(&head.bias).all(|v| v.is_finite()));

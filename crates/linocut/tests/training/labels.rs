@@ -216,7 +216,7 @@ fn what_could_select_or_score_nothing_is_refused_before_the_first_step() {
 fn a_logit_that_is_no_number_is_not_scored() {
     let data = rows(2, 1);
     for bad in [f32::NAN, f32::INFINITY] {
-        let error = tune::evaluate(&data, &[0.0, 1.0, bad, 0.5], None).unwrap_err();
+        let error = tune::evaluate(&data, &[0.0, 1.0, bad, 0.5], None, None).unwrap_err();
         assert!(error.to_string().contains("topic, row 2: the model gives the logit"), "{error}");
     }
 }

@@ -169,6 +169,7 @@ pub(super) fn cut(
         metrics: BTreeMap::new(),
         tensors: BTreeMap::new(),
         slim: base.encoder.kept().cloned(),
+        decision: None,
         source: None,
     };
     Cut::new(card, head, edits, vec![]).unwrap()

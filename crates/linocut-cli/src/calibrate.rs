@@ -1,0 +1,146 @@
+//! `linocut calibrate`
+
+use crate::args::{BaseArgs, ColumnArgs, FormatArgs};
+use crate::eval::rows;
+use crate::model::{self, note_texts_cut};
+use crate::output::{print, print_json};
+use crate::place;
+use crate::task::Tell;
+use clap::{ArgGroup, Args};
+use linocut::data::{Dataset, Problem, Table};
+use linocut::output::{in_words, keep};
+use linocut::tune::{Calibration, Evaluation, Goal, calibrate, evaluate};
+use linocut::{Error, ErrorKind, Result};
+use serde_json::json;
+use std::path::PathBuf;
+
+/// Fit how sure a cut is and what it answers, on labelled rows it was not trained on.
+///
+/// A temperature makes probabilities as sure as they say. Thresholds decide what is answered: with
+/// several labels a row one for each label (for the best F1, where nothing is said), with one label a
+/// row only where --target-precision asks to be right so often; below its threshold nothing is answered.
+#[derive(Args)]
+#[command(group = ArgGroup::new("rows").args(["task", "data"]).required(true))]
+#[command(after_help = "\
+Examples:
+  export LINOCUT_BASE=models/all-minilm-l6-v2
+  linocut calibrate topics.cut --data june.csv --text body --label topics --out topics-f1.cut
+  linocut calibrate queue.cut --data june.csv --target-precision 0.95 --out queue-sure.cut
+  linocut eval queue-sure.cut --data july.csv        # what it keeps on other rows")]
+pub(crate) struct CalibrateArgs {
+    /// Cut to calibrate
+    #[arg(value_name = "CUT")]
+    pub cut: PathBuf,
+
+    #[command(flatten)]
+    pub base: BaseArgs,
+
+    /// Folder with task.json, whose dev rows are taken
+    #[arg(long, value_name = "DIR")]
+    pub task: Option<PathBuf>,
+
+    /// Rows to take: TSV, CSV, JSONL or Parquet
+    #[arg(long, value_name = "FILE")]
+    pub data: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub columns: ColumnArgs,
+
+    #[command(flatten)]
+    pub format: FormatArgs,
+
+    /// File to write
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+
+    /// Replace an existing file
+    #[arg(long)]
+    pub force: bool,
+
+    /// Answer as often as this share of the answers is right
+    #[arg(long, value_name = "SHARE", conflicts_with = "target_recall")]
+    pub target_precision: Option<f64>,
+
+    /// Answer as little as finds this share of each label's rows
+    #[arg(long, value_name = "SHARE")]
+    pub target_recall: Option<f64>,
+
+    /// Print what was fitted as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+pub(crate) fn run(args: CalibrateArgs) -> Result<()> {
+    let _held = place::claim(&args.out, "out", args.force)?;
+    let (file, spec) = rows(args.task.as_deref(), args.data.as_deref(), &args.columns)?;
+    let model = model::open(&args.cut, &args.base)?;
+    let card = model.cut.card();
+    let goal = match (args.target_precision, args.target_recall) {
+        (Some(share), _) => Some(Goal::Precision(share)),
+        (_, Some(share)) => Some(Goal::Recall(share)),
+        _ => None,
+    };
+    let table = Table::read(&file, &args.format.reading(spec.columns(), None))?;
+    let mut remarks = table.remarks().to_vec();
+    let data = Dataset::evaluation(&table, &spec, card.problem, &card.labels, &mut remarks)?;
+    Tell { quiet: args.base.quiet, strict: false }.all(&remarks)?;
+    let place = file.display().to_string();
+    model.check_pairs(data.pairs.is_some(), &place, "name the columns: --text and --text-pair")?;
+    if card.problem == Problem::Regression {
+        let message = format!("{}: a regression's numbers are no probabilities", card.task);
+        return Err(Error::new(ErrorKind::Config, message).with_hint("there is nothing to fit"));
+    }
+    let logits = model.logits(&data.texts, data.pairs.as_deref(), |_| true)?;
+    note_texts_cut(logits.texts_cut, card.max_length);
+    let found = calibrate(&data, &logits.values, goal)?;
+    let metric = Some(&card.metric);
+    let before = evaluate(&data, &logits.values, None, metric)?;
+    let after = evaluate(&data, &logits.values, Some(&found.decision), metric)?;
+    let cut = model.cut.with_decision(Some(found.decision.clone()))?;
+    let kept = keep(&args.out, args.force, |path, force| cut.write(path, force))?;
+    match args.json {
+        true => print_json(&json!({
+            "cut": kept.path,
+            "rows": data.rows(),
+            "decision": found.decision,
+            "calibration_error": {"before": found.errors[0], "after": found.errors[1]},
+            "before": before.to_json(&data.labels),
+            "after": after.to_json(&data.labels),
+        }))?,
+        false => {
+            let size = in_words(cut.sizes().file);
+            let text = text(&data, &found, [&before, &after]);
+            print(&format!("{text}{}: {size}\n", kept.path.display()))?;
+        }
+    }
+    kept.check(&args.out)
+}
+
+fn text(data: &Dataset, found: &Calibration, [before, after]: [&Evaluation; 2]) -> String {
+    let percent = |share: f64| format!("{:.1}%", 100.0 * share);
+    let [error, error_now] = found.errors.map(percent);
+    let mut text = format!(
+        "temperature {:.3} from {} rows: expected calibration error {error_now}, without it {error}\n",
+        found.decision.temperature,
+        data.rows(),
+    );
+    if let Some(answered) = after.answered {
+        text += &format!(
+            "answers from {:.3} on: {} of the rows, {} of them right; all rows: {}\n",
+            found.decision.thresholds[0],
+            percent(answered.share),
+            answered.accuracy.map_or("none".into(), percent),
+            before.metrics.values["accuracy"].map_or("none".into(), percent),
+        );
+    } else if !found.decision.thresholds.is_empty() {
+        let all = || found.decision.thresholds.iter().copied();
+        text += &format!(
+            "thresholds from {:.3} to {:.3}\n{}",
+            all().fold(1.0, f64::min),
+            all().fold(0.0, f64::max),
+            after.metrics.beside(&before.metrics, ["now", "at ½"]),
+        );
+    }
+    text += "these are the rows it was fitted on: `linocut eval` on others says what it keeps\n";
+    text
+}

@@ -1,0 +1,341 @@
+//! Decisions from labelled rows that nothing was trained on: a temperature, and thresholds.
+
+use serde_json::json;
+
+use super::evaluate::multi_hot;
+use crate::cut::{Decision, TEMPERATURES, probabilities};
+use crate::data::{Dataset, Problem, Targets};
+use crate::model::argmax;
+use crate::{Error, ErrorKind, Result};
+
+/// What thresholds are fitted for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Goal {
+    /// The best F1 of each label.
+    F1,
+    /// As many answers as possible of which this share is right, above 0 and below 1.
+    Precision(f64),
+    /// As few answers as possible among which this share of the labels is, above 0 and below 1.
+    Recall(f64),
+}
+
+/// A decision, and what it does on the rows that it was fitted on.
+#[derive(Debug, Clone)]
+pub struct Calibration {
+    /// The decision.
+    pub decision: Decision,
+    /// Expected calibration error without and with its temperature, 0 to 1.
+    pub errors: [f64; 2],
+}
+
+/// Fewest rows that a temperature is fitted on.
+const ROWS: usize = 30;
+/// Fewest rows with a label that it gets a threshold of its own for; rarer ones share one.
+const OWN: usize = 5;
+/// Shares that may be asked for.
+const SHARES: std::ops::RangeInclusive<f64> = 0.01..=0.999;
+/// Bins of the calibration error, as in Guo et al. 2017.
+const BINS: usize = 15;
+
+/// The decision of a task whose `logits`, `[rows, outputs]`, these are on the rows of `data`.
+///
+/// The temperature has the least mean negative log-likelihood (Guo et al. 2017) of labels that are believed as far
+/// as so many rows allow (Platt 1999); it changes no answer by itself. Of a multi-label task thresholds are fitted label by label, for the best F1 where no goal is given;
+/// labels of fewer than 5 rows share one that is fitted on all rows and labels. Of a single-label task a
+/// precision is the share of answers that are right: where the most probable label has less than the threshold,
+/// none is answered.
+///
+/// ```
+/// # use linocut::data::{Dataset, Problem, Targets};
+/// # use linocut::tune::{Goal, calibrate};
+/// // 200 rows of a task that is sure of all and right in three of four.
+/// let data = Dataset {
+///     name: "sure".into(),
+///     problem: Problem::SingleLabel,
+///     labels: vec!["no".into(), "yes".into()],
+///     texts: vec!["text".into(); 200],
+///     pairs: None,
+///     targets: Targets::Classes((0..200).map(|i| u32::from(i % 4 > 0)).collect()),
+///     weights: None,
+/// };
+/// let found = calibrate(&data, &[-3.0, 3.0].repeat(200), None)?;
+/// // 1 / (1 + exp(-6 / T)) is about ¾.
+/// assert!((found.decision.temperature - 6.0 / 3f64.ln()).abs() < 0.1);
+/// # Ok::<(), linocut::Error>(())
+/// ```
+///
+/// # Errors
+/// A regression, fewer than 30 rows or than the goal needs, a goal that has no meaning for the task, is out of
+/// range or cannot be reached on these rows.
+pub fn calibrate(data: &Dataset, logits: &[f32], goal: Option<Goal>) -> Result<Calibration> {
+    let rows = data.rows();
+    let outputs = logits.len().checked_div(rows).unwrap_or(0);
+    check(data, goal)?;
+    let truths = match &data.targets {
+        Targets::Classes(classes) => {
+            let mut hot = vec![false; logits.len()];
+            for (row, class) in hot.chunks_exact_mut(outputs).zip(classes) {
+                if let Some(truth) = row.get_mut(*class as usize) {
+                    *truth = true; // labels that training has not seen are never right
+                }
+            }
+            hot
+        }
+        Targets::MultiHot(rows) => {
+            let all = multi_hot(rows, data.labels.len());
+            let known = all.chunks_exact(data.labels.len()).flat_map(|row| &row[..outputs]);
+            known.map(|truth| *truth > 0.0).collect()
+        }
+        Targets::Values(_) => unreachable!("a regression is refused"),
+    };
+    let (least, most) = TEMPERATURES.into_inner();
+    let targets = targets(data.problem, &truths, outputs);
+    let slope = |sharpness: f64| slope(data.problem, logits, &targets, outputs, sharpness);
+    let temperature = 1.0 / root(slope, 1.0 / most, 1.0 / least);
+    let mut decision = Decision { temperature, thresholds: vec![], fitted: json!(null) };
+    let errors = [None, Some(&decision)].map(|decision| {
+        let scores = probabilities(decision, data.problem, logits, outputs);
+        calibration_error(data.problem, &scores, &truths, outputs)
+    });
+    let scores = probabilities(Some(&decision), data.problem, logits, outputs);
+    decision.thresholds = match (data.problem, goal) {
+        (Problem::SingleLabel, None) => vec![],
+        (Problem::SingleLabel, Some(goal)) => {
+            let scored = logits.chunks_exact(outputs).enumerate().map(|(i, row)| {
+                let best = i * outputs + argmax(row);
+                (scores[best], truths[best])
+            });
+            let answers = Answers::new(scored.collect());
+            vec![answers.threshold(goal).map_err(|best| unreached(goal, best, None))?]
+        }
+        (_, goal) => per_label(data, &scores, &truths, outputs, goal.unwrap_or(Goal::F1))?,
+    };
+    decision.fitted = json!({ "rows": rows, "for": in_words(data.problem, goal) });
+    Ok(Calibration { decision, errors })
+}
+
+/// What is fitted, for the card.
+fn in_words(problem: Problem, goal: Option<Goal>) -> String {
+    match (problem, goal) {
+        (Problem::SingleLabel, None) => "temperature".into(),
+        (_, None | Some(Goal::F1)) => "f1".into(),
+        (_, Some(Goal::Precision(share))) => format!("precision {share}"),
+        (_, Some(Goal::Recall(share))) => format!("recall {share}"),
+    }
+}
+
+/// Refuses what cannot be fitted, before anything is.
+fn check(data: &Dataset, goal: Option<Goal>) -> Result<()> {
+    let fail = |message: String, hint: &str| {
+        Err(Error::new(ErrorKind::Data, message).with_hint(hint.to_string()))
+    };
+    let out_of_range = |name: &str, share: f64| {
+        let message = format!("`{name}` is {share}, expected a share from 0.01 to 0.999");
+        Err(Error::new(ErrorKind::Config, message))
+    };
+    if data.problem == Problem::Regression {
+        return fail(
+            "a regression's numbers are no probabilities".into(),
+            "there is nothing to fit",
+        );
+    }
+    let needed = match goal {
+        Some(Goal::Precision(share)) if !SHARES.contains(&share) => {
+            return out_of_range("target_precision", share);
+        }
+        Some(Goal::Recall(share)) if !SHARES.contains(&share) => {
+            return out_of_range("target_recall", share);
+        }
+        Some(Goal::F1 | Goal::Recall(_)) if data.problem == Problem::SingleLabel => {
+            let hint = "give a precision: the share of answers that are to be right";
+            return fail("one label a row: there is no threshold for F1 or recall".into(), hint);
+        }
+        Some(Goal::Precision(share)) => ROWS.max(2 * answers_for(share)),
+        _ => ROWS,
+    };
+    match data.rows() {
+        rows if rows < needed => fail(
+            format!("{}: {rows} rows, expected at least {needed}", data.name),
+            match needed {
+                ROWS => "fewer say too little of how sure a task may be",
+                _ => "fewer do not show whether a task is right so often",
+            },
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// Fewest answers that show that so many are right: fewer could be wrong and not one of them be seen.
+fn answers_for(precision: f64) -> usize {
+    (1.0 / (1.0 - precision)).ceil() as usize
+}
+
+fn unreached(goal: Goal, best: f64, label: Option<&str>) -> Error {
+    let (what, share) = match goal {
+        Goal::Precision(share) => ("precision", share),
+        Goal::Recall(share) => ("recall", share),
+        Goal::F1 => unreachable!("some F1 is the best"),
+    };
+    let of = label.map_or(String::new(), |label| format!(" of the label {label:?}"));
+    let message = format!("a {what} of {share}{of} is not reached, at best {best:.3}");
+    Error::new(ErrorKind::Data, message).with_hint("ask for less, or train on more rows")
+}
+
+/// Thresholds of all labels.
+fn per_label(
+    data: &Dataset,
+    scores: &[f32],
+    truths: &[bool],
+    outputs: usize,
+    goal: Goal,
+) -> Result<Vec<f64>> {
+    let scored: Vec<(f32, bool)> = scores.iter().copied().zip(truths.iter().copied()).collect();
+    let all = Answers::new(scored.clone());
+    (0..outputs)
+        .map(|label| {
+            let own = Answers::new(scored.iter().copied().skip(label).step_by(outputs).collect());
+            let found = match own.positives >= OWN {
+                true => own.threshold(goal),
+                false => all.threshold(goal),
+            };
+            found.map_err(|best| unreached(goal, best, Some(&data.labels[label])))
+        })
+        .collect()
+}
+
+/// What can be answered from some probability on.
+struct Answers {
+    /// Probabilities that descend and what is right.
+    scored: Vec<(f32, bool)>,
+    positives: usize,
+}
+
+impl Answers {
+    fn new(mut scored: Vec<(f32, bool)>) -> Self {
+        scored.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let positives = scored.iter().filter(|(_, right)| *right).count();
+        Self { scored, positives }
+    }
+
+    /// The threshold that serves `goal` best, halfway between what is answered and what is not; or the best
+    /// that is reached of it.
+    fn threshold(&self, goal: Goal) -> std::result::Result<f64, f64> {
+        let (mut right, mut best) = (0, None::<(f64, f64)>);
+        let mut reached = 0.0f64;
+        for (i, (score, is_right)) in self.scored.iter().enumerate() {
+            right += usize::from(*is_right);
+            let next = self.scored.get(i + 1).map_or(0.0, |next| f64::from(next.0));
+            if f64::from(*score) == next {
+                continue; // both are answered, or none
+            }
+            let (answered, right) = ((i + 1) as f64, right as f64);
+            let positives = self.positives.max(1) as f64;
+            // Of equals the later, which answers more, but of recall.
+            let value = match goal {
+                Goal::F1 => 2.0 * right / (answered + positives),
+                Goal::Precision(share) => {
+                    let precision = right / answered;
+                    if i + 1 < answers_for(share) {
+                        continue;
+                    }
+                    reached = reached.max(precision);
+                    if precision >= share { answered } else { continue }
+                }
+                Goal::Recall(share) => {
+                    reached = reached.max(right / positives);
+                    if right / positives >= share { -answered } else { continue }
+                }
+            };
+            if best.is_none_or(|(best, _)| value >= best) {
+                best = Some((value, 0.5 * (f64::from(*score) + next)));
+            }
+        }
+        best.map(|(_, threshold)| threshold).ok_or(reached)
+    }
+}
+
+/// The probabilities that are aimed at, `[rows, outputs]`: of n rows that are right (n + 1) / (n + 2), as in Platt
+/// 1999, so that rows which are all right do not make a task sure beyond what so many can say. A row without a
+/// right label aims at nothing.
+fn targets(problem: Problem, truths: &[bool], outputs: usize) -> Vec<f64> {
+    let yes = truths.iter().filter(|truth| **truth).count() as f64;
+    let no = truths.len() as f64 - yes;
+    let right = 1.0 - 1.0 / (yes + 2.0);
+    match problem {
+        Problem::SingleLabel => {
+            let rows = truths.chunks_exact(outputs).flat_map(|row| {
+                // What is left is for the others together.
+                let (right, wrong) = match (row.contains(&true), outputs) {
+                    (false, _) => (f64::NAN, f64::NAN),
+                    (true, 1) => (1.0, 0.0),
+                    (true, _) => (right, (1.0 - right) / (outputs - 1) as f64),
+                };
+                row.iter().map(move |truth| if *truth { right } else { wrong })
+            });
+            rows.collect()
+        }
+        _ => truths.iter().map(|truth| if *truth { right } else { 1.0 / (no + 2.0) }).collect(),
+    }
+}
+
+/// The derivative of the mean negative log-likelihood by the sharpness, 1 / temperature; it ascends.
+fn slope(problem: Problem, logits: &[f32], targets: &[f64], outputs: usize, sharpness: f64) -> f64 {
+    let rows = logits.chunks_exact(outputs).zip(targets.chunks_exact(outputs));
+    let each = rows.filter(|(_, targets)| !targets[0].is_nan()).map(|(logits, targets)| {
+        let pairs = || logits.iter().map(|&z| f64::from(z)).zip(targets);
+        match problem {
+            Problem::SingleLabel => {
+                let most = pairs().map(|(z, _)| z).fold(f64::NEG_INFINITY, f64::max);
+                let weight = |z: f64| (sharpness * (z - most)).exp();
+                let sum: f64 = pairs().map(|(z, _)| weight(z)).sum();
+                pairs().map(|(z, target)| z * (weight(z) / sum - target)).sum::<f64>()
+            }
+            _ => {
+                let sure = |z: f64| 1.0 / (1.0 + (-sharpness * z).exp());
+                pairs().map(|(z, target)| z * (sure(z) - target)).sum()
+            }
+        }
+    });
+    each.sum()
+}
+
+/// Where an ascending function is 0, by halving on a scale of logarithms; the end that is nearer where it is
+/// nowhere.
+fn root(of: impl Fn(f64) -> f64, least: f64, most: f64) -> f64 {
+    let (mut low, mut high) = (least.ln(), most.ln());
+    for _ in 0..60 {
+        let middle = 0.5 * (low + high);
+        match of(middle.exp()) < 0.0 {
+            true => low = middle,
+            false => high = middle,
+        }
+    }
+    (0.5 * (low + high)).exp().clamp(least, most)
+}
+
+/// Mean distance between how sure a task is and how often it is right, over 15 bins of equal width weighed by
+/// their rows (Guo et al. 2017, eq. 3): of a single-label task of its most probable label, else of all labels.
+fn calibration_error(problem: Problem, scores: &[f32], truths: &[bool], outputs: usize) -> f64 {
+    let mut bins = [(0usize, 0.0f64, 0usize); BINS];
+    let mut add = |score: f32, right: bool| {
+        let bin = ((f64::from(score) * BINS as f64).ceil() as usize).clamp(1, BINS) - 1;
+        bins[bin].0 += 1;
+        bins[bin].1 += f64::from(score);
+        bins[bin].2 += usize::from(right);
+    };
+    for (scores, truths) in scores.chunks_exact(outputs).zip(truths.chunks_exact(outputs)) {
+        match problem {
+            Problem::SingleLabel => {
+                let best = argmax(scores);
+                add(scores[best], truths[best]);
+            }
+            _ => scores.iter().zip(truths).for_each(|(&score, &truth)| add(score, truth)),
+        }
+    }
+    let all: usize = bins.iter().map(|(count, ..)| count).sum();
+    let off = bins.iter().map(|(_, sure, right)| (sure - *right as f64).abs()).sum::<f64>();
+    off / all.max(1) as f64
+}
+
+#[cfg(test)]
+mod tests;
