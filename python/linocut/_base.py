@@ -207,9 +207,9 @@ class Base:
         :param target_recall: the share of each label's rows that is to be found; of multi-label tasks.
         :raises linocut.DataError: too few rows (30 at least, for a precision more), or a target that they do not reach.
 
-        >>> sure = base.calibrate(cut, texts * 20, labels * 20, target_precision=0.6)
+        >>> sure = base.calibrate(cut, texts * 2, labels * 2, target_precision=0.6)
         >>> sure.card["decision"]["fitted"]
-        {'rows': 80, 'for': 'precision 0.6'}
+        {'rows': 40, 'for': 'precision 0.6'}
         """
         if target_precision is not None and target_recall is not None:
             raise ConfigError("target_precision and target_recall cannot be given together")
