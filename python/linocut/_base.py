@@ -199,8 +199,8 @@ class Base:
     ) -> Cut:
         """The cut with probabilities that are as sure as they say, and thresholds, fitted on rows it was not trained on.
 
-        A temperature is fitted always. With several labels a row each label gets a threshold, for its best F1 where no
-        target is given. With one label a row ``target_precision`` has it answer as often as that share of its answers is
+        A temperature is fitted always. With several labels a row thresholds are fitted, for the F1 that the task is
+        judged by where no target is given. With one label a row ``target_precision`` has it answer as often as that share of its answers is
         right: what is less sure gets the label ``None``.
 
         :param target_precision: the share of answers that is to be right, 0.01 to 0.999.

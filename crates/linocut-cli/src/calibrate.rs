@@ -17,7 +17,7 @@ use std::path::PathBuf;
 /// Fit how sure a cut is and what it answers, on labelled rows it was not trained on.
 ///
 /// A temperature makes probabilities as sure as they say. Thresholds decide what is answered: with
-/// several labels a row one for each label (for the best F1, where nothing is said), with one label a
+/// several labels a row (for the F1 that the task is judged by, where nothing is said), with one label a
 /// row only where --target-precision asks to be right so often; below its threshold nothing is answered.
 #[derive(Args)]
 #[command(group = ArgGroup::new("rows").args(["task", "data"]).required(true))]
@@ -57,11 +57,11 @@ pub(crate) struct CalibrateArgs {
     #[arg(long)]
     pub force: bool,
 
-    /// Answer as often as this share of the answers is right
+    /// Answer as often as possible while this share of the answers is right
     #[arg(long, value_name = "SHARE", conflicts_with = "target_recall")]
     pub target_precision: Option<f64>,
 
-    /// Answer as little as finds this share of each label's rows
+    /// Answer as little as possible while this share of each label's rows is found
     #[arg(long, value_name = "SHARE")]
     pub target_recall: Option<f64>,
 
@@ -92,7 +92,7 @@ pub(crate) fn run(args: CalibrateArgs) -> Result<()> {
     }
     let logits = model.logits(&data.texts, data.pairs.as_deref(), |_| true)?;
     note_texts_cut(logits.texts_cut, card.max_length);
-    let found = calibrate(&data, &logits.values, goal)?;
+    let found = calibrate(&data, &logits.values, goal, &card.metric)?;
     let metric = Some(&card.metric);
     let before = evaluate(&data, &logits.values, None, metric)?;
     let after = evaluate(&data, &logits.values, Some(&found.decision), metric)?;
@@ -134,12 +134,12 @@ fn text(data: &Dataset, found: &Calibration, [before, after]: [&Evaluation; 2]) 
         );
     } else if !found.decision.thresholds.is_empty() {
         let all = || found.decision.thresholds.iter().copied();
-        text += &format!(
-            "thresholds from {:.3} to {:.3}\n{}",
-            all().fold(1.0, f64::min),
-            all().fold(0.0, f64::max),
-            after.metrics.beside(&before.metrics, ["now", "at ½"]),
-        );
+        let (least, most) = (all().fold(1.0, f64::min), all().fold(0.0, f64::max));
+        text += &match least == most {
+            true => format!("answers from {least:.3} on\n"),
+            false => format!("answers from {least:.3} to {most:.3} on, by label\n"),
+        };
+        text += &after.metrics.beside(&before.metrics, ["now", "at ½"]);
     }
     text += "these are the rows it was fitted on: `linocut eval` on others says what it keeps\n";
     text

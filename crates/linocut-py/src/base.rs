@@ -262,7 +262,7 @@ impl Base {
             let (problem, labels) = (card.problem, &card.labels);
             let data = Dataset::evaluation(&table, &spec, problem, labels, &mut remarks)?;
             let logits = self.compute(cut, &data.texts, data.pairs.as_deref(), "texts", goes_on)?;
-            let found = tune::calibrate(&data, &logits.values, goal.goal())?;
+            let found = tune::calibrate(&data, &logits.values, goal.goal(), &card.metric)?;
             let cut = (*cut.0).clone().with_decision(Some(found.decision.clone()))?;
             Ok((cut, found))
         })?;

@@ -185,7 +185,8 @@ async fn a_task_may_abstain() {
     let sharp = Decision { temperature: 0.5, thresholds: vec![1.0], fitted: json!("here") };
     cut.with_decision(Some(sharp)).unwrap().write(&path, true).unwrap();
     let state = place.open(Limits::default());
-    let found = post(&state, "/v1/predict", json!({"inputs": TEXT, "tasks": ["topics"]})).await.ok();
+    let found =
+        post(&state, "/v1/predict", json!({"inputs": TEXT, "tasks": ["topics"]})).await.ok();
     let answer = &found["results"][0]["answers"][0];
     assert_eq!((&answer["label"], &answer["abstained"]), (&Value::Null, &json!(true)));
     assert_eq!(answer["score"], answer["scores"][0]["score"]);

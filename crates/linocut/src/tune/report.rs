@@ -17,10 +17,11 @@ impl Evaluation {
         let value = score(&primary.name, primary.value);
         let mut text = format!("{} {value} on {} rows\n", spaced(&primary.name), metrics.rows);
         if let Some(Answered { rows, share, accuracy }) = self.answered {
-            let right = score("accuracy", accuracy);
+            let right = accuracy.map(|share| format!(", of which {:.2}% are right", 100.0 * share));
             text += &format!(
-                "answers {rows} of them ({:.1}%), {right} right; scores are of all rows\n",
-                100.0 * share
+                "answers {rows} of them ({:.1}%){}; the scores are of all rows\n",
+                100.0 * share,
+                right.unwrap_or_default(),
             );
         }
         text.push('\n');
