@@ -1,16 +1,16 @@
 //! `linocut calibrate`
 
-use crate::args::{BaseArgs, ColumnArgs, FormatArgs};
-use crate::eval::rows;
+use crate::args::BaseArgs;
 use crate::model::{self, note_texts_cut};
 use crate::output::{print, print_json};
 use crate::place;
+use crate::rows::RowsArgs;
 use crate::task::Tell;
-use clap::{ArgGroup, Args};
-use linocut::data::{Dataset, Problem, Table};
+use clap::Args;
+use linocut::Result;
+use linocut::data::Dataset;
 use linocut::output::{in_words, keep};
-use linocut::tune::{Calibration, Evaluation, Goal, calibrate, evaluate};
-use linocut::{Error, ErrorKind, Result};
+use linocut::tune::{Calibration, Evaluation, Goal, calibrate, can_calibrate, evaluate};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -20,7 +20,6 @@ use std::path::PathBuf;
 /// several labels a row (for the F1 that the task is judged by, where nothing is said), with one label a
 /// row only where --target-precision asks to be right so often; below its threshold nothing is answered.
 #[derive(Args)]
-#[command(group = ArgGroup::new("rows").args(["task", "data"]).required(true))]
 #[command(after_help = "\
 Examples:
   export LINOCUT_BASE=models/all-minilm-l6-v2
@@ -35,19 +34,8 @@ pub(crate) struct CalibrateArgs {
     #[command(flatten)]
     pub base: BaseArgs,
 
-    /// Folder with task.json, whose dev rows are taken
-    #[arg(long, value_name = "DIR")]
-    pub task: Option<PathBuf>,
-
-    /// Rows to take: TSV, CSV, JSONL or Parquet
-    #[arg(long, value_name = "FILE")]
-    pub data: Option<PathBuf>,
-
     #[command(flatten)]
-    pub columns: ColumnArgs,
-
-    #[command(flatten)]
-    pub format: FormatArgs,
+    pub rows: RowsArgs,
 
     /// File to write
     #[arg(long, value_name = "FILE")]
@@ -72,7 +60,7 @@ pub(crate) struct CalibrateArgs {
 
 pub(crate) fn run(args: CalibrateArgs) -> Result<()> {
     let _held = place::claim(&args.out, "out", args.force)?;
-    let (file, spec) = rows(args.task.as_deref(), args.data.as_deref(), &args.columns)?;
+    let (file, spec) = args.rows.file()?;
     let model = model::open(&args.cut, &args.base)?;
     let card = model.cut.card();
     let goal = match (args.target_precision, args.target_recall) {
@@ -80,16 +68,9 @@ pub(crate) fn run(args: CalibrateArgs) -> Result<()> {
         (_, Some(share)) => Some(Goal::Recall(share)),
         _ => None,
     };
-    let table = Table::read(&file, &args.format.reading(spec.columns(), None))?;
-    let mut remarks = table.remarks().to_vec();
-    let data = Dataset::evaluation(&table, &spec, card.problem, &card.labels, &mut remarks)?;
-    Tell { quiet: args.base.quiet, strict: false }.all(&remarks)?;
-    let place = file.display().to_string();
-    model.check_pairs(data.pairs.is_some(), &place, "name the columns: --text and --text-pair")?;
-    if card.problem == Problem::Regression {
-        let message = format!("{}: a regression's numbers are no probabilities", card.task);
-        return Err(Error::new(ErrorKind::Config, message).with_hint("there is nothing to fit"));
-    }
+    let tell = Tell { quiet: args.base.quiet, strict: false };
+    let data = args.rows.read((&file, &spec), &model.cut, None, tell)?;
+    can_calibrate(&data, goal)?;
     let logits = model.logits(&data.texts, data.pairs.as_deref(), |_| true)?;
     note_texts_cut(logits.texts_cut, card.max_length);
     let found = calibrate(&data, &logits.values, goal, &card.metric)?;
@@ -132,13 +113,8 @@ fn text(data: &Dataset, found: &Calibration, [before, after]: [&Evaluation; 2]) 
             answered.accuracy.map_or("none".into(), percent),
             before.metrics.values["accuracy"].map_or("none".into(), percent),
         );
-    } else if !found.decision.thresholds.is_empty() {
-        let all = || found.decision.thresholds.iter().copied();
-        let (least, most) = (all().fold(1.0, f64::min), all().fold(0.0, f64::max));
-        text += &match least == most {
-            true => format!("answers from {least:.3} on\n"),
-            false => format!("answers from {least:.3} to {most:.3} on, by label\n"),
-        };
+    } else if let Some(answers) = found.decision.answers_from() {
+        text += &format!("{answers}\n");
         text += &after.metrics.beside(&before.metrics, ["now", "at ½"]);
     }
     text += "these are the rows it was fitted on: `linocut eval` on others says what it keeps\n";

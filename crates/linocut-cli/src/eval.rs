@@ -1,20 +1,19 @@
 //! `linocut eval`
 
-use crate::args::{BaseArgs, ColumnArgs, FormatArgs};
+use crate::args::BaseArgs;
 use crate::choices;
 use crate::model::{Model, note_texts_cut};
 use crate::output::{print, print_json};
+use crate::rows::RowsArgs;
 use crate::task::Tell;
-use clap::{ArgGroup, Args};
+use clap::Args;
 use linocut::bank::Dtype;
-use linocut::data::{Dataset, Table, TaskFolder, TaskSpec};
-use linocut::{Error, ErrorKind, Result, tune};
+use linocut::{Result, tune};
 use serde_json::{Map, Value, json};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Score a cut on labelled rows.
 #[derive(Args)]
-#[command(group = ArgGroup::new("rows").args(["task", "data"]).required(true))]
 #[command(after_help = "\
 Examples:
   export LINOCUT_BASE=models/all-minilm-l6-v2
@@ -32,19 +31,8 @@ pub(crate) struct EvalArgs {
     #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = choices::dtype())]
     pub dtype: Dtype,
 
-    /// Folder with task.json, whose dev rows are scored
-    #[arg(long, value_name = "DIR")]
-    pub task: Option<PathBuf>,
-
-    /// Rows to score: TSV, CSV, JSONL or Parquet
-    #[arg(long, value_name = "FILE")]
-    pub data: Option<PathBuf>,
-
     #[command(flatten)]
-    pub columns: ColumnArgs,
-
-    #[command(flatten)]
-    pub format: FormatArgs,
+    pub rows: RowsArgs,
 
     /// Least probability that is answered, in the place of the cut's own thresholds
     #[arg(long, value_name = "SHARE")]
@@ -64,18 +52,13 @@ pub(crate) struct EvalArgs {
 }
 
 pub(crate) fn run(args: EvalArgs) -> Result<()> {
-    let (file, spec) = rows(args.task.as_deref(), args.data.as_deref(), &args.columns)?;
+    let (file, spec) = args.rows.file()?;
     let model = Model::open(&args.cut, &args.base, args.dtype)?;
-    let card = model.cut().card();
-    let table = Table::read(&file, &args.format.reading(spec.columns(), args.limit))?;
-    let mut remarks = table.remarks().to_vec();
-    let data = Dataset::evaluation(&table, &spec, card.problem, &card.labels, &mut remarks)?;
-    Tell { quiet: args.base.quiet, strict: args.strict }.all(&remarks)?;
-    let place = file.display().to_string();
-    model.check_pairs(data.pairs.is_some(), &place, "name the columns: --text and --text-pair")?;
+    let card = &choices::with_threshold(model.cut().card(), args.threshold)?;
+    let tell = Tell { quiet: args.base.quiet, strict: args.strict };
+    let data = args.rows.read((&file, &spec), model.cut(), args.limit, tell)?;
     let logits = model.logits(&data.texts, data.pairs.as_deref(), |_| true)?;
     let metric = Some(spec.metric.as_ref().unwrap_or(&card.metric));
-    let card = &choices::with_threshold(card, args.threshold)?;
     let decision = card.decision.as_ref();
     let evaluation = tune::evaluate(&data, &logits.values, decision, metric)?;
     let float = match args.dtype {
@@ -111,29 +94,4 @@ pub(crate) fn run(args: EvalArgs) -> Result<()> {
         text += &format!("\n{}", evaluation.metrics.beside(&float.metrics, names));
     }
     print(&text)
-}
-
-/// The file to score and how to read it.
-pub(crate) fn rows(
-    task: Option<&Path>,
-    data: Option<&Path>,
-    columns: &ColumnArgs,
-) -> Result<(PathBuf, TaskSpec)> {
-    let (file, mut spec) = match (task, data) {
-        (Some(folder), _) => {
-            let task = TaskFolder::open(folder)?;
-            let dev = task.dev.ok_or_else(|| {
-                let message = format!("{} has no dev rows", folder.display());
-                Error::new(ErrorKind::Data, message)
-                    .with_hint("expected dev.tsv, .csv, .jsonl or .parquet; or name a file: --data")
-            })?;
-            (dev, task.spec)
-        }
-        (None, Some(file)) => (file.into(), TaskSpec::default()),
-        (None, None) => {
-            return Err(Error::new(ErrorKind::Config, "neither --task nor --data was given"));
-        }
-    };
-    columns.name_in(&mut spec);
-    Ok((file, spec))
 }

@@ -89,17 +89,9 @@ fn entries(note: &TensorNote) -> u64 {
 
 /// How logits become answers.
 fn decided(decision: &Decision) -> String {
-    let Decision { temperature, thresholds, fitted } = decision;
-    let range = |all: &[f64]| {
-        let (least, most) =
-            all.iter().fold((1.0f64, 0.0f64), |(low, high), &t| (low.min(t), high.max(t)));
-        if least == most { format!("{least:.3}") } else { format!("{least:.3} to {most:.3}") }
-    };
-    let answers = match &thresholds[..] {
-        [] => String::new(),
-        all => format!(", answers from {} on", range(all)),
-    };
-    format!("temperature {temperature:.3}{answers}; fitted: {}", flat(fitted))
+    let answers = decision.answers_from().map(|answers| format!(", {answers}"));
+    let (temperature, fitted) = (decision.temperature, flat(&decision.fitted));
+    format!("temperature {temperature:.3}{}; fitted: {fitted}", answers.unwrap_or_default())
 }
 
 /// The task, its base and how it was trained.

@@ -17,6 +17,7 @@ mod place;
 mod plan;
 mod predict;
 mod progress;
+mod rows;
 mod serve;
 mod study;
 mod task;

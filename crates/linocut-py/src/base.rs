@@ -3,7 +3,7 @@
 use crate::cut::{Cut, Said, said};
 use crate::errors::{detached, json, read, stoppable};
 use crate::rows::{Rows, Told, columns, datasets, table, told};
-use linocut::cut::{Logits, TaskModel};
+use linocut::cut::{Card, Logits, TaskModel};
 use linocut::data::{Dataset, Metric, Problem, Remark, TaskSpec};
 use linocut::hub::{self, Fetch};
 use linocut::model::{self, Pooling};
@@ -218,7 +218,7 @@ impl Base {
         said(cut.0.card(), &logits.values, logits.texts_cut)
     }
 
-    /// The scores of logits, see [`Base::logits`], on rows, as JSON, and remarks.
+    /// The scores of a cut on rows, as JSON, and remarks.
     fn evaluate(
         &self,
         py: Python<'_>,
@@ -230,10 +230,7 @@ impl Base {
         let mut remarks = vec![];
         let found = stoppable(py, |goes_on| {
             let card = cut.0.card();
-            let spec = columns(&rows);
-            let table = table("the rows", rows)?;
-            let (problem, labels) = (card.problem, &card.labels);
-            let data = Dataset::evaluation(&table, &spec, problem, labels, &mut remarks)?;
+            let data = judged(card, rows, &mut remarks)?;
             let logits = self.compute(cut, &data.texts, data.pairs.as_deref(), "texts", goes_on)?;
             let metric = metric.as_ref().unwrap_or(&card.metric);
             let evaluation =
@@ -257,10 +254,8 @@ impl Base {
         let mut remarks = vec![];
         let (cut, found) = stoppable(py, |goes_on| {
             let card = cut.0.card();
-            let spec = columns(&rows);
-            let table = table("the rows", rows)?;
-            let (problem, labels) = (card.problem, &card.labels);
-            let data = Dataset::evaluation(&table, &spec, problem, labels, &mut remarks)?;
+            let data = judged(card, rows, &mut remarks)?;
+            tune::can_calibrate(&data, goal.goal())?;
             let logits = self.compute(cut, &data.texts, data.pairs.as_deref(), "texts", goes_on)?;
             let found = tune::calibrate(&data, &logits.values, goal.goal(), &card.metric)?;
             let cut = (*cut.0).clone().with_decision(Some(found.decision.clone()))?;
@@ -322,6 +317,13 @@ impl Base {
         *last = Some((Arc::clone(cut), Arc::clone(&model)));
         Ok(model)
     }
+}
+
+/// Rows as the task of this card judges them.
+fn judged(card: &Card, rows: Rows, remarks: &mut Vec<Remark>) -> linocut::Result<Dataset> {
+    let spec = columns(&rows);
+    let table = table("the rows", rows)?;
+    Dataset::evaluation(&table, &spec, card.problem, &card.labels, remarks)
 }
 
 /// Numbers as the bytes of float32, in the machine's order.

@@ -132,8 +132,8 @@ fn one(args: &PredictArgs, text: &str) -> Result<()> {
     let pairs: Option<Vec<String>> = args.other.clone().map(|other| vec![other]);
     let hint = "give TEXT and PAIR for a task on pairs, TEXT alone for any other";
     model.check_pairs(pairs.is_some(), "the command line", hint)?;
-    let logits = model.logits(&[text.to_string()], pairs.as_deref(), |_| true)?;
     let card = &choices::with_threshold(model.cut().card(), args.threshold)?;
+    let logits = model.logits(&[text.to_string()], pairs.as_deref(), |_| true)?;
     note_texts_cut(logits.texts_cut, card.max_length);
     let predictions = Predictions::new(card, logits.values, args.more());
     let row = predictions.row(0);

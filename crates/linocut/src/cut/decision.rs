@@ -39,6 +39,16 @@ impl Decision {
         Ok(decision)
     }
 
+    /// From which probability on labels are answered, in words; none where no threshold says so.
+    pub fn answers_from(&self) -> Option<String> {
+        let least = self.thresholds.iter().copied().reduce(f64::min)?;
+        let most = self.thresholds.iter().copied().fold(least, f64::max);
+        Some(match least == most {
+            true => format!("answers from {least:.3} on"),
+            false => format!("answers from {least:.3} to {most:.3} on"),
+        })
+    }
+
     /// How many thresholds a task of so many outputs has.
     fn thresholds_of(problem: Problem, outputs: usize) -> usize {
         match problem {

@@ -81,7 +81,7 @@ pub fn calibrate(
 ) -> Result<Calibration> {
     let rows = data.rows();
     let outputs = logits.len().checked_div(rows).unwrap_or(0);
-    check(data, goal)?;
+    can_calibrate(data, goal)?;
     let truths = match &data.targets {
         Targets::Classes(classes) => {
             let mut hot = vec![false; logits.len()];
@@ -141,8 +141,11 @@ fn in_words(goal: Option<Goal>) -> String {
     }
 }
 
-/// Refuses what cannot be fitted, before anything is.
-fn check(data: &Dataset, goal: Option<Goal>) -> Result<()> {
+/// Refuses what [`calibrate`] could not fit on such rows, before their logits are computed.
+///
+/// # Errors
+/// As [`calibrate`], but for a goal that turns out not to be reached.
+pub fn can_calibrate(data: &Dataset, goal: Option<Goal>) -> Result<()> {
     let fail = |message: String, hint: &str| {
         Err(Error::new(ErrorKind::Data, message).with_hint(hint.to_string()))
     };
@@ -151,10 +154,8 @@ fn check(data: &Dataset, goal: Option<Goal>) -> Result<()> {
         Err(Error::new(ErrorKind::Config, message))
     };
     if data.problem == Problem::Regression {
-        return fail(
-            "a regression's numbers are no probabilities".into(),
-            "there is nothing to fit",
-        );
+        let message = format!("{}: a regression's numbers are no probabilities", data.name);
+        return Err(Error::new(ErrorKind::Config, message).with_hint("there is nothing to fit"));
     }
     let needed = match goal {
         Some(Goal::Precision(share)) if !SHARES.contains(&share) => {

@@ -23,7 +23,7 @@ mod trainer;
 mod trunk;
 
 pub use budget::method_within;
-pub use calibrate::{Calibration, Goal, calibrate};
+pub use calibrate::{Calibration, Goal, calibrate, can_calibrate};
 pub use choices::Choices;
 pub use evaluate::{Answered, Evaluation, evaluate};
 pub use lowrank::LowRank;
