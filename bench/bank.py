@@ -46,7 +46,8 @@ def padded(tokenizer, texts, size):
     return [tokenizer.pad({"input_ids": rows[i:i + size]}, return_tensors="np") for i in range(0, len(rows), size)]
 
 
-def peer_onnx(base, texts):
+def peer_onnx(base, texts, int8=False):
+    """With `int8` the fastest of its dynamic quantisations: signed or unsigned weights, a scale a matrix or a column."""
     import onnxruntime
     import torch
     from onnxruntime.transformers import optimizer
@@ -76,7 +77,16 @@ def peer_onnx(base, texts):
         config = model.config
         optimizer.optimize_model(plain, model_type="bert", num_heads=config.num_attention_heads,
                                  hidden_size=config.hidden_size).save_model_to_file(fused)
-        for path in [plain, fused]:
+        paths = [plain, fused]
+        if int8:
+            from onnxruntime.quantization import QuantType, quantize_dynamic
+
+            paths = []
+            for source in [plain, fused]:
+                for kind, columns in [(QuantType.QInt8, False), (QuantType.QUInt8, False), (QuantType.QInt8, True)]:
+                    paths.append(f"{source[:-5]}-{kind.name}{'-columns' if columns else ''}.onnx")
+                    quantize_dynamic(source, paths[-1], weight_type=kind, per_channel=columns)
+        for path in paths:
             session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
             for size in [32, 8] if len(texts) > 1 else [1]:
                 feeds = [
@@ -88,6 +98,27 @@ def peer_onnx(base, texts):
                     best = {"ms": ms, "batch": size, "graph": Path(path).stem,
                             "version": f"onnxruntime {onnxruntime.__version__}"}
     return best
+
+
+def cheaper(own, peer, texts, runs):
+    """What a task costs in time, whole and slim, in f32 and int8, beside ONNX Runtime in both; all in turns."""
+    ways = ["whole_ms", "slim_ms", "whole_int8_ms", "slim_int8_ms"]
+    names = ["mask", "slim", "int8", "slim and int8", "ONNX Runtime f32", "ONNX Runtime int8"]
+    print("| work | " + " | ".join(f"{name}, ms" for name in names) + " | int8 / f32 | int8 / ONNX Runtime int8 | "
+          "slim and int8 / ONNX Runtime f32 | its int8 |")
+    print("|---|" + "--:|" * 9 + "---|")
+    for work, path in texts:
+        turns = [(own(path), peer("onnx", path), peer("onnx8", path)) for _ in range(runs)]
+        times = [[mine[way] for way in ways] + [f32["ms"], int8["ms"]] for mine, f32, int8 in turns]
+        medians = [statistics.median(column) for column in zip(*times)]
+
+        def speed(of, than):
+            ratios = sorted(row[than] / row[of] for row in times)
+            return f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}–{ratios[-1]:.2f})"
+
+        how = turns[-1][2]
+        cells = [f"{ms:.2f}" for ms in medians] + [speed(2, 0), speed(2, 5), speed(3, 4)]
+        print(f"| {work} | " + " | ".join(cells) + f" | {how['graph']}, batches of {how['batch']} |", flush=True)
 
 
 def make_adapters(base, folder):
@@ -173,8 +204,8 @@ def main():
     p.add_argument("--runs", type=int, default=5)
     p.add_argument("--bert-base", action="store_true", help="the dense rows on random weights of this shape; the tokenizer is the base's")
     p.add_argument("--linocut", default="target/release/linocut", help="packs the adapters")
-    p.add_argument("--only", choices=["dense", "tasks", "adapters"], help="some of the rows")
-    p.add_argument("--peer", choices=["onnx", "peft", "adapters"], help=argparse.SUPPRESS)
+    p.add_argument("--only", choices=["dense", "tasks", "adapters", "cheaper"], help="some of the rows")
+    p.add_argument("--peer", choices=["onnx", "onnx8", "peft", "adapters"], help=argparse.SUPPRESS)
     p.add_argument("--texts", help=argparse.SUPPRESS)
     p.add_argument("--adapters", help=argparse.SUPPRESS)
     args = p.parse_args()
@@ -182,7 +213,8 @@ def main():
         return make_adapters(args.base, args.adapters)
     if args.peer:
         texts = Path(args.texts).read_text().splitlines()
-        done = peer_onnx(args.base, texts) if args.peer == "onnx" else peer_peft(args.base, texts, args.adapters)
+        int8 = args.peer == "onnx8"
+        done = peer_peft(args.base, texts, args.adapters) if args.peer == "peft" else peer_onnx(args.base, texts, int8)
         return print(json.dumps(done))
 
     tasks = Path(os.environ.get("LINOCUT_TASKS") or sys.exit("set LINOCUT_TASKS"))
@@ -210,7 +242,7 @@ def main():
     def peer(name, texts):
         return output([*python, name, "--texts", texts])[-1]
 
-    if args.only != "dense" and not args.bert_base:
+    if args.only not in ("dense", "cheaper") and not args.bert_base:
         output([*python, "adapters"])
         cuts.mkdir()
         for adapter in sorted(adapters.iterdir()):
@@ -228,6 +260,9 @@ def main():
     shape = ", BERT-base shape with random weights" if args.bert_base else ""
     print(f"# The bank beside others{shape}, {datetime.date.today()}\n")
     print(f"{platform.machine()}, 2 threads. Medians of {args.runs} runs; the range is of the paired ratios.\n")
+    if args.only == "cheaper":
+        texts = [("one text of 32 tokens", one), ("32 mixed texts (of 64)", many)]
+        return cheaper(lambda path: own("slim", path), peer, texts, args.runs)
     print("| work | linocut ms | peer ms | ratio | range | target | peer |")
     print("|---|--:|--:|--:|--:|--:|---|")
     for name, _, target, mine, theirs in rows:

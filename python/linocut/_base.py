@@ -100,7 +100,7 @@ class Base:
         :param trunk_memory: MB for frozen layers' outputs; more go to a temporary file.
         :param progress: a bar on standard error, or a callable that gets every event as a dict (the last is ``scored``,
             where dev rows are) and stops the run by ``False`` (see :mod:`linocut.logging`), or several of these.
-        :param choices: ``epochs``, ``batch``, ``lr``, ``mask_lr``, ``head_lr``, ``dropout``, ``warmup``, ``seed``,
+        :param choices: ``objective``, ``epochs``, ``batch``, ``lr``, ``mask_lr``, ``head_lr``, ``dropout``, ``warmup``, ``seed``,
             ``max_length``, ``early_stop``, ``eval_every``, ``class_weights``, ``store``, ``sampling``, ``sparsity``,
             ``sparsity_scope``, ``init_sparsity``, ``candidates``, ``init_scale``, ``rank``, ``compute``, as the
             command's options.
@@ -184,6 +184,29 @@ class Base:
         """
         chosen = json.dumps({"metric": metric_json(metric)})
         found, remarks = self._core.evaluate(core_of(cut), rows(texts, pairs, labels)[0], chosen)
+        tell(remarks)
+        return Report(json.loads(found))
+
+    def compare(
+        self,
+        first: Cut,
+        second: Cut,
+        texts: Any,
+        labels: Any,
+        *,
+        pairs: Any = None,
+        metric: str | tuple[str, str] | None = None,
+    ) -> Report:
+        """Whether one cut is better than another on the same rows: ``scores``, ``difference`` (the second less the first),
+        ``interval`` (95%, both scored on the same draws of rows), ``alone_right`` and ``p`` (McNemar's exact test), and as
+        a table when it is printed.
+
+        >>> base.compare(cut, cut, texts, labels)["difference"]
+        0.0
+        """
+        chosen = json.dumps({"metric": metric_json(metric)})
+        of_rows = rows(texts, pairs, labels)[0]
+        found, remarks = self._core.compare(core_of(first), core_of(second), of_rows, chosen)
         tell(remarks)
         return Report(json.loads(found))
 

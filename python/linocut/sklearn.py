@@ -99,6 +99,7 @@ class _Estimator(BaseEstimator):
         only: list[str] | None = None,
         sparsity: float | None = None,
         rank: int | None = None,
+        objective: str | None = None,
         epochs: int | None = None,
         batch: int | None = None,
         lr: float | None = None,
@@ -120,6 +121,7 @@ class _Estimator(BaseEstimator):
         self.only = only
         self.sparsity = sparsity
         self.rank = rank
+        self.objective = objective
         self.epochs = epochs
         self.batch = batch
         self.lr = lr

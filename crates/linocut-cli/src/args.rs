@@ -2,6 +2,7 @@
 
 use crate::calibrate::CalibrateArgs;
 use crate::choices;
+use crate::compare::CompareArgs;
 use crate::eval::EvalArgs;
 use crate::export::ExportArgs;
 use crate::inspect::InspectArgs;
@@ -18,7 +19,7 @@ use linocut::cut::StoreType;
 use linocut::data::{Columns, Problem, Reading, TaskSpec};
 use linocut::model::Pooling;
 use linocut::output::Budget;
-use linocut::tune::{ClassWeights, Method, Sampling, Scope};
+use linocut::tune::{ClassWeights, Method, Objective, Sampling, Scope};
 use std::any::TypeId;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -81,6 +82,7 @@ fn number(text: &str) -> Result<f64, String> {
 pub(crate) enum Command {
     Train(Box<TrainArgs>),
     Eval(EvalArgs),
+    Compare(CompareArgs),
     Calibrate(CalibrateArgs),
     Predict(PredictArgs),
     Inspect(InspectArgs),
@@ -313,11 +315,17 @@ pub(crate) struct TrainArgs {
     #[arg(long, help_heading = "Method", value_parser = choices::pooling())]
     pub pooling: Option<Pooling>,
 
-    /// Passes over the training rows [default: 3 to 10, for about 1,500 steps]
+    /// What is learned from [default: pairs for up to 500 rows with one label each, unless --epochs, --head-lr,
+    /// --early-stop, --eval-every or --class-weights says how labels are learned; else labels]
+    #[arg(long, help_heading = "Training", value_parser = choices::objective())]
+    pub objective: Option<Objective>,
+
+    /// Passes over the training rows [default: 3 to 10, for about 1,500 steps; of pairs 16 or
+    /// more, for at least 100 steps]
     #[arg(long, help_heading = "Training")]
     pub epochs: Option<usize>,
 
-    /// Rows a step [default: 32]
+    /// Rows a step [default: 32; of pairs 64]
     #[arg(long, help_heading = "Training")]
     pub batch: Option<usize>,
 

@@ -5,7 +5,7 @@ use linocut::bank::Dtype;
 use linocut::cut::{Card, Decision, StoreType};
 use linocut::data::Problem;
 use linocut::model::Pooling;
-use linocut::tune::{ClassWeights, Method, Sampling, Scope};
+use linocut::tune::{ClassWeights, Method, Objective, Sampling, Scope};
 use linocut::{Error, ErrorKind, Result};
 use std::borrow::Cow;
 
@@ -65,6 +65,17 @@ pub(crate) fn problem() -> impl TypedValueParser<Value = Problem> {
         ("single-label", Problem::SingleLabel, "Exactly one label a text"),
         ("multi-label", Problem::MultiLabel, "Any number of labels a text"),
         ("regression", Problem::Regression, "A number a text"),
+    ])
+}
+
+pub(crate) fn objective() -> impl TypedValueParser<Value = Objective> {
+    choice([
+        ("labels", Objective::Labels, "Each row's label, in many passes"),
+        (
+            "pairs",
+            Objective::Pairs,
+            "Which rows have the same label; the head is then found outright. For few rows with one label each",
+        ),
     ])
 }
 

@@ -7,8 +7,9 @@ use crate::output::{print, print_json};
 use crate::rows::RowsArgs;
 use crate::task::Tell;
 use clap::Args;
+use linocut::Result;
 use linocut::bank::Dtype;
-use linocut::{Result, tune};
+use linocut::tune::{self, Interval};
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
 
@@ -58,15 +59,16 @@ pub(crate) fn run(args: EvalArgs) -> Result<()> {
     let tell = Tell { quiet: args.base.quiet, strict: args.strict };
     let data = args.rows.read((&file, &spec), model.cut(), args.limit, tell)?;
     let logits = model.logits(&data.texts, data.pairs.as_deref(), |_| true)?;
-    let metric = Some(spec.metric.as_ref().unwrap_or(&card.metric));
+    let metric = spec.metric.as_ref().unwrap_or(&card.metric);
     let decision = card.decision.as_ref();
-    let evaluation = tune::evaluate(&data, &logits.values, decision, metric)?;
+    let mut evaluation = tune::evaluate(&data, &logits.values, decision, Some(metric))?;
+    evaluation.interval = Interval::of(&data, &logits.values, decision, metric)?;
     let float = match args.dtype {
         Dtype::F32 => None,
         Dtype::Int8 => {
             let model = Model::open(&args.cut, &args.base, Dtype::F32)?;
             let logits = model.logits(&data.texts, data.pairs.as_deref(), |_| true)?;
-            Some(tune::evaluate(&data, &logits.values, decision, metric)?)
+            Some(tune::evaluate(&data, &logits.values, decision, Some(metric))?)
         }
     };
     if args.json {

@@ -4,6 +4,7 @@ mod args;
 mod base;
 mod calibrate;
 mod choices;
+mod compare;
 mod eval;
 mod export;
 mod flags;
@@ -51,6 +52,7 @@ fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Train(args) => train::run(*args),
         Command::Eval(args) => eval::run(args),
+        Command::Compare(args) => compare::run(args),
         Command::Calibrate(args) => calibrate::run(args),
         Command::Predict(args) => predict::run(args),
         Command::Inspect(args) => inspect::run(args),

@@ -28,7 +28,8 @@ pub(crate) fn run(args: TrainArgs) -> Result<()> {
     for note in chosen.iter().flat_map(|choice| &choice.passed_over) {
         say(&format!("note: {note}"));
     }
-    let options = choices.options(method, task.train.rows(), base.config());
+    let size = (task.train.problem, task.train.rows());
+    let options = choices.options(method, size, base.config());
     options.check()?;
     base.check_max_length(options.max_length)?;
     check_room(&args.out, least_bytes(&options, &base, &task)?)?;
@@ -136,6 +137,7 @@ fn choices(args: &TrainArgs) -> Choices {
         rank: args.rank,
         sparsity: args.sparsity,
         sparsity_scope: args.sparsity_scope,
+        objective: args.objective,
         epochs: args.epochs,
         batch: args.batch,
         lr: args.lr,
@@ -252,7 +254,7 @@ fn report(
 mod tests {
     use crate::args::Cli;
     use clap::CommandFactory;
-    use linocut::tune::{Dropout, Method, Selection, TrainOptions};
+    use linocut::tune::{Dropout, Method, Objective, Selection, TrainOptions};
 
     #[test]
     fn help_states_the_defaults() {
@@ -260,12 +262,13 @@ mod tests {
         let train = cli.find_subcommand("train").unwrap();
         let default = TrainOptions::new(Method::mask(), 1000);
         let bias = TrainOptions::new(Method::Bias, 1000);
+        let few = default.clone().by(Objective::Pairs, 100);
         let head = TrainOptions::new(Method::Head, 1000);
         let Method::Mask { init_sparsity, candidates, .. } = default.method else { unreachable!() };
         let Dropout::Fixed(dropout) = default.dropout else { unreachable!() };
         let Some(Method::LowRank { rank, .. }) = Method::plain("lora") else { unreachable!() };
         for (option, value) in [
-            ("batch", default.batch.to_string()),
+            ("batch", format!("{}; of pairs {}", default.batch, few.batch)),
             ("rank", rank.to_string()),
             (
                 "lr",

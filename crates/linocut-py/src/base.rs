@@ -8,7 +8,7 @@ use linocut::data::{Dataset, Metric, Problem, Remark, TaskSpec};
 use linocut::hub::{self, Fetch};
 use linocut::model::{self, Pooling};
 use linocut::output::{Budget, claim, hold};
-use linocut::tune::{self, Choices, Evaluation, Event, Goal, Shared, Storage};
+use linocut::tune::{self, Choices, Evaluation, Event, Goal, Interval, Shared, Storage};
 use linocut::{Error, export, study};
 use pyo3::prelude::*;
 use serde::Deserialize;
@@ -152,7 +152,8 @@ impl Base {
                 let notes = choice.passed_over.iter().cloned().map(Remark::Warning);
                 remarks.extend(notes.chain([Remark::Note(choice.in_words())]));
             }
-            let options = choices.options(method, train.rows(), self.base.config());
+            let options =
+                choices.options(method, (train.problem, train.rows()), self.base.config());
             let storage = Storage {
                 state: task.state,
                 resume: task.resume,
@@ -233,13 +234,45 @@ impl Base {
             let data = judged(card, rows, &mut remarks)?;
             let logits = self.compute(cut, &data.texts, data.pairs.as_deref(), "texts", goes_on)?;
             let metric = metric.as_ref().unwrap_or(&card.metric);
-            let evaluation =
-                tune::evaluate(&data, &logits.values, card.decision.as_ref(), Some(metric))?;
+            let decision = card.decision.as_ref();
+            let mut evaluation = tune::evaluate(&data, &logits.values, decision, Some(metric))?;
+            evaluation.interval = Interval::of(&data, &logits.values, decision, metric)?;
             let mut found = scores_json(&evaluation, &data.labels);
             found.insert("texts_cut".into(), logits.texts_cut.into());
             Ok(found)
         })?;
         Ok((json(&found)?, told(remarks)))
+    }
+
+    /// Two cuts on the same rows, as JSON, and remarks.
+    fn compare(
+        &self,
+        py: Python<'_>,
+        first: &Cut,
+        second: &Cut,
+        rows: Rows,
+        metric: &str,
+    ) -> PyResult<(String, Told)> {
+        let Chosen { metric } = read(py, metric)?;
+        let mut remarks = vec![];
+        let found = stoppable(py, |goes_on| {
+            let mut answer = |cut: &Cut, rows, remarks: &mut Vec<Remark>| {
+                let data = judged(cut.0.card(), rows, remarks)?;
+                let pairs = data.pairs.as_deref();
+                let logits = self.compute(cut, &data.texts, pairs, "texts", &mut *goes_on)?;
+                Ok::<_, linocut::Error>((data, logits.values))
+            };
+            let (data, logits) = answer(first, rows.clone(), &mut remarks)?;
+            // What there is to remark on the rows has been said.
+            let (other_data, other_logits) = answer(second, rows, &mut vec![])?;
+            let [a, b] = [first, second].map(|cut| cut.0.card().decision.as_ref());
+            let metric = metric.as_ref().unwrap_or(&first.0.card().metric);
+            let sides = [(&data, &logits[..], a), (&other_data, &other_logits[..], b)];
+            tune::compare(sides, metric)
+        })?;
+        let mut said = json!(found);
+        said["text"] = found.in_words(["first", "second"].map(String::from)).into();
+        Ok((json(&said)?, told(remarks)))
     }
 
     /// Fits temperature and thresholds on rows: the cut with them, what was fitted as JSON, and remarks.

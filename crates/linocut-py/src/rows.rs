@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 pub(crate) type Rows = (Vec<String>, Option<Vec<String>>, Vec<Label>);
 
 /// What one row is labelled with.
-#[derive(FromPyObject)]
+#[derive(Clone, FromPyObject)]
 pub(crate) enum Label {
     /// One label, or a number as text.
     Text(String),

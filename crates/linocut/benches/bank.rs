@@ -66,7 +66,7 @@ fn main() {
         }
     }
     if ["all", "slim"].contains(&what) {
-        slim(&base(), options);
+        slim(&base(), options, rest.get(2).map(|_| &texts));
     }
     if ["all", "memory"].contains(&what) {
         memory(&Bank::new(base(), options).expect("options"));
@@ -288,8 +288,9 @@ fn fan_out(bank: &Bank, pooling: Pooling) {
 }
 
 /// Whole and slim tasks of half the compute, each with heads and neurons of its own, in f32 and in int8: one
-/// text, 32 texts of one task, and 32 texts of 100 tasks, all in turns.
-fn slim(base: &Base, options: Options) {
+/// text, 32 texts of one task, and 32 texts of 100 tasks, or the texts given, in batches of 32 of one task; all in
+/// turns.
+fn slim(base: &Base, options: Options, texts: Option<&Vec<String>>) {
     let halves = |number: u64| {
         let mut slim = Slim::whole(base.config());
         for (layer, kept) in slim.layers.iter_mut().enumerate() {
@@ -316,9 +317,10 @@ fn slim(base: &Base, options: Options) {
     });
     let one = vec![text(5, 30)];
     let many: Vec<String> = (0..32).map(|i| text(7 + i, 4 + 2 * i as usize)).collect();
-    for (what, texts, tasks) in
-        [("one text", &one, 1), ("32 texts", &many, 1), ("32 texts of 100 tasks", &many, 100)]
-    {
+    let own =
+        [("one text", &one, 1), ("32 texts", &many, 1), ("32 texts of 100 tasks", &many, 100)];
+    let works = texts.map_or(own.to_vec(), |texts| vec![("texts", texts, 1)]);
+    for (what, texts, tasks) in works {
         let ways = [("whole", 0), ("slim", 0), ("whole", 1), ("slim", 1)];
         let queries = ways.map(|(kind, bank)| {
             let query = |(i, text): (usize, &String)| {
@@ -332,7 +334,9 @@ fn slim(base: &Base, options: Options) {
         for _ in 0..2 * RUNS + 2 {
             for (((_, bank), queries), times) in ways.iter().zip(&queries).zip(&mut times) {
                 let start = Instant::now();
-                drop(banks[*bank].answer(&queries.iter().collect::<Vec<_>>()));
+                for batch in queries.chunks(32) {
+                    drop(banks[*bank].answer(&batch.iter().collect::<Vec<_>>()));
+                }
                 times.push(start.elapsed().as_secs_f64() * 1e3);
             }
         }

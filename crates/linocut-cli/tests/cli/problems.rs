@@ -161,7 +161,7 @@ fn a_number() {
     assert_snapshot!(place.run("eval n.cut --base base --data n.jsonl").rough(), @"
     exit 0
     --- stdout
-    pearson spearman # on # rows
+    pearson spearman # on # rows, # to # on as many others like these (#%)
 
     mse #
     pearson #

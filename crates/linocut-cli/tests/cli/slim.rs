@@ -13,7 +13,7 @@ fn a_slim_task_from_training_to_use() {
     --- stdout
     accuracy # on # dev rows
     #% of the compute: # of # heads and # of # groups of neurons in # layers
-    slim.cut: # KB (# KB without the head); the base is # KB
+    slim.cut: # KB (# KB without the head), #% zeros; the base is # KB
     ");
     let card = place.run("inspect slim.cut --json").json();
     let compute = card["card"]["training"]["compute"].as_f64().unwrap();

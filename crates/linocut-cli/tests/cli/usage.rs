@@ -171,6 +171,7 @@ fn help() {
     Commands:
       train      Learn a task as a cut of a base model
       eval       Score a cut on labelled rows
+      compare    Tell whether one cut is better than another, on the same labelled rows
       calibrate  Fit how sure a cut is and what it answers, on labelled rows it was not trained on
       predict    Label texts: one given here, those of a file, or the lines of standard input
       inspect    Say what a cut is, what it was trained for and where its bytes go. Needs no base

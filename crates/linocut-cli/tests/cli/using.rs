@@ -379,3 +379,15 @@ fn every_way_in_gives_the_same() {
         }
     }
 }
+
+#[test]
+fn two_cuts_on_the_same_rows() {
+    let place = Place::trained();
+    place.train("--method head --epochs 1", "old.cut");
+    let compared = place.run("compare old.cut topics.cut --base base --task topics");
+    let shown = compared.rough().to_string();
+    assert!(shown.contains("difference") && shown.contains("by chance with p"), "{shown}");
+    let found = place.run("compare topics.cut topics.cut --base base --task topics --json").json();
+    assert_eq!(found["comparison"]["difference"], 0.0);
+    assert_eq!(found["comparison"]["alone_right"], serde_json::json!([0, 0]));
+}

@@ -66,6 +66,53 @@ pub fn squared_error(outputs: &mut [f32], targets: &[f32], rows: Option<&[f32]>)
     loss
 }
 
+/// How far the cosines of `vectors`, `[rows, width]`, lie from 1 for two rows of one class and from 0 for others:
+/// the mean squared error of the one kind of pairs plus that of the other, so that neither outweighs the other by its
+/// number. A kind without a pair counts nothing. Returns the loss and its gradient, `[rows, width]`; a vector of
+/// zeros has cosines of 0 and no gradient.
+///
+/// The loss of SetFit (Tunstall et al. 2022), over all pairs of a batch in place of some.
+pub fn pair_cosines(vectors: &[f32], classes: &[u32]) -> (f64, Vec<f32>) {
+    let rows = classes.len();
+    let width = vectors.len() / rows.max(1);
+    let mut norms = Vec::with_capacity(rows);
+    let mut unit = Vec::with_capacity(vectors.len());
+    for vector in vectors.chunks_exact(width.max(1)) {
+        let norm = vector.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt();
+        norms.push(norm);
+        unit.extend(vector.iter().map(|&v| if norm > 0.0 { f64::from(v) / norm } else { 0.0 }));
+    }
+    let of = |row: usize| &unit[row * width..(row + 1) * width];
+    let pairs = || (0..rows).flat_map(|i| (0..i).map(move |j| (i, j)));
+    let alike = pairs().filter(|&(i, j)| classes[i] == classes[j]).count();
+    let others = rows * rows.saturating_sub(1) / 2 - alike;
+    let mut loss = 0.0;
+    // Of the unit vectors.
+    let mut grads = vec![0.0; unit.len()];
+    for (i, j) in pairs() {
+        let (want, count) = if classes[i] == classes[j] { (1.0, alike) } else { (0.0, others) };
+        let error = dot(of(i), of(j)) - want;
+        loss += error * error / count as f64;
+        let slope = 2.0 * error / count as f64;
+        for k in 0..width {
+            grads[i * width + k] += slope * unit[j * width + k];
+            grads[j * width + k] += slope * unit[i * width + k];
+        }
+    }
+    let grad = grads.chunks_exact(width.max(1)).enumerate().flat_map(|(i, grad)| {
+        // What of it lies along the vector changes nothing.
+        let (unit, norm) = (of(i), norms[i]);
+        let along = dot(grad, unit);
+        let one = move |(g, u): (&f64, &f64)| ((g - along * u) / norm) as f32;
+        grad.iter().zip(unit).map(move |pair| if norm > 0.0 { one(pair) } else { 0.0 })
+    });
+    (loss, grad.collect())
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
 fn of_row(rows: Option<&[f32]>, row: usize) -> f64 {
     rows.map_or(1.0, |rows| f64::from(rows[row]))
 }
@@ -107,6 +154,36 @@ mod tests {
                 assert!((f64::from(grad[i]) - want).abs() < 1e-4, "{name}[{i}]");
             }
         }
+    }
+
+    /// `F.cosine_similarity` of all pairs in float64, and finite differences.
+    #[test]
+    fn pairs_are_drawn_together_or_apart() {
+        let vectors = [0.3f32, -1.2, 2.0, 0.1, 0.5, -0.4, 1.1, 0.2, -0.7, 0.6, 0.9, -2.0];
+        let classes = [0, 1, 0, 1];
+        let (value, grad) = pair_cosines(&vectors, &classes);
+        let cosine = |i: usize, j: usize| {
+            let [a, b] = [i, j].map(|row| vectors[3 * row..][..3].iter().map(|&v| f64::from(v)));
+            let square = |v: f64| v * v;
+            let norms = a.clone().map(square).sum::<f64>() * b.clone().map(square).sum::<f64>();
+            a.zip(b).map(|(a, b)| a * b).sum::<f64>() / norms.sqrt()
+        };
+        let alike = [(0, 2), (1, 3)].map(|(i, j)| (1.0 - cosine(i, j)).powi(2));
+        let others = [(0, 1), (0, 3), (2, 1), (2, 3)].map(|(i, j)| cosine(i, j).powi(2));
+        let want = alike.iter().sum::<f64>() / 2.0 + others.iter().sum::<f64>() / 4.0;
+        assert!((value - want).abs() < 1e-12, "{value} {want}");
+        for i in 0..vectors.len() {
+            let at = |h: f32| {
+                let mut moved = vectors;
+                moved[i] += h;
+                pair_cosines(&moved, &classes).0
+            };
+            let want = (at(1e-3) - at(-1e-3)) / 2e-3;
+            assert!((f64::from(grad[i]) - want).abs() < 1e-4, "{i}: {} {want}", grad[i]);
+        }
+        assert_eq!(pair_cosines(&[1.0, 2.0], &[0]), (0.0, vec![0.0; 2]));
+        let (value, grad) = pair_cosines(&[0.0, 0.0, 1.0, 2.0], &[0, 0]);
+        assert_eq!((value, grad), (1.0, vec![0.0; 4]));
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub enum Purpose {
     LowRank = 5,
     /// Masks that are not learned; `tensor` is the matrix's index in the layout.
     RandomMask = 6,
+    /// Rows drawn for intervals; `step` is the draw.
+    Bootstrap = 7,
 }
 
 /// The SplitMix64 output function (Steele, Lea & Flood 2014).

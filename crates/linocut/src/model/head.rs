@@ -24,6 +24,9 @@ pub enum LossTargets<'a> {
     MultiHot(&'a [f32], Option<&'a [f32]>),
     /// One number a row: mean squared error.
     Values(&'a [f32]),
+    /// One class a row, but what is compared is the pooled vectors of the rows with one another, see
+    /// [`loss::pair_cosines`]; the head has no part in it.
+    Pairs(&'a [u32]),
 }
 
 /// Loss of a batch and the gradients of the head and of what it read.
@@ -64,7 +67,7 @@ impl Head {
     }
 
     /// Loss and gradients; `dropout` applies to `pooled`. With `row_weights`, `[rows]`, a row's loss counts so
-    /// many times; their mean over all training rows is 1.
+    /// many times; their mean over all training rows is 1. Pairs know neither.
     pub fn loss(
         &self,
         pooled: &[f32],
@@ -74,6 +77,11 @@ impl Head {
     ) -> Loss {
         let (outputs, hidden) = (self.outputs(), self.weight.len() / self.outputs());
         let rows = pooled.len() / hidden;
+        if let LossTargets::Pairs(classes) = targets {
+            let (value, pooled_grad) = loss::pair_cosines(pooled, classes);
+            let (weight_grad, bias_grad) = (vec![0.0; self.weight.len()], vec![0.0; outputs]);
+            return Loss { value, weight_grad, bias_grad, pooled_grad };
+        }
         let dropout = dropout.and_then(DropoutStep::head);
         let mut read = pooled.to_vec();
         if let Some(d) = dropout {
@@ -88,6 +96,7 @@ impl Head {
                 loss::binary_cross_entropy(&mut logits, labels, weights, row_weights)
             }
             LossTargets::Values(values) => loss::squared_error(&mut logits, values, row_weights),
+            LossTargets::Pairs(_) => unreachable!("pairs have been compared"),
         };
         let mut result = Loss {
             value,

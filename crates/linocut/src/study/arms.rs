@@ -2,6 +2,7 @@
 
 use super::record::Record;
 use super::table;
+use crate::data::Problem;
 use crate::model::{Encoder, ModelConfig};
 use crate::tune::{Choices, Method, matches};
 use crate::{Error, ErrorKind, Result};
@@ -92,7 +93,8 @@ impl Arm {
         let choices = Choices { method: method.clone(), ..choices };
         // What means nothing for the method is found here, and what is out of range.
         choices.method(base).map_err(|e| e.at(format!("`arms={name}`")))?;
-        choices.options(method, 1, base).check().map_err(|e| e.at(format!("`arms={name}`")))?;
+        let task = (Problem::SingleLabel, 1);
+        choices.options(method, task, base).check().map_err(|e| e.at(format!("`arms={name}`")))?;
         let about = format!("{}, {}", self.about, names.join(", "));
         Ok(Arm { name, about, trains: self.trains.clone(), choices })
     }

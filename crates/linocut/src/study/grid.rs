@@ -91,9 +91,11 @@ impl Grid<'_> {
 
     /// Options of a run of `method`.
     pub fn options(&self, run: Run, method: Method, base: &ModelConfig) -> TrainOptions {
-        let (rows, arm) = (self.tasks[run.task].train.rows(), &self.arms[run.arm]);
+        let (train, arm) = (&self.tasks[run.task].train, &self.arms[run.arm]);
+        let rows = train.rows();
         let Choices { head_lr, epochs, .. } = arm.choices;
-        let set = arm.choices.options(method, rows, base);
+        let choices = Choices { epochs: epochs.or(self.epochs), ..arm.choices.clone() };
+        let set = choices.options(method, (train.problem, rows), base);
         TrainOptions {
             // A head over zeros is compared with a mask, whose head has learned at its rate.
             head_lr: match arm.trains {
@@ -103,7 +105,6 @@ impl Grid<'_> {
                 _ => set.head_lr,
             },
             seed: run.seed,
-            epochs: epochs.or(self.epochs).unwrap_or(set.epochs),
             ..set
         }
     }

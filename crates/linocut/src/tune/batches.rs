@@ -1,13 +1,14 @@
 //! The batches of a run: rows in the order that its seed gives, with their targets.
 
 use super::evaluate::multi_hot;
-use super::options::{ClassWeights, TrainOptions};
+use super::options::{ClassWeights, Objective, TrainOptions};
 use super::scale::Scale;
 use super::shared::Tokens;
 use super::trunk::Trunk;
 use crate::Result;
 use crate::data::{Batch, Dataset, Targets, epoch_order};
 use crate::model::{Input, LossTargets};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Rows ready for batches: tokens, or the frozen layers' outputs.
@@ -20,6 +21,7 @@ pub(super) enum Rows {
 pub(super) struct Batches<'a> {
     rows: Rows,
     targets: TargetsOf<'a>,
+    objective: Objective,
     count: usize,
     size: usize,
     seed: u64,
@@ -43,6 +45,7 @@ impl<'a> Batches<'a> {
         Self {
             rows,
             targets: TargetsOf::new(train, options.class_weights, scale),
+            objective: options.objective,
             count: train.rows(),
             size: options.batch,
             seed: options.seed,
@@ -68,6 +71,11 @@ impl<'a> Batches<'a> {
         let (epoch, at) = (step / self.per_epoch(), step % self.per_epoch());
         if self.epoch != Some(epoch) {
             self.order = epoch_order(self.count, self.seed, epoch as u64);
+            if let (Objective::Pairs, Targets::Classes(classes)) =
+                (self.objective, self.targets.all)
+            {
+                self.order = side_by_side(&self.order, classes);
+            }
             self.epoch = Some(epoch);
         }
         let chosen = &self.order[at * self.size..((at + 1) * self.size).min(self.count)];
@@ -77,7 +85,29 @@ impl<'a> Batches<'a> {
             self.weights.extend(chosen.iter().map(|&r| all[r as usize]));
             &self.weights[..]
         });
-        Ok((input, self.targets.of(chosen), weights))
+        Ok((input, self.targets.of(chosen, self.objective), weights))
+    }
+
+    /// The vectors, `[rows, hidden]`, of all rows in their order, which `pooled` appends of some of them.
+    pub(super) fn vectors(
+        &mut self,
+        mut pooled: impl FnMut(Input<'_>, &mut Vec<f32>),
+    ) -> Result<Vec<f32>> {
+        let mut vectors = vec![];
+        for chosen in self.in_order().chunks(self.size) {
+            pooled(self.rows.input(chosen, &mut self.buffers)?, &mut vectors);
+        }
+        Ok(vectors)
+    }
+
+    /// The labels of all rows in their order, and how much the rows count, where that differs.
+    pub(super) fn labels(&mut self) -> (LossTargets<'_>, Option<&[f32]>) {
+        let all = self.in_order();
+        (self.targets.of(&all, Objective::Labels), self.row_weights.as_deref())
+    }
+
+    fn in_order(&self) -> Vec<u32> {
+        (0..self.count as u32).collect()
     }
 }
 
@@ -135,14 +165,19 @@ impl<'a> TargetsOf<'a> {
         }
     }
 
-    fn of(&mut self, rows: &[u32]) -> LossTargets<'_> {
+    fn of(&mut self, rows: &[u32], objective: Objective) -> LossTargets<'_> {
         let chosen = rows.iter().map(|&r| r as usize);
         self.values.clear();
         match self.all {
             Targets::Classes(all) => {
                 self.classes.clear();
                 self.classes.extend(chosen.map(|r| all[r]));
-                LossTargets::Classes(&self.classes, self.class_weights.as_deref())
+                match objective {
+                    Objective::Labels => {
+                        LossTargets::Classes(&self.classes, self.class_weights.as_deref())
+                    }
+                    Objective::Pairs => LossTargets::Pairs(&self.classes),
+                }
             }
             Targets::MultiHot(all) => {
                 let labels = self.hot.len() / all.len();
@@ -159,6 +194,28 @@ impl<'a> TargetsOf<'a> {
             }
         }
     }
+}
+
+/// Rows of one class that stand together in the order, so that batches have pairs of the same class however many
+/// classes there are.
+const TOGETHER: usize = 4;
+
+/// The rows of `order`, [`TOGETHER`] of a class side by side where the first of them stands.
+fn side_by_side(order: &[u32], classes: &[u32]) -> Vec<u32> {
+    // The group of every class that has room.
+    let mut groups: Vec<Vec<u32>> = vec![];
+    let mut open: HashMap<u32, usize> = HashMap::new();
+    for &row in order {
+        let group = *open.entry(classes[row as usize]).or_insert_with(|| {
+            groups.push(vec![]);
+            groups.len() - 1
+        });
+        groups[group].push(row);
+        if groups[group].len() == TOGETHER {
+            open.remove(&classes[row as usize]);
+        }
+    }
+    groups.concat()
 }
 
 /// Weights of the classes, or of the positives of each label; see [`ClassWeights::Balanced`].
@@ -190,6 +247,20 @@ fn class_weights(data: &Dataset, weights: ClassWeights) -> Option<Vec<f32>> {
 mod tests {
     use super::*;
     use crate::data::Problem;
+
+    #[test]
+    fn rows_of_a_class_stand_side_by_side() {
+        let classes: Vec<u32> = (0..60).map(|i| i % 5).collect();
+        let order = epoch_order(60, 1, 0);
+        let found = side_by_side(&order, &classes);
+        assert_eq!(found[0], order[0]);
+        for rows in found.chunks(TOGETHER) {
+            assert!(rows.iter().all(|&row| classes[row as usize] == classes[rows[0] as usize]));
+        }
+        let mut sorted = found;
+        sorted.sort_unstable();
+        assert_eq!(sorted, (0..60).collect::<Vec<u32>>());
+    }
 
     /// `torch.nn.BCEWithLogitsLoss(pos_weight=negatives / positives)` in float64, and scikit-learn's
     /// `compute_class_weight("balanced")`.

@@ -1,7 +1,10 @@
 //! What a person may say of a training run.
 
-use super::{ClassWeights, Dropout, Method, Sampling, Scope, Selection, Target, TrainOptions};
+use super::{
+    ClassWeights, Dropout, Method, Objective, Sampling, Scope, Selection, Target, TrainOptions,
+};
 use crate::cut::StoreType;
+use crate::data::Problem;
 use crate::model::ModelConfig;
 use crate::{Error, ErrorKind, Result};
 use serde::Deserialize;
@@ -43,6 +46,9 @@ pub struct Choices {
     pub sparsity_scope: Option<Scope>,
     /// As [`TrainOptions::compute`].
     pub compute: Option<f64>,
+    /// As [`TrainOptions::objective`]; where nothing is said, pairs of few rows with one label each, unless something
+    /// is said of how labels are learned: passes, the head's rate, weights of classes, early stopping.
+    pub objective: Option<Objective>,
     /// As [`TrainOptions::epochs`].
     pub epochs: Option<usize>,
     /// As [`TrainOptions::batch`].
@@ -85,6 +91,7 @@ impl Default for Choices {
             sparsity: None,
             sparsity_scope: None,
             compute: None,
+            objective: None,
             epochs: None,
             batch: None,
             lr: None,
@@ -208,9 +215,28 @@ impl Choices {
         }
     }
 
-    /// Everything that decides what a run of `method` on `rows` rows computes.
-    pub fn options(&self, method: Method, rows: usize, base: &ModelConfig) -> TrainOptions {
-        let default = TrainOptions::new(method, rows);
+    /// What a run on so many rows learns from.
+    fn objective(&self, problem: Problem, rows: usize) -> Objective {
+        let of_labels = self.epochs.is_some()
+            || self.head_lr.is_some()
+            || self.early_stop.is_some()
+            || self.eval_every.is_some()
+            || self.class_weights != ClassWeights::None;
+        let few = problem == Problem::SingleLabel && rows <= Objective::FEW;
+        self.objective.unwrap_or(match few && !of_labels {
+            true => Objective::Pairs,
+            false => Objective::Labels,
+        })
+    }
+
+    /// Everything that decides what a run of `method` on `rows` rows of such a task computes.
+    pub fn options(
+        &self,
+        method: Method,
+        (problem, rows): (Problem, usize),
+        base: &ModelConfig,
+    ) -> TrainOptions {
+        let default = TrainOptions::new(method, rows).by(self.objective(problem, rows), rows);
         TrainOptions {
             compute: self.compute,
             epochs: self.epochs.unwrap_or(default.epochs),

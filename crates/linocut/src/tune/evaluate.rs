@@ -1,11 +1,13 @@
 //! Scores of logits against a data set.
 
+use super::compare::Interval;
 use super::metrics::{ClassScore, Confusion, Metrics, multi_label_report};
 use crate::cut::{Decision, answered};
-use crate::data::{Dataset, Metric, Problem, Targets};
+use crate::data::{Dataset, Metric, Targets};
 use crate::model::argmax;
 use crate::{Error, ErrorKind, Result};
 use serde_json::{Map, Value, json};
+use std::borrow::Cow;
 
 /// Everything that is said about predictions on a data set.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -21,6 +23,9 @@ pub struct Evaluation {
     /// What is answered by a single-label task that abstains where it is not sure enough.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answered: Option<Answered>,
+    /// How sure the primary score is, where that was asked for: [`Interval::of`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<Interval>,
 }
 
 /// The rows that a task answers.
@@ -36,7 +41,7 @@ pub struct Answered {
 
 impl Answered {
     /// Of rows that are answered or not, and would be right or not.
-    pub(super) fn of(rows: impl Iterator<Item = (bool, bool)>) -> Self {
+    pub(super) fn of(rows: impl IntoIterator<Item = (bool, bool)>) -> Self {
         let (mut all, mut answered, mut right) = (0, 0, 0);
         for (is_answered, is_right) in rows {
             all += 1;
@@ -53,8 +58,8 @@ impl Answered {
 }
 
 impl Evaluation {
-    /// For programs: `rows`, `primary`, `metrics`, `classes` with the labels' names, `confusion`, and of a task
-    /// that abstains `answered`.
+    /// For programs: `rows`, `primary`, `metrics`, `classes` with the labels' names, `confusion`, of a task that
+    /// abstains `answered`, and `interval` where it was asked for.
     pub fn to_json(&self, labels: &[String]) -> Map<String, Value> {
         let classes: Vec<Value> = labels
             .iter()
@@ -81,6 +86,9 @@ impl Evaluation {
         if let Some(answered) = &self.answered {
             fields.insert("answered".into(), json!(answered));
         }
+        if let Some(interval) = &self.interval {
+            fields.insert("interval".into(), json!(interval));
+        }
         fields
     }
 }
@@ -100,50 +108,117 @@ pub fn evaluate(
 ) -> Result<Evaluation> {
     let metric = metric.cloned().unwrap_or_else(|| Metric::default_for(data.problem));
     let labels = data.labels.len();
-    let outputs = logits.len().checked_div(data.rows()).unwrap_or(labels).max(1);
-    if let Some(at) = logits.iter().position(|z| !z.is_finite()) {
-        let message = format!(
-            "{}, row {}: the model gives the logit {}, expected a finite number",
-            data.name,
-            at / outputs + 1,
-            logits[at]
-        );
-        return Err(Error::new(ErrorKind::Diverged, message)
-            .with_hint("training diverged, or the weights are out of range on this text"));
-    }
-    match (&data.targets, data.problem) {
-        (Targets::Classes(classes), Problem::SingleLabel) => {
-            let truth: Vec<usize> = classes.iter().map(|&c| c as usize).collect();
-            let predicted: Vec<usize> = logits.chunks_exact(outputs).map(argmax).collect();
-            let metrics = Metrics::single_label(&truth, &predicted, &data.labels, &metric)?;
-            let confusion = Confusion::new(&truth, &predicted, labels);
-            let abstains = decision.is_some_and(|decision| !decision.thresholds.is_empty());
-            let answered = abstains.then(|| {
+    let predictions = Predictions::new(data, logits, decision)?;
+    let metrics = predictions.metrics(None, &data.labels, &metric)?;
+    let (mut classes, mut confusion, mut given) = (Vec::new(), None, None);
+    match &predictions {
+        Predictions::Classes { truth, predicted } => {
+            let counts = Confusion::new(truth, predicted, labels);
+            classes = counts.report();
+            confusion = Some(counts);
+            if decision.is_some_and(|decision| !decision.thresholds.is_empty()) {
+                let outputs = logits.len().checked_div(data.rows()).unwrap_or(labels).max(1);
                 let answered = answered(decision, data.problem, logits, outputs);
-                let given = answered.chunks_exact(outputs).map(|row| row.contains(&true));
-                Answered::of(given.zip(truth.iter().zip(&predicted).map(|(t, p)| t == p)))
-            });
-            let (classes, confusion) = (confusion.report(), Some(confusion));
-            Ok(Evaluation { metrics, classes, confusion, answered })
-        }
-        (Targets::MultiHot(rows), _) => {
-            let truth = multi_hot(rows, labels).iter().map(|&t| t > 0.0).collect::<Vec<_>>();
-            let answered = answered(decision, data.problem, logits, outputs);
-            let mut predicted = vec![false; truth.len()];
-            let rows = predicted.chunks_exact_mut(labels).zip(answered.chunks_exact(outputs));
-            for (predicted, answered) in rows {
-                predicted.iter_mut().zip(answered).for_each(|(p, &a)| *p = a);
+                let rows = answered.chunks_exact(outputs).map(|row| row.contains(&true));
+                given = Some(Answered::of(rows.zip(predictions.right())));
             }
-            let metrics = Metrics::multi_label(&truth, &predicted, labels, &metric)?;
-            let classes = multi_label_report(&truth, &predicted, labels);
-            Ok(Evaluation { metrics, classes, confusion: None, answered: None })
         }
-        (Targets::Values(values), _) => {
-            let metrics = Metrics::regression(values, logits, &metric)?;
-            Ok(Evaluation { metrics, classes: Vec::new(), confusion: None, answered: None })
+        Predictions::Sets { truth, predicted, labels } => {
+            classes = multi_label_report(truth, predicted, *labels);
         }
-        (Targets::Classes(_), _) => unreachable!("classes belong to single-label tasks"),
+        Predictions::Values { .. } => {}
     }
+    Ok(Evaluation { metrics, classes, confusion, answered: given, interval: None })
+}
+
+/// What is true of every row, and what is predicted.
+pub(super) enum Predictions {
+    /// One class a row.
+    Classes { truth: Vec<usize>, predicted: Vec<usize> },
+    /// Any number of labels a row, both `[rows, labels]`.
+    Sets { truth: Vec<bool>, predicted: Vec<bool>, labels: usize },
+    /// A number a row.
+    Values { truth: Vec<f32>, predicted: Vec<f32> },
+}
+
+impl Predictions {
+    /// Those of `logits`, as [`evaluate`] takes them.
+    pub(super) fn new(data: &Dataset, logits: &[f32], decision: Option<&Decision>) -> Result<Self> {
+        let labels = data.labels.len();
+        let outputs = logits.len().checked_div(data.rows()).unwrap_or(labels).max(1);
+        if let Some(at) = logits.iter().position(|z| !z.is_finite()) {
+            let message = format!(
+                "{}, row {}: the model gives the logit {}, expected a finite number",
+                data.name,
+                at / outputs + 1,
+                logits[at]
+            );
+            return Err(Error::new(ErrorKind::Diverged, message)
+                .with_hint("training diverged, or the weights are out of range on this text"));
+        }
+        Ok(match &data.targets {
+            Targets::Classes(classes) => Self::Classes {
+                truth: classes.iter().map(|&c| c as usize).collect(),
+                predicted: logits.chunks_exact(outputs).map(argmax).collect(),
+            },
+            Targets::MultiHot(rows) => {
+                let truth = multi_hot(rows, labels).iter().map(|&t| t > 0.0).collect::<Vec<_>>();
+                let answered = answered(decision, data.problem, logits, outputs);
+                let mut predicted = vec![false; truth.len()];
+                let rows = predicted.chunks_exact_mut(labels).zip(answered.chunks_exact(outputs));
+                for (predicted, answered) in rows {
+                    predicted.iter_mut().zip(answered).for_each(|(p, &a)| *p = a);
+                }
+                Self::Sets { truth, predicted, labels }
+            }
+            Targets::Values(values) => {
+                Self::Values { truth: values.clone(), predicted: logits.to_vec() }
+            }
+        })
+    }
+
+    /// Their scores, of all rows or of those drawn, some maybe more than once.
+    pub(super) fn metrics(
+        &self,
+        drawn: Option<&[usize]>,
+        labels: &[String],
+        metric: &Metric,
+    ) -> Result<Metrics> {
+        match self {
+            Self::Classes { truth, predicted } => {
+                let (truth, predicted) = (taken(truth, drawn, 1), taken(predicted, drawn, 1));
+                Metrics::single_label(&truth, &predicted, labels, metric)
+            }
+            Self::Sets { truth, predicted, labels } => {
+                let [truth, predicted] = [truth, predicted].map(|all| taken(all, drawn, *labels));
+                Metrics::multi_label(&truth, &predicted, *labels, metric)
+            }
+            Self::Values { truth, predicted } => {
+                let [truth, predicted] = [truth, predicted].map(|all| taken(all, drawn, 1));
+                Metrics::regression(&truth, &predicted, metric)
+            }
+        }
+    }
+
+    /// Whether each row is right, of several labels all of them; nobody says of a number.
+    pub(super) fn right(&self) -> Vec<bool> {
+        match self {
+            Self::Classes { truth, predicted } => {
+                truth.iter().zip(predicted).map(|(t, p)| t == p).collect()
+            }
+            Self::Sets { truth, predicted, labels } => {
+                let rows = truth.chunks_exact(*labels).zip(predicted.chunks_exact(*labels));
+                rows.map(|(t, p)| t == p).collect()
+            }
+            Self::Values { .. } => vec![],
+        }
+    }
+}
+
+/// The rows drawn of `all`, `[rows, width]`.
+fn taken<'a, T: Clone>(all: &'a [T], drawn: Option<&[usize]>, width: usize) -> Cow<'a, [T]> {
+    let Some(drawn) = drawn else { return all.into() };
+    drawn.iter().flat_map(|&row| all[row * width..][..width].iter().cloned()).collect()
 }
 
 /// Checks that `metric`, or the problem's default, can tell one model from another on `held_out`.

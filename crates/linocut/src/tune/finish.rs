@@ -2,8 +2,9 @@
 
 use super::evaluate::{Evaluation, evaluate};
 use super::scale::Scale;
+use super::solve::C;
 use super::trainer::Parameters;
-use super::{ClassWeights, Dropout, Masks, Method, TrainOptions, Trainer};
+use super::{ClassWeights, Dropout, Masks, Method, Objective, TrainOptions, Trainer};
 use crate::Result;
 use crate::cut::{self, BaseId, Card, Cut, Edit, Probe, TensorEdit, Zeros};
 use crate::data::{Dataset, Encoding, Metric, Problem};
@@ -145,6 +146,12 @@ fn training(
         "seed": options.seed,
         "trained_parameters": trainer.trained_parameters(),
     });
+    if options.objective == Objective::Pairs {
+        said["objective"] = json!(options.objective);
+        said["head"] = json!(format!("logistic regression, C = {C}"));
+        let unused = ["head_lr", if trainer.steps_taken() == 0 { "epochs" } else { "" }];
+        said.as_object_mut().expect("made above").retain(|key, _| !unused.contains(&key.as_str()));
+    }
     if let Some(compute) = identity.compute {
         said["compute"] = json!(compute);
         said["compute_counts"] = json!(

@@ -216,6 +216,28 @@ pub enum ClassWeights {
     Balanced,
 }
 
+/// What a run learns from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Objective {
+    /// Each row's label: the loss of the problem, for all that is trained and the head together.
+    #[default]
+    Labels,
+    /// Which rows have the same label and which have not: their vectors are drawn together or apart (as SetFit does,
+    /// Tunstall et al. 2022). The head is then found outright, as logistic regression on the vectors. For few rows, of
+    /// which there are many pairs, with one label each.
+    Pairs,
+}
+
+impl Objective {
+    /// Most training rows that pairs are learned from where nothing is said; see `bench/LOG.md`.
+    pub const FEW: usize = 500;
+
+    fn is_labels(&self) -> bool {
+        *self == Self::Labels
+    }
+}
+
 /// Dropout in training.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -252,6 +274,9 @@ pub struct TrainOptions {
     /// that the task needs least are left out first. All where nothing is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compute: Option<f64>,
+    /// What is learned from.
+    #[serde(default, skip_serializing_if = "Objective::is_labels")]
+    pub objective: Objective,
     /// Passes over the training rows.
     pub epochs: usize,
     /// Rows a step.
@@ -305,6 +330,7 @@ impl TrainOptions {
         Self {
             method,
             compute: None,
+            objective: Objective::Labels,
             epochs: default_epochs(rows),
             batch: 32,
             lr,
@@ -323,11 +349,29 @@ impl TrainOptions {
         }
     }
 
+    /// These for `objective`, with as many rows a step and passes as it takes.
+    #[must_use]
+    pub fn by(self, objective: Objective, rows: usize) -> Self {
+        let (batch, epochs) = match objective {
+            Objective::Labels => (32, default_epochs(rows)),
+            Objective::Pairs => {
+                let epochs = PAIR_STEPS.div_ceil(rows.div_ceil(PAIR_ROWS).max(1));
+                (PAIR_ROWS, epochs.max(PAIR_EPOCHS))
+            }
+        };
+        Self { objective, batch, epochs, ..self }
+    }
+
     /// Checks that every option has a meaning for a task of this kind.
     ///
     /// # Errors
-    /// Class weights of a task without classes.
+    /// Class weights of a task without classes; pairs of rows that have not one label each.
     pub fn check_for(&self, problem: Problem) -> Result<()> {
+        if self.objective == Objective::Pairs && problem != Problem::SingleLabel {
+            let message =
+                "`objective=pairs` is for rows with one label each, found several or numbers";
+            return Err(Error::new(ErrorKind::Config, message).with_hint("leave it out"));
+        }
         if (problem, self.class_weights) == (Problem::Regression, ClassWeights::Balanced) {
             let message = "`class_weights=balanced` has no meaning for regression, whose labels are \
                            numbers and not classes";
@@ -363,6 +407,18 @@ impl TrainOptions {
         for (option, value) in [("`warmup`", self.warmup), ("`decay`", self.decay)] {
             if !(0.0..1.0).contains(&value) {
                 return fail(option, value.to_string(), "a number in [0, 1)");
+            }
+        }
+        for (option, given) in
+            [("early_stop", self.early_stop.is_some()), ("eval_every", self.eval_every.is_some())]
+        {
+            if self.objective == Objective::Pairs && given {
+                let message = format!(
+                    "`{option}` has no meaning with `objective=pairs`, whose head comes last"
+                );
+                return Err(
+                    Error::new(ErrorKind::Config, message).with_hint("leave one of them out")
+                );
             }
         }
         match self.dropout {
@@ -413,6 +469,12 @@ impl TrainOptions {
         Ok(())
     }
 }
+
+/// Fewest steps that pairs are learned for, and fewest passes over the rows; see `bench/LOG.md`.
+const PAIR_STEPS: usize = 100;
+const PAIR_EPOCHS: usize = 16;
+/// Rows of which all pairs are compared in a step.
+const PAIR_ROWS: usize = 64;
 
 /// Enough passes for about 1,500 steps of 32 rows: 3 to 10.
 fn default_epochs(rows: usize) -> usize {

@@ -1,5 +1,6 @@
 //! An evaluation as text for people.
 
+use super::compare::{Comparison, Interval};
 use super::evaluate::{Answered, Evaluation};
 use super::metrics::{Confusion, Metrics};
 use crate::output::{aligned, shortened};
@@ -10,12 +11,17 @@ const MATRIX_CLASSES: usize = 12;
 const LISTED: usize = 15;
 
 impl Evaluation {
-    /// The primary score, all scores, the classes and their confusions.
+    /// The primary score with its interval, all scores, the classes and their confusions.
     pub fn in_words(&self, labels: &[String]) -> String {
         let metrics = &self.metrics;
         let primary = &metrics.primary;
         let value = score(&primary.name, primary.value);
-        let mut text = format!("{} {value} on {} rows\n", spaced(&primary.name), metrics.rows);
+        let mut text = format!("{} {value} on {} rows", spaced(&primary.name), metrics.rows);
+        if let Some(Interval { low, high }) = self.interval {
+            let [low, high] = [low, high].map(|value| score(&primary.name, Some(value)));
+            text += &format!(", {low} to {high} on as many others like these (95%)");
+        }
+        text.push('\n');
         if let Some(Answered { rows, share, accuracy }) = self.answered {
             let right = accuracy.map(|share| format!(", of which {:.2}% are right", 100.0 * share));
             text += &format!(
@@ -51,6 +57,44 @@ impl Evaluation {
             text.push('\n');
             text += &confusions(confusion, labels);
         }
+        text
+    }
+}
+
+impl Comparison {
+    /// For people: both scores, their difference, and what it says.
+    pub fn in_words(&self, names: [String; 2]) -> String {
+        let score = |value: Option<f64>| score(&self.metric, value);
+        let between = |interval: Option<Interval>| {
+            interval.map_or_else(String::new, |Interval { low, high }| {
+                format!("{} to {}", score(Some(low)), score(Some(high)))
+            })
+        };
+        let mut rows = vec![["", &spaced(&self.metric), "95%"].map(String::from).to_vec()];
+        for (name, (value, interval)) in names.into_iter().zip(self.scores) {
+            rows.push(vec![name, score(value), between(interval)]);
+        }
+        let difference = ["difference".into(), score(self.difference), between(self.interval)];
+        rows.push(difference.to_vec());
+        let mut text = aligned(&rows);
+        if let (Some([first, second]), Some(p)) = (self.alone_right, self.p) {
+            let p = if p < 0.001 { "below 0.001".into() } else { format!("{p:.3}") };
+            text += &format!(
+                "of {} rows the first alone has {first} right, the second alone {second}: by chance with p = {p}\n",
+                self.rows,
+            );
+        }
+        let lower_is_better = self.metric == "mse";
+        let (first, second) = match self.interval {
+            Some(Interval { low, high }) if lower_is_better => (low > 0.0, high < 0.0),
+            Some(Interval { low, high }) => (high < 0.0, low > 0.0),
+            None => (false, false),
+        };
+        text += match (first, second) {
+            (true, _) => "the first is better on rows like these\n",
+            (_, true) => "the second is better on rows like these\n",
+            _ => "these rows do not tell which is better\n",
+        };
         text
     }
 }

@@ -2,13 +2,15 @@
 
 use super::batches::{Batches, Rows};
 use super::evaluate::{Evaluation, can_select, evaluate};
-use super::options::TrainOptions;
+use super::options::{Method, Objective, TrainOptions};
 use super::scale::Scale;
 use super::shared::{Shared, Tokens};
+use super::solve::solve;
 use super::state::{self, Progress, Snapshot};
 use super::{Masks, Rates, Trainer, finish, slim};
 use crate::cut::Cut;
 use crate::data::{Dataset, Metric, split_holdout};
+use crate::kernels::pool::awake;
 use crate::model::{Base, Head, ModelConfig};
 use crate::{Error, ErrorKind, Result};
 use serde_json::Value;
@@ -194,7 +196,12 @@ pub fn train(
         Rows::Trunk(shared.trunk(encoder, weights, &tokens.rows, depth, place, progress)?)
     };
     let mut batches = Batches::new(&train, rows, options, scale);
-    let steps = options.epochs * batches.per_epoch();
+    let by_pairs = options.objective == Objective::Pairs;
+    let steps = match options.method {
+        // There is nothing to train: the head is found outright.
+        Method::Head if by_pairs => 0,
+        _ => options.epochs * batches.per_epoch(),
+    };
     let options = &TrainOptions { method: options.method.settled(steps), ..options.clone() };
     let head = Head::new(train.labels.len().max(1), base.config().hidden, options.seed);
     let encoder = base.encoder.clone().with_dropout(|own| options.dropout.at(own));
@@ -219,6 +226,15 @@ pub fn train(
         best,
     };
     run.take_steps(&mut batches, observe)?;
+    if by_pairs {
+        let (trainer, hidden) = (&mut run.trainer, base.config().hidden);
+        trainer.settle();
+        let vectors = batches.vectors(|input, vectors| {
+            awake(|| vectors.extend_from_slice(trainer.pooled(input)));
+        })?;
+        let (labels, weights) = batches.labels();
+        trainer.head = solve(trainer.head.outputs(), &vectors, hidden, labels, weights);
+    }
 
     let Run { held_out, dev, trainer, progress, .. } = run;
     let identity = finish::Identity {
@@ -373,7 +389,7 @@ impl Run<'_> {
 
 /// Raised whenever equal options, rows and base come to be trained otherwise than before: a run or a
 /// study that one version began is not gone on with by another.
-pub const TRAINING_VERSION: u32 = 2;
+pub const TRAINING_VERSION: u32 = 3;
 
 /// Version of the training, and digest of everything that decides the run's steps.
 fn identity(base: &Base, train: &Dataset, options: &TrainOptions) -> String {

@@ -1,7 +1,7 @@
 //! Which heads and neurons a task can do without.
 
 use super::batches::{Batches, Rows};
-use super::options::TrainOptions;
+use super::options::{Objective, TrainOptions};
 use super::run::Event;
 use super::scale::Scale;
 use super::shared::Tokens;
@@ -13,6 +13,9 @@ use std::sync::Arc;
 
 /// Passes over the training rows that the base is tuned for to see what it needs.
 const EPOCHS: usize = 1;
+
+/// Steps of few rows.
+const LEAST_STEPS: usize = 60;
 
 /// The share of these steps that come before the first that counts: a head that has learned nothing says
 /// nothing.
@@ -102,8 +105,9 @@ impl Costs {
         observe: &mut dyn FnMut(Event) -> bool,
     ) -> Result<Self> {
         let config = base.config();
+        let options = &options.clone().by(Objective::Labels, train.rows());
         let mut batches = Batches::new(train, Rows::Tokens(Arc::clone(tokens)), options, scale);
-        let steps = EPOCHS * batches.per_epoch();
+        let steps = (EPOCHS * batches.per_epoch()).max(LEAST_STEPS);
         let method = Method::Layers(Selection::default());
         let marks = method.marks(&base.encoder)?;
         let defaults = TrainOptions::new(method.clone(), train.rows());

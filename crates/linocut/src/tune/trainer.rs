@@ -265,6 +265,11 @@ impl Trainer {
         }
     }
 
+    /// The vectors that the head reads of a batch, `[rows, hidden]`, by the weights as of [`Trainer::settle`].
+    pub(super) fn pooled(&mut self, input: Input<'_>) -> &[f32] {
+        self.encoder.forward(&self.weights, input, None, false, &mut self.tape)
+    }
+
     /// Primary score of the model as it stands on `data`, tokenised in `texts`, if defined. `scale`
     /// is the unit that the head was trained in.
     pub(super) fn score(
