@@ -105,7 +105,7 @@ impl Costs {
         observe: &mut dyn FnMut(Event) -> bool,
     ) -> Result<Self> {
         let config = base.config();
-        let options = &options.clone().by(Objective::Labels, train.rows());
+        let options = &TrainOptions { objective: Objective::Labels, ..options.clone() };
         let mut batches = Batches::new(train, Rows::Tokens(Arc::clone(tokens)), options, scale);
         let steps = (EPOCHS * batches.per_epoch()).max(LEAST_STEPS);
         let method = Method::Layers(Selection::default());
