@@ -1,17 +1,17 @@
 //! `linocut compare`
 
 use crate::args::BaseArgs;
-use crate::model::{self, note_texts_cut};
+use crate::model::note_texts_cut;
 use crate::output::{print, print_json};
 use crate::rows::RowsArgs;
 use crate::task::Tell;
 use clap::Args;
 use linocut::Result;
-use linocut::cut::{Card, Decision};
-use linocut::data::{Dataset, Metric};
-use linocut::tune::compare;
+use linocut::cut::{Cut, TaskModel};
+use linocut::model::Pooling;
+use linocut::tune::{can_compare, compare};
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Tell whether one cut is better than another, on the same labelled rows.
 ///
@@ -47,33 +47,28 @@ pub(crate) struct CompareArgs {
     pub json: bool,
 }
 
-/// What one cut answers.
-struct Answers {
-    data: Dataset,
-    logits: Vec<f32>,
-    decision: Option<Decision>,
-    metric: Metric,
-}
-
 pub(crate) fn run(args: CompareArgs) -> Result<()> {
     let (file, spec) = args.rows.file()?;
-    let answers = |cut: &Path, quiet: bool| -> Result<Answers> {
-        let model = model::open(cut, &args.base)?;
-        let tell = Tell { quiet, strict: false };
-        let data = args.rows.read((&file, &spec), &model.cut, args.limit, tell)?;
-        let logits = model.logits(&data.texts, data.pairs.as_deref(), |_| true)?;
-        let Card { max_length, decision, metric, .. } = model.cut.card().clone();
-        note_texts_cut(logits.texts_cut, max_length);
-        Ok(Answers { data, logits: logits.values, decision, metric })
-    };
-    let first = answers(&args.first, args.base.quiet)?;
-    // What there is to remark on the rows has been said.
-    let second = answers(&args.second, true)?;
-    let metric = spec.metric.as_ref().unwrap_or(&first.metric);
-    let sides = [&first, &second]
-        .map(|answers| (&answers.data, &answers.logits[..], answers.decision.as_ref()));
-    let found = compare(sides, metric)?;
     let names = [&args.first, &args.second];
+    let cuts = [Cut::read(names[0])?, Cut::read(names[1])?];
+    let base = args.base.open(Some(Pooling::First))?;
+    cuts.iter().try_for_each(|cut| cut.check_fits(&base))?;
+    // What there is to remark on the rows is said once.
+    let tell = |quiet| Tell { quiet, strict: false };
+    let read = |i: usize, tell| args.rows.read((&file, &spec), &cuts[i], args.limit, tell);
+    let data = [read(0, tell(args.base.quiet))?, read(1, tell(true))?];
+    can_compare(&data[0], &data[1])?;
+    let cards = cuts.each_ref().map(|cut| cut.card().clone());
+    let mut logits = vec![];
+    for (cut, data) in cuts.into_iter().zip(&data) {
+        let model = TaskModel::new(base.clone(), cut)?;
+        let found = model.logits(&data.texts, data.pairs.as_deref(), |_| true)?;
+        note_texts_cut(found.texts_cut, model.cut.card().max_length);
+        logits.push(found.values);
+    }
+    let metric = spec.metric.as_ref().unwrap_or(&cards[0].metric);
+    let side = |i: usize| (&data[i], &logits[i][..], cards[i].decision.as_ref());
+    let found = compare([side(0), side(1)], metric)?;
     if args.json {
         return print_json(&json!({"cuts": names, "data": file, "comparison": found}));
     }

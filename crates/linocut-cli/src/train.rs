@@ -11,7 +11,9 @@ use linocut::data::TaskRows;
 use linocut::model::{Base, Slim, SlimLayer};
 use linocut::output::{check_room, folder_of, in_words, keep};
 use linocut::study;
-use linocut::tune::{self, Choices, Event, Method, Outcome, Shared, Storage, TrainOptions};
+use linocut::tune::{
+    self, Choices, Event, Method, Objective, Outcome, Shared, Storage, TrainOptions,
+};
 use linocut::{Error, ErrorKind, Result};
 use serde_json::json;
 use std::path::Path;
@@ -175,13 +177,17 @@ fn describe(task: &TaskRows, options: &TrainOptions, base: &str) -> String {
         n => format!("{n} labels"),
     };
     let held_out = if task.held_out { " held out" } else { "" };
+    let how = match (options.objective, &options.method) {
+        (Objective::Labels, _) => format!("{} epochs", options.epochs),
+        (Objective::Pairs, Method::Head) => "found outright".into(),
+        (Objective::Pairs, _) => format!("{} epochs of pairs", options.epochs),
+    };
     format!(
-        "{}: {} rows, {} dev rows{held_out}, {kind}; {} on {base}, {} epochs",
+        "{}: {} rows, {} dev rows{held_out}, {kind}; {} on {base}, {how}",
         train.name,
         train.rows(),
         dev.rows(),
         options.method.name(),
-        options.epochs
     )
 }
 

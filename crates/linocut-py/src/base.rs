@@ -256,19 +256,23 @@ impl Base {
         let Chosen { metric } = read(py, metric)?;
         let mut remarks = vec![];
         let found = stoppable(py, |goes_on| {
-            let mut answer = |cut: &Cut, rows, remarks: &mut Vec<Remark>| {
-                let data = judged(cut.0.card(), rows, remarks)?;
+            let cuts = [first, second];
+            cuts.iter().try_for_each(|cut| cut.0.check_fits(&self.base))?;
+            // What there is to remark on the rows is said once.
+            let data = [
+                judged(first.0.card(), rows.clone(), &mut remarks)?,
+                judged(second.0.card(), rows, &mut vec![])?,
+            ];
+            tune::can_compare(&data[0], &data[1])?;
+            let mut logits = vec![];
+            for (cut, data) in cuts.into_iter().zip(&data) {
                 let pairs = data.pairs.as_deref();
-                let logits = self.compute(cut, &data.texts, pairs, "texts", &mut *goes_on)?;
-                Ok::<_, linocut::Error>((data, logits.values))
-            };
-            let (data, logits) = answer(first, rows.clone(), &mut remarks)?;
-            // What there is to remark on the rows has been said.
-            let (other_data, other_logits) = answer(second, rows, &mut vec![])?;
-            let [a, b] = [first, second].map(|cut| cut.0.card().decision.as_ref());
+                logits.push(self.compute(cut, &data.texts, pairs, "texts", &mut *goes_on)?.values);
+            }
             let metric = metric.as_ref().unwrap_or(&first.0.card().metric);
-            let sides = [(&data, &logits[..], a), (&other_data, &other_logits[..], b)];
-            tune::compare(sides, metric)
+            let decision = |i: usize| cuts[i].0.card().decision.as_ref();
+            let side = |i: usize| (&data[i], &logits[i][..], decision(i));
+            tune::compare([side(0), side(1)], metric)
         })?;
         let mut said = json!(found);
         said["text"] = found.in_words(["first", "second"].map(String::from)).into();

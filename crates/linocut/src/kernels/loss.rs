@@ -1,6 +1,8 @@
 //! Losses of the three kinds of problem, each with its gradient in the same pass. `rows`, one number a row, says how
 //! many times a row's loss counts; the mean stays over the rows as they are.
 
+use super::sums::dot;
+
 /// Cross-entropy of `logits`, `[rows, classes]`, against one class a row; mean over rows, or with
 /// `weights`, `[classes]`, Σ wₜ·lossₜ / Σ wₜ as `torch.nn.CrossEntropyLoss`. Returns the loss and
 /// turns `logits` into its gradient.
@@ -107,10 +109,6 @@ pub fn pair_cosines(vectors: &[f32], classes: &[u32]) -> (f64, Vec<f32>) {
         grad.iter().zip(unit).map(move |pair| if norm > 0.0 { one(pair) } else { 0.0 })
     });
     (loss, grad.collect())
-}
-
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 fn of_row(rows: Option<&[f32]>, row: usize) -> f64 {

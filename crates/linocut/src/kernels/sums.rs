@@ -60,6 +60,11 @@ pub fn add_bias(x: &mut [f32], bias: &[f32]) {
     });
 }
 
+/// a·b in float64.
+pub fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
 /// Σ x², in float64 over fixed blocks.
 pub fn square_sum(x: &[f32]) -> f64 {
     const BLOCK: usize = 1 << 14;

@@ -33,30 +33,31 @@ impl Interval {
         metric: &Metric,
     ) -> Result<Option<Self>> {
         let predictions = Predictions::new(data, logits, decision)?;
-        let score = |drawn: &[usize]| -> Result<Option<f64>> {
+        let scores = over_draws(data.rows(), |drawn| {
             Ok(predictions.metrics(Some(drawn), &data.labels, metric)?.primary.value)
-        };
-        Self::over_draws(data.rows(), score)
+        })?;
+        Ok(Self::of_scores(scores))
     }
 
-    /// Of what `score` is on drawn rows.
-    fn over_draws(
-        rows: usize,
-        score: impl Fn(&[usize]) -> Result<Option<f64>> + Sync,
-    ) -> Result<Option<Self>> {
-        let scores: Vec<Option<f64>> = (0..DRAWS)
-            .into_par_iter()
-            .map(|draw| score(&drawn(rows, draw)))
-            .collect::<Result<_>>()?;
+    /// Of the scores of all draws, as far as they are defined.
+    fn of_scores(scores: impl IntoIterator<Item = Option<f64>>) -> Option<Self> {
         let mut scores: Vec<f64> = scores.into_iter().flatten().collect();
-        if rows < 2 || scores.len() < DRAWS / 2 {
-            return Ok(None);
+        if scores.len() < DRAWS / 2 {
+            return None;
         }
         scores.sort_by(f64::total_cmp);
         let [low, high] = [0.025, 0.975].map(|share| quantile(&scores, share));
         // Rows that are all right, or all wrong, say nothing of how sure that is.
-        Ok((low < high).then_some(Self { low, high }))
+        (low < high).then_some(Self { low, high })
     }
+}
+
+/// What `score` gives for each draw of rows.
+fn over_draws<T: Send>(
+    rows: usize,
+    score: impl Fn(&[usize]) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
+    (0..DRAWS).into_par_iter().map(|draw| score(&drawn(rows, draw))).collect()
 }
 
 /// As many of `rows` as there are, with replacement; the same for every score that is compared.
@@ -102,34 +103,43 @@ pub struct Comparison {
 /// One side of a comparison: the same rows as the other, with the labels in its own order, its logits and decision.
 pub type Side<'a> = (&'a Dataset, &'a [f32], Option<&'a Decision>);
 
+/// Checks that two tasks can be compared on these rows.
+///
+/// # Errors
+/// Other problems, or other numbers of rows.
+pub fn can_compare(first: &Dataset, second: &Dataset) -> Result<()> {
+    if (first.problem, first.rows()) == (second.problem, second.rows()) {
+        return Ok(());
+    }
+    let of =
+        |data: &Dataset| format!("{} on {} rows", serde_json::json!(data.problem), data.rows());
+    let message = format!(
+        "two tasks are compared on the same rows and problem, found {} and {}",
+        of(first),
+        of(second)
+    );
+    Err(Error::new(ErrorKind::Data, message))
+}
+
 /// Compares two tasks by their logits on the same rows.
 ///
 /// # Errors
-/// As [`super::evaluate`]; other problems, or other numbers of rows.
+/// As [`super::evaluate`] and [`can_compare`].
 pub fn compare(sides: [Side<'_>; 2], metric: &Metric) -> Result<Comparison> {
     let [(first, ..), (second, ..)] = sides;
+    can_compare(first, second)?;
     let rows = first.rows();
-    if (first.problem, rows) != (second.problem, second.rows()) {
-        let of =
-            |data: &Dataset| format!("{} on {} rows", serde_json::json!(data.problem), data.rows());
-        let message = format!(
-            "two tasks are compared on the same rows and problem, found {} and {}",
-            of(first),
-            of(second)
-        );
-        return Err(Error::new(ErrorKind::Data, message));
-    }
     let predictions = |(data, logits, decision): Side<'_>| Predictions::new(data, logits, decision);
     let both = [predictions(sides[0])?, predictions(sides[1])?];
-    let score = |side: usize, drawn: Option<&[usize]>| -> Result<Option<f64>> {
-        Ok(both[side].metrics(drawn, &sides[side].0.labels, metric)?.primary.value)
+    let scores = |drawn: Option<&[usize]>| -> Result<[Option<f64>; 2]> {
+        let of = |side: usize| both[side].metrics(drawn, &sides[side].0.labels, metric);
+        Ok([of(0)?.primary.value, of(1)?.primary.value])
     };
-    let less = |drawn: Option<&[usize]>| -> Result<Option<f64>> {
-        Ok(score(1, drawn)?.zip(score(0, drawn)?).map(|(b, a)| b - a))
-    };
-    let of = |side: usize| -> Result<_> {
-        Ok((score(side, None)?, Interval::over_draws(rows, |drawn| score(side, Some(drawn)))?))
-    };
+    let less = |[a, b]: [Option<f64>; 2]| a.zip(b).map(|(a, b)| b - a);
+    let all = scores(None)?;
+    let draws = over_draws(rows, |drawn| scores(Some(drawn)))?;
+    let of =
+        |side: usize| (all[side], Interval::of_scores(draws.iter().map(|scores| scores[side])));
     let right = both.each_ref().map(Predictions::right);
     let alone_right = (!right[0].is_empty()).then(|| {
         let alone = |a: usize, b: usize| {
@@ -140,9 +150,9 @@ pub fn compare(sides: [Side<'_>; 2], metric: &Metric) -> Result<Comparison> {
     Ok(Comparison {
         metric: metric.key().to_string(),
         rows,
-        scores: [of(0)?, of(1)?],
-        difference: less(None)?,
-        interval: Interval::over_draws(rows, |drawn| less(Some(drawn)))?,
+        scores: [of(0), of(1)],
+        difference: less(all),
+        interval: Interval::of_scores(draws.iter().map(|scores| less(*scores))),
         alone_right,
         p: alone_right.map(binomial_test),
     })

@@ -27,7 +27,7 @@ mod trunk;
 pub use budget::method_within;
 pub use calibrate::{Calibration, Goal, calibrate, can_calibrate};
 pub use choices::Choices;
-pub use compare::{Comparison, Interval, Side, compare};
+pub use compare::{Comparison, Interval, Side, can_compare, compare};
 pub use evaluate::{Answered, Evaluation, evaluate};
 pub use lowrank::LowRank;
 pub use masks::{Masks, Sampling, Scope, Target};

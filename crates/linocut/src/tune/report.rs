@@ -84,15 +84,9 @@ impl Comparison {
                 self.rows,
             );
         }
-        let lower_is_better = self.metric == "mse";
-        let (first, second) = match self.interval {
-            Some(Interval { low, high }) if lower_is_better => (low > 0.0, high < 0.0),
-            Some(Interval { low, high }) => (high < 0.0, low > 0.0),
-            None => (false, false),
-        };
-        text += match (first, second) {
-            (true, _) => "the first is better on rows like these\n",
-            (_, true) => "the second is better on rows like these\n",
+        text += match self.interval {
+            Some(Interval { high, .. }) if high < 0.0 => "the first is better on rows like these\n",
+            Some(Interval { low, .. }) if low > 0.0 => "the second is better on rows like these\n",
             _ => "these rows do not tell which is better\n",
         };
         text

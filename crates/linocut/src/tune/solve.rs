@@ -1,10 +1,11 @@
 //! The head that fits best, found outright.
 
+use crate::kernels::sums::dot;
 use crate::model::{Head, LossTargets};
 use std::collections::VecDeque;
 
 /// How much the loss weighs beside the head's size, as scikit-learn's `C`. Of 1, 10 and 100 the best on few rows of
-/// every selection task tried (`bench/LOG.md`).
+/// most selection tasks tried, and near it on the others (`bench/LOG.md`).
 pub(super) const C: f64 = 10.0;
 
 /// Most steps of the solver; some dozens are usual.
@@ -62,8 +63,8 @@ pub(super) fn solve(
         }
         let direction = direction(&grad, &memory);
         let slope = dot(&grad, &direction);
-        let tries = (0..30).map(|halvings| 0.5f64.powi(halvings));
-        let found = tries.into_iter().find_map(|length| {
+        let found = (0..30).find_map(|halvings| {
+            let length = 0.5f64.powi(halvings);
             let new: Vec<f64> = x.iter().zip(&direction).map(|(x, d)| x - length * d).collect();
             let (new_value, new_grad) = evaluate(&new);
             let falls = new_value <= value - 1e-4 * length * slope;
@@ -105,10 +106,6 @@ fn direction(grad: &[f64], memory: &VecDeque<(Vec<f64>, Vec<f64>)>) -> Vec<f64> 
         add(&mut direction, share - other, step);
     }
     direction
-}
-
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 fn add(to: &mut [f64], times: f64, what: &[f64]) {
