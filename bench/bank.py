@@ -48,6 +48,7 @@ def padded(tokenizer, texts, size):
 
 def peer_onnx(base, texts, int8=False):
     """With `int8` the fastest of its dynamic quantisations: signed or unsigned weights, a scale a matrix or a column."""
+    import onnx
     import onnxruntime
     import torch
     from onnxruntime.transformers import optimizer
@@ -81,11 +82,13 @@ def peer_onnx(base, texts, int8=False):
         if int8:
             from onnxruntime.quantization import QuantType, quantize_dynamic
 
+            # Shapes of fused nodes are not known to onnx; what they give is float.
+            known = {"DefaultTensorType": onnx.TensorProto.FLOAT}
             paths = []
             for source in [plain, fused]:
                 for kind, columns in [(QuantType.QInt8, False), (QuantType.QUInt8, False), (QuantType.QInt8, True)]:
                     paths.append(f"{source[:-5]}-{kind.name}{'-columns' if columns else ''}.onnx")
-                    quantize_dynamic(source, paths[-1], weight_type=kind, per_channel=columns)
+                    quantize_dynamic(source, paths[-1], weight_type=kind, per_channel=columns, extra_options=known)
         for path in paths:
             session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
             for size in [32, 8] if len(texts) > 1 else [1]:

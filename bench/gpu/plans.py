@@ -55,36 +55,69 @@ def second():
     yield "head", {}, [dict(head_lr=h, dropout=0.0) for h in [1e-3, 3e-3, 1e-2, 3e-2]]
 
 
-def report(numbers, base):
-    """Every arm with the numbers that were chosen for it."""
-    arms = {
-        "mask": {"mask": "entry"}, "full": {"train": "full"}, "mask+scale": {"scale": True, "mask": "entry"},
-        "lora-all-1": {"rank": 1}, "lora-all-8": {"rank": 8}, "bias": {"train": "bias"}, "head": {}, "scale": {"scale": True},
-        "paper": {"train": "paper"}, "bottom-half": {"train": "layers", "layers": [0, 1, 2, 3, 4, 5]},
-        "top-half": {"train": "layers", "layers": [6, 7, 8, 9, 10, 11]},
-    }  # fmt: skip
-    for name, chosen in numbers.items():
-        yield name, arms[name.split(":")[0]], [chosen]
+def more():
+    """Arms that the first look left out, and pairs for longer."""
+    low = grid(lr=[1e-3, 3e-3, 1e-2], dropout=[0.1, 0.0])
+    yield "vera-256", {"vera": 256}, grid(lr=[3e-3, 1e-2, 3e-2], dropout=[0.1, 0.0])
+    yield "mask+bias", {"train": "bias", "mask": "entry"}, [CHOSEN["mask"] | run for run in grid(lr=[1e-3, 3e-3])]
+    yield "lora-all-8", {"rank": 8}, grid(lr=[3e-4, 1e-3, 3e-3], dropout=[0.1, 0.0])
+    for unit in ["block", "row", "column"]:
+        yield f"mask-{unit}", {"mask": unit}, grid(mask_lr=[0.1, 0.3], c=[3, 6], dropout=[0.0], head_lr=[3e-3])
+    yield "kinds", {"train": "kinds", "kinds": ["v", "o", "f"]}, grid(lr=[1e-4, 2e-4], dropout=[0.0])
+    yield "top-half", {"train": "layers", "layers": [3, 4, 5]}, grid(lr=[1e-4, 2e-4], dropout=[0.0])
+    yield "lora-all-2", {"rank": 2}, low
+
+
+#: The numbers that were best on the selection tasks, which report tasks and other bases are run with.
+CHOSEN = {
+    "mask": dict(mask_lr=0.1, c=6, dropout=0, head_lr=3e-3, above=0.25),
+    "full": dict(lr=1e-4, dropout=0),
+    "lora-all-1": dict(lr=3e-3, dropout=0),
+    "lora-qv-4": dict(lr=3e-3, dropout=0),
+    "scale": dict(lr=1e-2, dropout=0),
+    "bias": dict(lr=3e-3, dropout=0),
+    "head": dict(head_lr=1e-2, dropout=0),
+    "lora-all-4": dict(lr=1e-3, dropout=0.1),
+    "lora-qv-1": dict(lr=3e-3, dropout=0),
+    "paper": dict(lr=1e-4, dropout=0),
+    "top-half": dict(lr=1e-4, dropout=0),
+    "bottom-half": dict(lr=1e-4, dropout=0),
+}
+ARMS = {
+    "mask": {"mask": "entry"}, "full": {"train": "full"}, "lora-all-1": {"rank": 1},
+    "lora-qv-4": {"rank": 4, "matrices": ["q", "v"]}, "scale": {"scale": True}, "bias": {"train": "bias"}, "head": {},
+    "lora-all-4": {"rank": 4}, "lora-qv-1": {"rank": 1, "matrices": ["q", "v"]}, "paper": {"train": "paper"},
+    "top-half": {"train": "layers", "layers": [6, 7, 8, 9, 10, 11]},
+    "bottom-half": {"train": "layers", "layers": [0, 1, 2, 3, 4, 5]},
+}  # fmt: skip
 
 
 def main():
-    what, base, *rest = sys.argv[1:]
-    seeds, tasks, limit = [0], SELECTION[:6], 4000
+    what, base = sys.argv[1:]
+    seeds, tasks, limit, epochs = [0], SELECTION[:6], 4000, [5]
+    halves = ["paper", "top-half", "bottom-half"]
     if what == "selection":
         arms = selection()
     elif what == "second":
         arms, seeds = second(), [1, 2]
-    elif what == "report":
-        arms, tasks, seeds = report(json.loads(rest[0]), base), REPORT, [0, 1, 2]
-        if "mpnet" in base:
-            tasks, seeds, limit = ["trec6", "tweet_irony", "cola", "sst2", "mrpc", "rte", "snips"], [0], 3000
+    elif what == "more":
+        arms = more()
+    elif what == "longer":
+        arms, tasks, seeds, epochs = [(n, ARMS[n], [CHOSEN[n]]) for n in ["mask", "full", "lora-all-1"]], ["mrpc", "cola"], [0, 1, 2], [10, 20]
+    elif "mpnet" in base:
+        arms = [(n, ARMS[n], [CHOSEN[n]]) for n in ["mask", "full", "lora-all-1", "head", "scale", *halves]]
+        tasks, seeds, limit = ["trec6", "tweet_irony", "cola", "sst2", "mrpc", "rte", "snips", "stsb"], [0, 1], 3000
+    else:
+        arms = [(n, ARMS[n], [CHOSEN[n]]) for n in ARMS if n not in halves]
+        tasks, seeds = REPORT, [0, 1, 2]
     plan = []
     for name, arm, runs in arms:
         for task in tasks:
-            group = {"base": base, "task": task, "name": name, "arm": arm, "limit": limit, "epochs": 5}
-            group["runs"] = [{"seed": seed} | run for seed in seeds for run in runs]
-            group |= {"shares": [0.5, 0.25] if "mask" in name else [], "save": what == "report"}
-            plan.append(group)
+            for count in epochs:
+                group = {"base": base, "task": task, "name": name, "arm": arm, "limit": limit, "epochs": count}
+                group["runs"] = [{"seed": seed} | run for seed in seeds for run in runs]
+                group |= {"shares": [0.5, 0.25] if "mask" in name else [], "save": what == "report"}
+                plan.append(group)
     print(json.dumps(plan))
 
 

@@ -7,6 +7,7 @@ import argparse
 import csv
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def main():
     args.add_argument("--out", type=Path, required=True)
     args.add_argument("--tasks", help="names, by commas; all by default")
     args.add_argument("--rows", type=int, default=10_000, help="training rows of a task, drawn once for all arms")
-    args.add_argument("--short", action="store_true", help="weights in 24 bits: TF32 products keep 19 of them")
+    args.add_argument("--short", action="store_true", help="weights in 20 bits, of which TF32 products keep 19, as three planes of bytes: gzip makes them smaller")
     args = args.parse_args()
     folder = Path(os.environ.get("LINOCUT_TASKS") or sys.exit("set LINOCUT_TASKS"))
     (args.out / "tasks").mkdir(parents=True, exist_ok=True)
@@ -53,9 +54,10 @@ def main():
 def task(folder, name, base, tokenizer, most, out):
     about = json.loads((folder / "task.json").read_text())
     arrays, used = {}, set()
+    lines = {part: (folder / f"{part}.tsv").read_text("utf-8").splitlines() for part in ["train", "dev"]}
+    quoting = csv.QUOTE_MINIMAL if all(map(well_quoted, lines["train"] + lines["dev"])) else csv.QUOTE_NONE
     for part in ["train", "dev"]:
-        with open(folder / f"{part}.tsv", encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+        rows = list(csv.DictReader(lines[part], delimiter="\t", quoting=quoting))
         if part == "train":
             # Files may be sorted; a fixed draw of rows for every arm.
             order = np.random.default_rng(0).permutation(len(rows))[:most]
@@ -78,6 +80,11 @@ def task(folder, name, base, tokenizer, most, out):
     return used
 
 
+def well_quoted(line):
+    """Whether marks enclose every cell that begins with one; else they are text (linocut's rule for such files)."""
+    return all(re.fullmatch(r'"(?:[^"]|"")*"', cell) for cell in line.split("\t") if cell.startswith('"'))
+
+
 def base(folder, config, rows, short, out):
     theirs = load_file(folder / "model.safetensors")
     tensors = {
@@ -98,7 +105,7 @@ def base(folder, config, rows, short, out):
                 tensors[f"{layer}.{ours}.{end}"] = theirs[f"encoder.layer.{layer}.{name}.{their_end}"]
     flat = np.concatenate([t.reshape(-1).astype(np.float32) for t in tensors.values()])
     if short:
-        flat = np.ascontiguousarray((flat.view(np.uint32) + 0x80).view(np.uint8).reshape(-1, 4)[:, 1:])
+        flat = np.ascontiguousarray(((flat.view(np.uint32) + 0x800) & ~np.uint32(0xFFF)).view(np.uint8).reshape(-1, 4)[:, 1:].T)
     flat = flat.tobytes()
     for i, at in enumerate(range(0, len(flat), PIECE)):
         (out / f"{folder.name}.{i}").write_bytes(flat[at : at + PIECE])

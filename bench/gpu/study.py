@@ -155,7 +155,7 @@ class Base:
         parts = sorted(folder.glob(f"{name}.[0-9]*"))
         flat = np.concatenate([np.fromfile(part, np.uint8) for part in parts])
         if self.config["short"]:
-            flat = np.pad(flat.reshape(-1, 3), ((0, 0), (1, 0)))
+            flat = np.pad(flat.reshape(3, -1).T, ((0, 0), (1, 0)))
         flat = np.ascontiguousarray(flat).reshape(-1).view(np.float32)
         assert len(flat) == sum(math.prod(s) for s in sizes.values()), "the base is not here in full"
         self.tensors, at = {}, 0
@@ -577,7 +577,7 @@ def run_group(base, folder, group, save):
         runs = group["runs"][start : start + most]
         began = time.time()
         torch.manual_seed(1 + start)
-        state = Group(base, task, arm, runs, group.get("epochs", 5), group.get("batch", 32))
+        state = Group(base, task, arm, runs, group["epochs"], group.get("batch", 32))
         losses, diverged = state.train()
         masks = state.finished()
         scores = {"score": [score(task, logits) for logits in state.predict(masks)]}
@@ -586,6 +586,8 @@ def run_group(base, folder, group, save):
         took = time.time() - began
         for r, run in enumerate(runs):
             line = {"base": base.config["name"], "task": group["task"], "arm": group["name"], **run}
+            if group["epochs"] != 5:
+                line["epochs"] = group["epochs"]
             line |= {key: round(values[r], 4) for key, values in scores.items()}
             line |= {"loss": round(float(losses[r]), 5), "diverged": bool(diverged[r]), "steps": state.steps}
             line |= {"rows": task.sets["train"]["rows"], "trained": state.trained()}
@@ -609,6 +611,12 @@ def run_group(base, folder, group, save):
         del state
 
 
+def is_of(line, group, run):
+    """Whether this line of results is of this run."""
+    wanted = {"base": group["base"], "task": group["task"], "arm": group["name"], "epochs": group["epochs"], **run}
+    return all({"epochs": 5, **line}.get(key) == value for key, value in wanted.items())
+
+
 def main():
     args = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     args.add_argument("--data", type=Path, required=True)
@@ -621,9 +629,13 @@ def main():
     began, bases = time.time(), {}
     if args.save:
         args.save.mkdir(parents=True, exist_ok=True)
+    done = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else []
     for at, group in enumerate(json.loads(args.plan.read_text())):
         if time.time() - began > args.seconds:
             break
+        group["runs"] = [run for run in group["runs"] if not any(is_of(line, group, run) for line in done)]
+        if not group["runs"]:
+            continue
         # Of several processes each takes the next group that nobody has taken.
         claim = args.out.with_suffix(f".{at}.taken")
         try:
