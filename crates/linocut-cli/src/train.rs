@@ -7,10 +7,11 @@ use crate::output::{print, print_json, say};
 use crate::place;
 use crate::progress::Progress;
 use crate::task;
-use linocut::data::TaskRows;
+use linocut::data::{Dataset, Targets, TaskRows};
 use linocut::model::{Base, Slim, SlimLayer};
 use linocut::output::{check_room, folder_of, in_words, keep};
 use linocut::study;
+use linocut::tune::metrics::{ClassScore, Score};
 use linocut::tune::{
     self, Choices, Event, Method, Objective, Outcome, Shared, Storage, TrainOptions,
 };
@@ -37,6 +38,8 @@ pub(crate) fn run(args: TrainArgs) -> Result<()> {
     check_room(&args.out, least_bytes(&options, &base, &task)?)?;
     let mut progress = Progress::new(args.base.quiet);
     progress.say(&describe(&task, &options, &base.name));
+    progress.say(&labels_in_words(&task.train));
+    let majority = tune::majority_score(&task.train, &task.dev, task.metric.as_ref())?;
     if let Some(budget) = budget {
         progress.say(&format!(
             "for {} at most: {}",
@@ -81,7 +84,7 @@ pub(crate) fn run(args: TrainArgs) -> Result<()> {
         say(&format!("warning: {}", e.message()));
     }
     let numbers = (trained, dense_bytes);
-    report(&args, &kept.path, &outcome, numbers, (task.held_out, &progress))?;
+    report(&args, &kept.path, &outcome, numbers, (task.held_out, majority, &progress))?;
     kept.check(&args.out)?;
     let size = outcome.cut.sizes().file;
     match budget {
@@ -191,12 +194,59 @@ fn describe(task: &TaskRows, options: &TrainOptions, base: &str) -> String {
     )
 }
 
+/// How often the labels stand in the training rows, or which numbers do.
+fn labels_in_words(train: &Dataset) -> String {
+    if let Targets::Values(values) = &train.targets {
+        let (least, most) = values
+            .iter()
+            .fold((f32::INFINITY, f32::NEG_INFINITY), |(a, b), &v| (a.min(v), b.max(v)));
+        let mean = values.iter().map(|&v| f64::from(v)).sum::<f64>() / values.len() as f64;
+        return format!("numbers from {least} to {most}, mean {mean:.4}");
+    }
+    let counts = train.label_counts();
+    let label = |at: usize| format!("{:?} ({})", train.labels[at], rows(counts[at]));
+    // Of equals the first.
+    let most = (0..counts.len()).rev().max_by_key(|&at| counts[at]).unwrap_or(0);
+    let least = (0..counts.len()).min_by_key(|&at| counts[at]).unwrap_or(0);
+    let often = if counts[most] == counts[least] {
+        format!("{} of each label", rows(counts[most]))
+    } else {
+        format!("most frequent label: {}, rarest: {}", label(most), label(least))
+    };
+    let without = match &train.targets {
+        Targets::MultiHot(rows) => rows.iter().filter(|row| row.is_empty()).count(),
+        _ => 0,
+    };
+    let without =
+        if without > 0 { format!("; without any: {}", rows(without)) } else { String::new() };
+    often + &without
+}
+
+fn rows(count: usize) -> String {
+    format!("{count} {}", if count == 1 { "row" } else { "rows" })
+}
+
+/// What there is to say of labels that stand in the rows scored and were never given rightly.
+fn not_found(labels: &[String], classes: &[ClassScore]) -> Option<String> {
+    const NAMED: usize = 5;
+    let missed: Vec<_> = labels
+        .iter()
+        .zip(classes)
+        .filter(|(_, class)| class.support > 0 && class.recall == 0.0)
+        .map(|(label, class)| format!("{label:?} ({})", rows(class.support)))
+        .collect();
+    let more = missed.len().saturating_sub(NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let named = missed[..missed.len().min(NAMED)].join(", ");
+    (!missed.is_empty()).then(|| format!("note: labels of which no row was found: {named}{more}"))
+}
+
 fn report(
     args: &TrainArgs,
     out: &Path,
     outcome: &Outcome,
     (trained, dense_bytes): (usize, usize),
-    (held_out, progress): (bool, &Progress),
+    (held_out, majority, progress): (bool, Option<Score>, &Progress),
 ) -> Result<()> {
     let (card, sizes) = (outcome.cut.card(), outcome.cut.sizes());
     let masked = card.tensors.values().filter(|note| note.zeros.is_some());
@@ -212,6 +262,7 @@ fn report(
             "training": card.training,
             "evaluation": outcome.evaluation,
             "dev_rows_held_out": held_out,
+            "majority": majority,
             "trained_parameters": trained,
             "zeros": zeros,
             "sparsity": sparsity,
@@ -239,7 +290,12 @@ fn report(
         let score = &evaluation.metrics.primary;
         let value = score.value.map_or("undefined".into(), |v| format!("{:.2}", 100.0 * v));
         let which = if held_out { "held-out rows" } else { "dev rows" };
-        text += &format!("{} {value} on {rows} {which}\n", score.name.replace('_', " "));
+        text += &format!("{} {value} on {rows} {which}", score.name.replace('_', " "));
+        if let Some(always) = majority.and_then(|score| score.value) {
+            text += &format!("; the most frequent label for all: {:.2}", 100.0 * always);
+        }
+        text += "\n";
+        not_found(&card.labels, &evaluation.classes).iter().for_each(|note| progress.say(note));
     }
     if let Some(slim) = &card.slim {
         let compute = card.training["compute"].as_f64().unwrap_or(1.0);
@@ -258,9 +314,23 @@ fn report(
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::args::Cli;
     use clap::CommandFactory;
-    use linocut::tune::{Dropout, Method, Objective, Selection, TrainOptions};
+    use linocut::tune::metrics::Confusion;
+    use linocut::tune::{Dropout, Selection};
+
+    #[test]
+    fn labels_never_found_are_named() {
+        let labels: Vec<_> = (0..9).map(|i| format!("l{i}")).collect();
+        // Label 0 was found, of label 1 there is no row.
+        let classes = Confusion::new(&[0, 2, 3, 4, 5, 6, 7, 8, 8], &[0, 0, 0, 0, 1, 0, 0, 0, 7], 9);
+        let note = not_found(&labels, &classes.report()).unwrap();
+        let named =
+            r#""l2" (1 row), "l3" (1 row), "l4" (1 row), "l5" (1 row), "l6" (1 row) and 2 more"#;
+        assert_eq!(note, format!("note: labels of which no row was found: {named}"));
+        assert_eq!(not_found(&labels, &Confusion::new(&[0, 1], &[0, 1], 9).report()), None);
+    }
 
     #[test]
     fn help_states_the_defaults() {

@@ -21,12 +21,13 @@ fn labels_unseen_in_training_where_nothing_lists_them() {
     assert_snapshot!(place.run(train).rough(), @r#"
     exit 0
     --- stdout
-    accuracy # on # dev rows
+    accuracy # on # dev rows; the most frequent label for all: #
     t.cut: # KB (# KB without the head); the base is # KB
     --- stderr
     note: label column "label": # labels, one a row, since it holds texts; --problem says otherwise
     warning: dev.csv: # of # rows have labels that are not among the # of the training rows, and count as wrong: "Wet" (#)
     train: # rows, # dev rows, # labels; head on base, # epochs
+    # rows of each label
     "#);
     let scores = place.run("eval t.cut --base base --data dev.csv --json").json();
     assert_eq!(scores["classes"][2]["label"], "(not in training)");
@@ -116,21 +117,23 @@ fn a_label_column_that_may_be_misread() {
     assert_snapshot!(place.run(train).rough(), @r#"
     exit 0
     --- stdout
-    accuracy # on # held-out rows
+    accuracy # on # held-out rows; the most frequent label for all: #
     c.cut: # KB (# KB without the head); the base is # KB
     --- stderr
     note: icd.csv: cells are separated by semicolons, as the header has it; --delimiter says otherwise
     note: label column "code": # labels, one a row, since its # different numbers in # rows are hardly amounts; --problem says otherwise
     code: # rows, # dev rows held out, # labels; head on base, # epochs
+    # rows of each label
     "#);
     let told = format!("{train} --force --delimiter ; --problem single-label");
     assert_snapshot!(place.run(&told).rough(), @"
     exit 0
     --- stdout
-    accuracy # on # held-out rows
+    accuracy # on # held-out rows; the most frequent label for all: #
     c.cut: # KB (# KB without the head); the base is # KB
     --- stderr
     code: # rows, # dev rows held out, # labels; head on base, # epochs
+    # rows of each label
     ");
     place.write("icd.csv", rows.replace("401.9", "250.00 "));
     assert_snapshot!(place.run(&format!("{train} --force")), @r#"
@@ -144,7 +147,7 @@ fn a_label_column_that_may_be_misread() {
     assert_snapshot!(place.run(&format!("{train} --force -q")).rough(), @r##"
     exit 0
     --- stdout
-    accuracy # on # held-out rows
+    accuracy # on # held-out rows; the most frequent label for all: #
     c.cut: # KB (# KB without the head); the base is # KB
     --- stderr
     warning: labels that look alike are taken for one: "# " (# row, the first icd.csv, line #) for "#"
@@ -174,6 +177,7 @@ fn vectors_of_zeros_and_ones() {
     --- stderr
     note: label column "labels": # labels, any number a row, since its lists say # or # for each; --problem says otherwise
     hot: # rows, # dev rows held out, # labels; head on base, # epochs
+    most frequent label: "LABEL_1" (# rows), rarest: "LABEL_0" (# rows); without any: # rows
     "#);
     let labels = &place.run("inspect h.cut --json").json()["card"]["labels"];
     assert_eq!(labels.to_string(), r#"["LABEL_0","LABEL_1","LABEL_2"]"#);

@@ -165,7 +165,7 @@ fn an_output_that_exists() {
     assert_snapshot!(place.run(&format!("{train} --force --quiet")).rough(), @"
     exit 0
     --- stdout
-    accuracy # on # dev rows
+    accuracy # on # dev rows; the most frequent label for all: #
     topics.cut: # KB (# KB without the head); the base is # KB
     ");
     assert_ne!(place.read("topics.cut"), before);

@@ -16,12 +16,13 @@ fn pairs_of_texts() {
     assert_snapshot!(place.run(&format!("train --base base {files}")).rough(), @r#"
     exit 0
     --- stdout
-    accuracy # on # dev rows
+    accuracy # on # dev rows; the most frequent label for all: #
     p.cut: # KB (# KB without the head); the base is # KB
     --- stderr
     note: label column "label": # labels, one a row, since it holds texts; --problem says otherwise
     warning: pairs.tsv is the training file itself: its score says what was learned by heart
     pairs: # rows, # dev rows, # labels; head on base, # epochs
+    # rows of each label
     "#);
     let shown = place.run_with("predict p.cut --base base --top 1", &["the rain", "the snow"], b"");
     assert!(shown.to_string().starts_with("exit 0"), "{shown}");
@@ -83,6 +84,7 @@ fn several_labels() {
     note: label column "labels": # labels, any number a row, since it holds lists; --problem says otherwise
     warning: many.jsonl is the training file itself: its score says what was learned by heart
     many: # rows, # dev rows, # labels; full on base, # epochs
+    most frequent label: "wet" (# rows), rarest: "cold" (# rows); without any: # rows
     "#);
     assert_snapshot!(place.run("eval m.cut --base base --data many.jsonl"), @"
     exit 0
@@ -157,6 +159,7 @@ fn a_number() {
     note: label column "score": a number a row (regression), since its numbers are not all whole (n.jsonl, line #: #); --problem says otherwise
     warning: n.jsonl is the training file itself: its score says what was learned by heart
     n: # rows, # dev rows, regression; full on base, # epochs
+    numbers from # to #, mean #
     "#);
     assert_snapshot!(place.run("eval n.cut --base base --data n.jsonl").rough(), @"
     exit 0
@@ -204,12 +207,13 @@ fn quoted_csv() {
     assert_snapshot!(place.run(&format!("train --base base {files} --epochs 1")).rough(), @r#"
     exit 0
     --- stdout
-    accuracy # on # dev rows
+    accuracy # on # dev rows; the most frequent label for all: #
     q.cut: # KB (# KB without the head); the base is # KB
     --- stderr
     note: label column "queue": # labels, one a row, since it holds texts; --problem says otherwise
     warning: q.csv is the training file itself: its score says what was learned by heart
     queue: # rows, # dev rows, # labels; head on base, # epochs
+    # rows of each label
     "#);
     let shown =
         place.run("predict q.cut --base base --in q.csv --text body --out o.csv --scores -q");

@@ -11,7 +11,7 @@ fn a_slim_task_from_training_to_use() {
     assert_snapshot!(place.run(&format!("{TRAIN} --compute 0.5")).rough(), @"
     exit 0
     --- stdout
-    accuracy # on # dev rows
+    accuracy # on # dev rows; the most frequent label for all: #
     #% of the compute: # of # heads and # of # groups of neurons in # layers
     slim.cut: # KB (# KB without the head), #% zeros; the base is # KB
     ");

@@ -174,7 +174,7 @@ fn a_state_without_room_is_a_warning() {
     assert_snapshot!(on_a_full_disk(&place, 40, &line).rough(), @"
     exit 0
     --- stdout
-    accuracy # on # dev rows
+    accuracy # on # dev rows; the most frequent label for all: #
     t.cut: # KB (# KB without the head), #% zeros; the base is # KB
     --- stderr
     warning: no state of step # is kept: cannot write t.cut.state: File too large (os error #)

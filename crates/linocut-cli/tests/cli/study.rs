@@ -346,10 +346,11 @@ fn a_budget_of_bytes() {
     assert_snapshot!(place.run(&format!("{train} --out t.cut --budget 20KB")).rough(), @"
     exit 0
     --- stdout
-    accuracy # on # dev rows
+    accuracy # on # dev rows; the most frequent label for all: #
     t.cut: # KB (# KB without the head), #% zeros; the base is # KB
     --- stderr
     topics: # rows, # dev rows, # labels; mask on base, # epochs
+    # rows of each label
     for # KB at most: --method mask --sparsity #
     ");
     assert!(place.read("t.cut").len() <= 20_000);

@@ -11,10 +11,11 @@ fn a_mask() {
     assert_snapshot!(shown.rough(), @"
     exit 0
     --- stdout
-    accuracy # on # dev rows
+    accuracy # on # dev rows; the most frequent label for all: #
     t.cut: # KB (# KB without the head), #% zeros; the base is # KB
     --- stderr
     topics: # rows, # dev rows, # labels; mask on base, # epochs
+    # rows of each label
     ");
     assert_eq!(place.names(), ["base", "t.cut", "topics"]);
 }
@@ -35,7 +36,7 @@ fn layers() {
     assert_snapshot!(place.train(options, "t.cut").rough(), @"
     exit 0
     --- stdout
-    accuracy # on # dev rows
+    accuracy # on # dev rows; the most frequent label for all: #
     t.cut: # KB (# KB without the head); the base is # KB
     ");
     let replaced = place.run("inspect t.cut --json").json()["card"]["tensors"].clone();
@@ -91,7 +92,7 @@ fn head_alone() {
     assert_snapshot!(place.train("--method head --epochs 2", "t.cut").rough(), @"
     exit 0
     --- stdout
-    accuracy # on # dev rows
+    accuracy # on # dev rows; the most frequent label for all: #
     t.cut: # KB (# KB without the head); the base is # KB
     ");
 }
@@ -103,7 +104,7 @@ fn everything_learns_the_task() {
     assert_snapshot!(shown.to_string().lines().take(4).collect::<Vec<_>>().join("\n"), @"
     exit 0
     --- stdout
-    accuracy 100.00 on 12 dev rows
+    accuracy 100.00 on 12 dev rows; the most frequent label for all: 33.33
     t.cut: 81.7 KB (81.5 KB without the head); the base is 135.8 KB
     ");
 }
@@ -189,6 +190,10 @@ fn results_as_json() {
      }
      },
      "dev_rows_held_out": false,
+     "majority": {
+     "name": "accuracy",
+     "value": #
+     },
      "trained_parameters": #,
      "zeros": #,
      "sparsity": null,
@@ -211,11 +216,12 @@ fn rows_are_held_out_without_a_dev_file() {
     assert_snapshot!(shown.rough(), @r#"
     exit 0
     --- stdout
-    accuracy # on # held-out rows
+    accuracy # on # held-out rows; the most frequent label for all: #
     t.cut: # KB (# KB without the head); the base is # KB
     --- stderr
     note: label column "label": # labels, one a row, since it holds texts; --problem says otherwise
     train: # rows, # dev rows held out, # labels; head on base, # epochs
+    most frequent label: "food" (# rows), rarest: "travel" (# rows)
     "#);
 }
 
@@ -279,10 +285,11 @@ fn early_stop_holds_rows_out() {
     assert_snapshot!(shown.rough(), @"
     exit 0
     --- stdout
-    accuracy # on # dev rows
+    accuracy # on # dev rows; the most frequent label for all: #
     t.cut: # KB (# KB without the head); the base is # KB
     --- stderr
     topics: # rows, # dev rows, # labels; head on base, # epochs
+    # rows of each label
     step #: # on held-out rows
     step #: # on held-out rows
     step #: # on held-out rows

@@ -115,12 +115,13 @@ fn many_labels_are_listed_by_confusion() {
     assert_snapshot!(shown.rough(), @r#"
     exit 0
     --- stdout
-    accuracy # on # dev rows
+    accuracy # on # dev rows; the most frequent label for all: #
     m.cut: # KB (# KB without the head); the base is # KB
     --- stderr
     note: label column "label": # labels, one a row, since it holds texts; --problem says otherwise
     warning: many.tsv is the training file itself: its score says what was learned by heart
     many: # rows, # dev rows, # labels; head on base, # epochs
+    # rows of each label
     "#);
     let shown = place.run("eval m.cut --base base --data many.tsv");
     assert_snapshot!(rough(shown.stdout.lines().find(|line| line.contains("confusions")).unwrap()), @"most frequent of # confusions");

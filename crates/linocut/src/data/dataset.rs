@@ -168,6 +168,18 @@ impl Dataset {
         self.texts.len()
     }
 
+    /// How many rows have each label of [`Dataset::labels`]; nothing of regression.
+    pub fn label_counts(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.labels.len()];
+        let mut count = |label: &u32| counts[*label as usize] += 1;
+        match &self.targets {
+            Targets::Classes(rows) => rows.iter().for_each(&mut count),
+            Targets::MultiHot(rows) => rows.iter().flatten().for_each(&mut count),
+            Targets::Values(_) => {}
+        }
+        counts
+    }
+
     /// The rows of the given numbers, in that order.
     ///
     /// # Panics

@@ -223,16 +223,14 @@ fn class_weights(data: &Dataset, weights: ClassWeights) -> Option<Vec<f32>> {
     if weights == ClassWeights::None {
         return None;
     }
-    let mut counts = vec![0usize; data.labels.len()];
+    let counts = data.label_counts();
     match &data.targets {
         Targets::Classes(rows) => {
-            rows.iter().for_each(|&class| counts[class as usize] += 1);
             let classes = counts.iter().filter(|&&n| n > 0).count();
             let weight = |n: usize| rows.len() as f64 / (classes * n.max(1)) as f64;
             Some(counts.into_iter().map(|n| weight(n) as f32).collect())
         }
         Targets::MultiHot(rows) => {
-            rows.iter().flatten().for_each(|&label| counts[label as usize] += 1);
             let weight = |n: usize| match (n, rows.len() - n) {
                 (0, _) | (_, 0) => 1.0,
                 (positive, negative) => negative as f64 / positive as f64,

@@ -1,7 +1,7 @@
 //! Scores of logits against a data set.
 
 use super::compare::Interval;
-use super::metrics::{ClassScore, Confusion, Metrics, multi_label_report};
+use super::metrics::{ClassScore, Confusion, Metrics, Score, multi_label_report};
 use crate::cut::{Decision, answered};
 use crate::data::{Dataset, Metric, Targets};
 use crate::model::argmax;
@@ -129,6 +129,26 @@ pub fn evaluate(
         Predictions::Values { .. } => {}
     }
     Ok(Evaluation { metrics, classes, confusion, answered: given, interval: None })
+}
+
+/// The primary score on `dev` of answering every row with the label that most rows of `train` have, the first of equals;
+/// `None` unless every row has one label. A score worth having is above it.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn majority_score(
+    train: &Dataset,
+    dev: &Dataset,
+    metric: Option<&Metric>,
+) -> Result<Option<Score>> {
+    let Targets::Classes(_) = train.targets else { return Ok(None) };
+    let counts = train.label_counts();
+    // Of equals `max_by_key` takes the last.
+    let most = (0..counts.len()).rev().max_by_key(|&label| counts[label]);
+    let one: Vec<f32> =
+        (0..counts.len()).map(|label| f32::from(u8::from(Some(label) == most))).collect();
+    let evaluation = evaluate(dev, &one.repeat(dev.rows()), None, metric)?;
+    Ok(Some(evaluation.metrics.primary))
 }
 
 /// What is true of every row, and what is predicted.
@@ -261,4 +281,37 @@ pub(super) fn multi_hot(rows: &[Vec<u32>], labels: usize) -> Vec<f32> {
         }
     }
     hot
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Problem;
+
+    fn data(labels: &[&str], classes: Vec<u32>) -> Dataset {
+        Dataset {
+            name: "t".into(),
+            problem: Problem::SingleLabel,
+            labels: labels.iter().map(ToString::to_string).collect(),
+            texts: vec![String::new(); classes.len()],
+            pairs: None,
+            targets: Targets::Classes(classes),
+            weights: None,
+        }
+    }
+
+    #[test]
+    fn the_majority_is_that_of_the_training_rows() {
+        let train = data(&["a", "b", "c"], vec![0, 1, 1, 2, 2]);
+        assert_eq!(train.label_counts(), [1, 2, 2]);
+        // Dev rows are mostly of others, one of a label that training does not know.
+        let dev = data(&["a", "b", "c", "(not in training)"], vec![2, 2, 2, 1, 3]);
+        let score = majority_score(&train, &dev, None).unwrap().unwrap();
+        assert_eq!((score.name.as_str(), score.value), ("accuracy", Some(0.2)));
+        let f1 = majority_score(&train, &dev, Some(&Metric::MacroF1)).unwrap().unwrap();
+        // Of b one row of five is right, its recall 1: F1 2 · 0.2 / 1.2; of c and the unknown one 0; a does not occur.
+        assert!((f1.value.unwrap() - 2.0 * 0.2 / 1.2 / 3.0).abs() < 1e-12, "{f1:?}");
+        let numbers = Dataset { targets: Targets::Values(vec![1.0; 5]), ..train };
+        assert_eq!(majority_score(&numbers, &dev, None).unwrap(), None);
+    }
 }

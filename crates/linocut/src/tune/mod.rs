@@ -28,7 +28,7 @@ pub use budget::method_within;
 pub use calibrate::{Calibration, Goal, calibrate, can_calibrate};
 pub use choices::Choices;
 pub use compare::{Comparison, Interval, Side, can_compare, compare};
-pub use evaluate::{Answered, Evaluation, evaluate};
+pub use evaluate::{Answered, Evaluation, evaluate, majority_score};
 pub use lowrank::LowRank;
 pub use masks::{Masks, Sampling, Scope, Target};
 pub use options::{ClassWeights, Dropout, Method, Objective, TrainOptions};
