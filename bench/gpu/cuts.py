@@ -57,9 +57,10 @@ def main():
             data = np.load(saved)
             positions, start = np.cumsum(data["gaps"].astype(np.int64)) - 1, 0
             prefix = next(name for name in tensors if name.endswith(matrices[0]))[: -len(matrices[0])]
-            for name in matrices:
+            for name, zeros in zip(matrices, data["zeros"]):
                 matrix = weights[name].copy()
                 here = positions[(positions >= start) & (positions < start + matrix.size)] - start
+                assert len(here) == zeros, f"{saved}: {len(here)} zeros in {name}, expected {zeros}"
                 matrix.reshape(-1)[here] = 0.0
                 tensors[prefix + name], start = matrix, start + matrix.size
             found = [name for name in tensors if name.startswith("classifier") and name.endswith("weight")]

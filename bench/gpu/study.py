@@ -602,7 +602,7 @@ def run_group(base, folder, group, save):
                     where = save / f"{group['task']}.{group['name']}.{run.get('seed', 0)}.npz"
                     np.savez_compressed(
                         where,
-                        gaps=np.diff(np.flatnonzero((masks[r] == 0).cpu().numpy()), prepend=-1).astype(np.uint16),
+                        gaps=np.diff(np.flatnonzero((masks[r] == 0).cpu().numpy()), prepend=-1).astype(np.uint32),
                         zeros=np.array(zeros, np.uint32),
                         head=state.head[r].detach().cpu().numpy(),
                         bias=state.head_bias[r].detach().cpu().numpy(),
