@@ -96,9 +96,14 @@ def report():
     return read(MINILM / "report.jsonl")
 
 
+def all_mpnet():
+    """Runs on MPNet without the one that learned nothing."""
+    return [r for r in read(MPNET / "runs.jsonl") if (r["task"], r["arm"], r["seed"]) != COLLAPSED]
+
+
 def mpnet():
-    """Runs on MPNet of the methods that all eight tasks have; without the one that learned nothing."""
-    runs = [r for r in read(MPNET / "runs.jsonl") if (r["task"], r["arm"], r["seed"]) != COLLAPSED]
+    """Those of the methods that all eight tasks have."""
+    runs = all_mpnet()
     tasks = {r["task"] for r in runs}
     whole = {arm for (arm,), of in by(runs, "arm").items() if {r["task"] for r in of} == tasks}
     return [r for r in runs if r["arm"] in whole]
@@ -166,7 +171,7 @@ def tables():
             cells.append(row)
         table(["method", "numbers", "bytes", "mean", "less full, 95% over tasks", "worst", "less masks", "worst"], cells)
     print("## MPNet, parts of the encoder, on the tasks that were run\n")
-    runs = [r for r in read(MPNET / "runs.jsonl") if (r["task"], r["arm"], r["seed"]) != COLLAPSED]
+    runs = all_mpnet()
     cells = []
     for arm, said in PARTS.items():
         found = differences(runs, arm)

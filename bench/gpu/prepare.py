@@ -54,7 +54,7 @@ def main():
 def task(folder, name, base, tokenizer, most, out):
     about = json.loads((folder / "task.json").read_text())
     arrays, used = {}, set()
-    lines = {part: (folder / f"{part}.tsv").read_text("utf-8").splitlines() for part in ["train", "dev"]}
+    lines = {part: (folder / f"{part}.tsv").read_text("utf-8").split("\n") for part in ["train", "dev"]}
     quoting = csv.QUOTE_MINIMAL if all(map(well_quoted, lines["train"] + lines["dev"])) else csv.QUOTE_NONE
     for part in ["train", "dev"]:
         rows = list(csv.DictReader(lines[part], delimiter="\t", quoting=quoting))
