@@ -71,6 +71,8 @@ class Base:
         resume: bool = False,
         save_every: int | None = None,
         trunk_memory: int = 2048,
+        folds: int | None = None,
+        search: float | None = None,
         progress: _progress.Progress = False,
         **choices: Any,
     ) -> Cut:
@@ -98,10 +100,15 @@ class Base:
         :param resume: go on from ``state``.
         :param save_every: steps between saved states; about one a minute otherwise.
         :param trunk_memory: MB for frozen layers' outputs; more go to a temporary file.
+        :param folds: cross-validate: train so many more cuts, each on all but one part of the rows, and score each on the
+            rest (``cut.training["folds"]``, predictions in ``cut.fold_predictions``). The cut is trained on all rows;
+            temperature and thresholds are fitted on the predictions of rows not trained on.
+        :param search: seconds to try in what scores better on a fifth of the rows, or by ``folds``: pairs or labels, the
+            head alone, half and double the rate, double the epochs, dropout. What is given is not changed.
         :param progress: a bar on standard error, or a callable that gets every event as a dict (the last is ``scored``,
             where dev rows are) and stops the run by ``False`` (see :mod:`linocut.logging`), or several of these.
         :param choices: ``objective``, ``epochs``, ``batch``, ``lr``, ``mask_lr``, ``head_lr``, ``dropout``, ``warmup``, ``seed``,
-            ``max_length``, ``early_stop``, ``eval_every``, ``class_weights``, ``store``, ``sampling``, ``sparsity``,
+            ``max_length``, ``long``, ``early_stop``, ``eval_every``, ``calibrate``, ``target_precision``, ``target_recall``, ``class_weights``, ``store``, ``sampling``, ``sparsity``,
             ``sparsity_scope``, ``init_sparsity``, ``candidates``, ``init_scale``, ``rank``, ``compute``, as the
             command's options.
         :raises linocut.DataError: what is wrong with texts or labels.
@@ -135,6 +142,8 @@ class Base:
             "save_every": plain("save_every", save_every),
             "trunk_memory": plain("trunk_memory", trunk_memory),
             "hold_out": dev is None or dev is True,
+            "folds": plain("folds", folds),
+            "search": plain("search", search),
         }
         given_rows, known_problem = rows(texts, pairs, labels)
         task["problem"] = problem or known_problem
@@ -144,7 +153,7 @@ class Base:
         given_dev = dev_rows(dev) if isinstance(dev, (tuple, list)) else None
         observe = _progress.observer(progress)
         try:
-            core, about, remarks = self._core.train(
+            core, about, in_folds, remarks = self._core.train(
                 (given_rows, weights), given_dev, json.dumps(task), json.dumps(given), observe
             )
         finally:
@@ -153,6 +162,7 @@ class Base:
         tell(remarks)
         cut = Cut._of(core)
         cut.training = json.loads(about)
+        cut.fold_predictions = None if in_folds is None else predictions(*in_folds)
         evaluation = cut.training["evaluation"]
         if observe is not None and evaluation is not None:
             score, steps = evaluation["primary"]["value"], cut.card["training"]["steps"]

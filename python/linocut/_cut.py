@@ -29,13 +29,15 @@ class Cut:
         self._core = _core.Cut.read(os.fsdecode(path))
         #: Of a cut just trained: scores on the dev rows, and how many texts were cut.
         self.training: dict[str, Any] | None = None
+        #: Of a cut trained with folds: predictions of its training rows by cuts that were not trained on them.
+        self.fold_predictions: Predictions | None = None
         #: Of a cut just calibrated: its decision, and the expected calibration error before and after.
         self.calibration: dict[str, Any] | None = None
 
     @classmethod
     def _of(cls, core: _core.Cut) -> Cut:
         cut = cls.__new__(cls)
-        cut._core, cut.training, cut.calibration = core, None, None
+        cut._core, cut.training, cut.calibration, cut.fold_predictions = core, None, None, None
         return cut
 
     def save(self, path: str | os.PathLike[str], force: bool = False) -> None:

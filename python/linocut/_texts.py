@@ -10,12 +10,12 @@ from ._errors import ConfigError, DataError
 
 #: Arguments that are whole numbers, and those that are numbers.
 WHOLE = {
-    "epochs", "batch", "seed", "max_length", "eval_every", "rank", "save_every", "trunk_memory", "limit", "seeds", "jobs",
+    "epochs", "batch", "seed", "max_length", "eval_every", "rank", "save_every", "trunk_memory", "limit", "seeds", "jobs", "folds",
     "task_memory", "sample_baseline", "threads",
 }  # fmt: skip
 REAL = {
     "lr", "mask_lr", "head_lr", "dropout", "warmup", "early_stop", "sparsity", "init_sparsity", "candidates", "init_scale", "compute",
-    "tolerance", "initializer_range", "time_budget", "within",
+    "tolerance", "initializer_range", "time_budget", "within", "search", "calibrate", "target_precision", "target_recall",
 }  # fmt: skip
 
 

@@ -108,6 +108,7 @@ class _Estimator(BaseEstimator):
         dropout: float | None = None,
         warmup: float | None = None,
         max_length: int | None = None,
+        long: str | None = None,
         early_stop: float | None = None,
         class_weights: str | None = None,
         store: str | None = None,
@@ -130,6 +131,7 @@ class _Estimator(BaseEstimator):
         self.dropout = dropout
         self.warmup = warmup
         self.max_length = max_length
+        self.long = long
         self.early_stop = early_stop
         self.class_weights = class_weights
         self.store = store

@@ -85,7 +85,8 @@ def applied(model: PreTrainedModel, cut: Cut | str | os.PathLike[str]) -> Iterat
 
 
 def head(cut: Cut | str | os.PathLike[str]) -> Any:
-    """The cut's head, a :class:`torch.nn.Linear` from the pooled vector to the logits.
+    """The cut's head, a :class:`torch.nn.Linear` from the pooled vector to the logits; where ``cut.card["unit"]`` is true
+    (few rows, learned in pairs) after a module that divides the vector by its length.
 
     What it reads is what ``cut.card["pooling"]`` says: the mean of the last hidden states over a text's tokens, the
     first of them, or that through the model's pooler.
@@ -96,4 +97,11 @@ def head(cut: Cut | str | os.PathLike[str]) -> Any:
     with torch.no_grad():
         linear.weight.copy_(torch.from_numpy(weight.reshape(bias.size, -1)))
         linear.bias.copy_(torch.from_numpy(bias))
-    return linear
+    return torch.nn.Sequential(_Unit(), linear) if task.card.get("unit") else linear
+
+
+class _Unit(torch.nn.Module):
+    """Vectors over their lengths."""
+
+    def forward(self, vectors: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.normalize(vectors, dim=-1)

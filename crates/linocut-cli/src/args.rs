@@ -13,16 +13,18 @@ use crate::plan::PlanArgs;
 use crate::predict::PredictArgs;
 use crate::serve::ServeArgs;
 use crate::study::StudyArgs;
+use crate::time;
 use crate::verify::VerifyArgs;
 use clap::{Arg, ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use linocut::cut::StoreType;
-use linocut::data::{Columns, Problem, Reading, TaskSpec};
+use linocut::data::{Columns, Long, Problem, Reading, TaskSpec};
 use linocut::model::Pooling;
 use linocut::output::Budget;
 use linocut::tune::{ClassWeights, Method, Objective, Sampling, Scope};
 use std::any::TypeId;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 /// One pretrained language model, a thousand tasks: each stored as a small cut of the shared base.
 #[derive(Parser)]
@@ -354,13 +356,57 @@ pub(crate) struct TrainArgs {
     #[arg(long, default_value_t = 0, help_heading = "Training")]
     pub seed: u64,
 
-    /// Longest text in tokens; longer ones are cut, counted and reported [default: 128]
+    /// Most tokens read of a text at one time; longer ones are cut, counted and reported [default: 128]
     #[arg(long, value_name = "TOKENS", help_heading = "Training")]
     pub max_length: Option<usize>,
+
+    /// Which part is read of a text longer than --max-length [default: as the tokenizer's files say, mostly head]
+    #[arg(long, value_name = "PART", help_heading = "Training", value_parser = choices::long())]
+    pub long: Option<Long>,
 
     /// Keep the best state on this share of the training rows, held out for it
     #[arg(long, value_name = "SHARE", num_args = 0..=1, default_missing_value = "0.1", help_heading = "Training")]
     pub early_stop: Option<f64>,
+
+    /// Fit temperature and thresholds on this share of the training rows, held out for it; 0 fits none [default: 0.1 with
+    /// several labels a row and 300 rows or more, or with a target]
+    #[arg(
+        long,
+        value_name = "SHARE",
+        num_args = 0..=1,
+        default_missing_value = "0.1",
+        conflicts_with = "folds",
+        help_heading = "Decisions"
+    )]
+    pub calibrate: Option<f64>,
+
+    /// Answer as often as possible while this share of the answers is right
+    #[arg(
+        long,
+        value_name = "SHARE",
+        conflicts_with = "target_recall",
+        help_heading = "Decisions"
+    )]
+    pub target_precision: Option<f64>,
+
+    /// Answer as little as possible while this share of each label's rows is found
+    #[arg(long, value_name = "SHARE", help_heading = "Decisions")]
+    pub target_recall: Option<f64>,
+
+    /// Cross-validate: train K more cuts, each on all but one K-th of the rows, and score each on the rest. The cut written
+    /// is trained on all rows; without --dev none are held out. Temperature and thresholds are fitted on the predictions of
+    /// rows not trained on
+    #[arg(long, value_name = "K", help_heading = "Decisions")]
+    pub folds: Option<usize>,
+
+    /// Write these predictions of every training row, as JSON lines
+    #[arg(long, value_name = "FILE", requires = "folds", help_heading = "Decisions")]
+    pub fold_predictions: Option<PathBuf>,
+
+    /// Try for so long, 10m where nothing is said, what scores better: pairs or labels, the head alone, half and double the
+    /// rate, double the epochs, dropout; on a fifth of the training rows, or by --folds. What is said is not changed
+    #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "10m", value_parser = time::parse, help_heading = "Training")]
+    pub search: Option<Duration>,
 
     /// Steps between evaluations [default: once an epoch, with --early-stop]
     #[arg(long, value_name = "STEPS", help_heading = "Training")]

@@ -63,16 +63,12 @@ pub(crate) fn run(args: CalibrateArgs) -> Result<()> {
     let (file, spec) = args.rows.file()?;
     let model = model::open(&args.cut, &args.base)?;
     let card = model.cut.card();
-    let goal = match (args.target_precision, args.target_recall) {
-        (Some(share), _) => Some(Goal::Precision(share)),
-        (_, Some(share)) => Some(Goal::Recall(share)),
-        _ => None,
-    };
+    let goal = Goal::of(args.target_precision, args.target_recall)?;
     let tell = Tell { quiet: args.base.quiet, strict: false };
     let data = args.rows.read((&file, &spec), &model.cut, None, tell)?;
     can_calibrate(&data, goal)?;
     let logits = model.logits(&data.texts, data.pairs.as_deref(), |_| true)?;
-    note_texts_cut(logits.texts_cut, card.max_length);
+    note_texts_cut(logits.texts_cut, card.extent());
     let found = calibrate(&data, &logits.values, goal, &card.metric)?;
     let metric = Some(&card.metric);
     let before = evaluate(&data, &logits.values, None, metric)?;

@@ -3,7 +3,7 @@
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use linocut::bank::Dtype;
 use linocut::cut::{Card, Decision, StoreType};
-use linocut::data::Problem;
+use linocut::data::{Long, Problem};
 use linocut::model::Pooling;
 use linocut::tune::{ClassWeights, Method, Objective, Sampling, Scope};
 use linocut::{Error, ErrorKind, Result};
@@ -58,6 +58,16 @@ pub(crate) fn pooling() -> impl TypedValueParser<Value = Pooling> {
         ("first", Pooling::First, "First token"),
         ("mean", Pooling::Mean, "Mean of all tokens"),
     ])
+}
+
+pub(crate) fn long() -> impl TypedValueParser<Value = Long> {
+    let help = [
+        "Its first tokens",
+        "Its last tokens",
+        "A quarter from its beginning, three from its end",
+        "All of it, in up to 8 overlapping windows whose logits are averaged: slower by as much",
+    ];
+    choice(std::array::from_fn::<_, 4, _>(|i| (Long::ALL[i].name(), Long::ALL[i], help[i])))
 }
 
 pub(crate) fn problem() -> impl TypedValueParser<Value = Problem> {

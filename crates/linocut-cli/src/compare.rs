@@ -63,7 +63,7 @@ pub(crate) fn run(args: CompareArgs) -> Result<()> {
     for (cut, data) in cuts.into_iter().zip(&data) {
         let model = TaskModel::new(base.clone(), cut)?;
         let found = model.logits(&data.texts, data.pairs.as_deref(), |_| true)?;
-        note_texts_cut(found.texts_cut, model.cut.card().max_length);
+        note_texts_cut(found.texts_cut, model.cut.card().extent());
         logits.push(found.values);
     }
     let metric = spec.metric.as_ref().unwrap_or(&cards[0].metric);

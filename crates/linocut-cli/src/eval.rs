@@ -89,7 +89,7 @@ pub(crate) fn run(args: EvalArgs) -> Result<()> {
         }
         return print_json(&result.into());
     }
-    note_texts_cut(logits.texts_cut, card.max_length);
+    note_texts_cut(logits.texts_cut, card.extent());
     let mut text = evaluation.in_words(&data.labels);
     if let Some(float) = float {
         let names = [args.dtype.name(), Dtype::F32.name()];

@@ -1,15 +1,17 @@
 //! The library speaks of fields, the command of its flags.
 
 use linocut::tune::{Method, Sampling, Scope, Selection, Target};
+use serde_json::Value;
 
 /// Fields that the library's messages name and that are flags here: `max_length` is --max-length.
-const FIELDS: [&str; 56] = [
+const FIELDS: [&str; 60] = [
     "adapter",
     "allow_nan",
     "arms",
     "base",
     "batch",
     "budget",
+    "calibrate",
     "candidates",
     "class_weights",
     "clip",
@@ -22,6 +24,7 @@ const FIELDS: [&str; 56] = [
     "early_stop",
     "epochs",
     "eval_every",
+    "folds",
     "force",
     "head_lr",
     "init_scale",
@@ -31,6 +34,7 @@ const FIELDS: [&str; 56] = [
     "labels",
     "layers",
     "limit",
+    "long",
     "lr",
     "mask_lr",
     "max_length",
@@ -46,6 +50,7 @@ const FIELDS: [&str; 56] = [
     "resume",
     "sampling",
     "save_every",
+    "search",
     "seed",
     "seeds",
     "sparsity",
@@ -94,6 +99,12 @@ fn quoted(text: &str) -> usize {
         ends
     });
     end.filter(|_| text.starts_with('"')).map_or(1, |(at, _)| at + 1)
+}
+
+/// The flag of a choice of a run and its value.
+pub(crate) fn of_choice(name: &str, value: &Value) -> String {
+    let value = value.as_str().map_or_else(|| value.to_string(), str::to_string);
+    format!("--{} {value}", name.replace('_', "-"))
 }
 
 /// The flag of a field, or of a field and its value.

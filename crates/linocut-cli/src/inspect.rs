@@ -103,9 +103,10 @@ fn about(card: &Card) -> String {
     };
     let texts = if card.pairs { "a pair of texts" } else { "a text" };
     let pooling = card.pooling.name();
+    let part = card.long.map_or(String::new(), |long| format!(" ({})", long.name()));
     let mut lines = vec![
         ("task", format!("{}: {kind} for {texts}", card.task)),
-        ("input", format!("at most {} tokens, {pooling} pooling", card.max_length)),
+        ("input", format!("at most {}{part}, {pooling} pooling", card.extent())),
     ];
     if !card.labels.is_empty() {
         lines.push(("labels", labels(&card.labels)));

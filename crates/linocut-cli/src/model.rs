@@ -4,6 +4,7 @@ use crate::args::BaseArgs;
 use crate::output::say;
 use linocut::bank::{Bank, Dtype, Options, Task};
 use linocut::cut::{Cut, Logits, TaskModel};
+use linocut::data::Extent;
 use linocut::model::Pooling;
 use linocut::{Error, ErrorKind, Result};
 use std::path::Path;
@@ -61,21 +62,21 @@ impl Model {
         match self {
             Self::F32(model) => model.logits(texts, pairs, goes_on),
             Self::Int8 { cut, bank, task } => {
-                let most = cut.card().max_length;
-                let (encodings, texts_cut) =
-                    bank.base().tokenizer.encode_all(texts, pairs, most)?;
-                let values = bank.logits(task, &encodings, goes_on);
-                let stopped = || Error::new(ErrorKind::Interrupted, "interrupted");
-                Ok(Logits { values: values.ok_or_else(stopped)?, texts_cut })
+                let card = cut.card();
+                let texts = bank.base().tokenizer.encode_all(texts, pairs, card.extent())?;
+                let values = bank
+                    .logits(task, &texts.sequences, goes_on)
+                    .ok_or_else(|| Error::new(ErrorKind::Interrupted, "interrupted"))?;
+                Ok(Logits { values: texts.means(values, card.outputs), texts_cut: texts.cut })
             }
         }
     }
 }
 
-/// Says on standard error how many texts were longer than the limit.
-pub(crate) fn note_texts_cut(count: usize, max_length: usize) {
+/// Says on standard error how many texts were longer than what is read.
+pub(crate) fn note_texts_cut(count: usize, extent: Extent) {
     if count > 0 {
         let (are, were) = if count == 1 { ("text is", "was") } else { ("texts are", "were") };
-        say(&format!("note: {count} {are} longer than {max_length} tokens and {were} cut"));
+        say(&format!("note: {count} {are} longer than {extent} and {were} cut"));
     }
 }

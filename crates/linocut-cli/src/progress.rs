@@ -1,8 +1,9 @@
 //! The progress bar of a training run, on standard error.
 
+use crate::flags;
 use crate::output::say;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use linocut::tune::Event;
+use linocut::tune::{Event, Trial};
 use std::time::{Duration, Instant};
 
 /// A bar on standard error, hidden if `quiet`.
@@ -25,6 +26,11 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .progress_chars("█▉▊▋▌▍▎▏ ")
+}
+
+/// A score, if it is defined.
+pub(crate) fn percent(score: Option<f64>) -> String {
+    score.map_or("undefined".into(), |score| format!("{:.2}", 100.0 * score))
 }
 
 /// Shows a run's events.
@@ -99,6 +105,13 @@ impl Progress {
                 }
                 self.bar.set_position(step as u64);
             }
+            Event::Fold { fold, folds } => self.say(&format!("fold {} of {folds}", fold + 1)),
+            Event::Tried(Trial { change, score }) => {
+                let what: Vec<String> =
+                    change.iter().map(|(name, value)| flags::of_choice(name, value)).collect();
+                let what = if what.is_empty() { "as it is".into() } else { what.join(" ") };
+                self.say(&format!("tried {what}: {}", percent(score)));
+            }
             Event::Start { step, steps, .. } => {
                 let template = "training {wide_bar} {pos}/{len} steps  {msg}  {eta} left";
                 self.begin(template, step, steps);
@@ -124,8 +137,7 @@ impl Progress {
             }
             Event::Evaluated { step, score, held_out } => {
                 let rows = if held_out { "held-out rows" } else { "dev rows" };
-                let score = score.map_or("undefined".into(), |s| format!("{:.2}", 100.0 * s));
-                self.say(&format!("step {step}: {score} on {rows}"));
+                self.say(&format!("step {step}: {} on {rows}", percent(score)));
                 self.last = Some(Instant::now());
             }
             Event::Saved { .. } => self.last = Some(Instant::now()),

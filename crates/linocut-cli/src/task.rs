@@ -29,7 +29,9 @@ pub(crate) fn read(args: &TrainArgs) -> Result<TaskRows> {
     }
     let reading = args.format.reading(spec.columns(), args.limit);
     let tell = Tell { quiet: args.base.quiet, strict: args.strict };
-    rows(&spec, &train, dev.as_deref(), &reading, args.seed, tell)
+    // With folds every row is reported on by a cut that was not trained on it.
+    let hold_out = args.folds.is_none().then_some(args.seed);
+    rows(&spec, &train, dev.as_deref(), &reading, hold_out, tell)
 }
 
 /// [`TaskRows::read`], with what there is to say of them said.
@@ -38,11 +40,11 @@ pub(crate) fn rows(
     train: &Path,
     dev: Option<&Path>,
     reading: &Reading,
-    seed: u64,
+    hold_out: Option<u64>,
     tell: Tell,
 ) -> Result<TaskRows> {
     let mut remarks = vec![];
-    let rows = TaskRows::read(spec, train, dev, reading, seed, &mut remarks);
+    let rows = TaskRows::read(spec, train, dev, reading, hold_out, &mut remarks);
     // What was seen of a file may be the reason for what is wrong with it.
     let rows = rows.inspect_err(|_| tell.notes(&remarks))?;
     tell.all(&remarks)?;

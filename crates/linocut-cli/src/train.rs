@@ -3,20 +3,24 @@
 use crate::args::TrainArgs;
 use crate::flags;
 use crate::interrupt;
-use crate::output::{print, print_json, say};
+use crate::output::{json_line, print, print_json, say};
 use crate::place;
-use crate::progress::Progress;
+use crate::predict::{More, Predictions};
+use crate::progress::{Progress, percent};
 use crate::task;
+use linocut::checkpoint::write_file;
+use linocut::cut::Card;
 use linocut::data::{Dataset, Targets, TaskRows};
 use linocut::model::{Base, Slim, SlimLayer};
 use linocut::output::{check_room, folder_of, in_words, keep};
 use linocut::study;
 use linocut::tune::metrics::{ClassScore, Score};
 use linocut::tune::{
-    self, Choices, Event, Method, Objective, Outcome, Shared, Storage, TrainOptions,
+    self, Choices, Event, Folds, Found, Goal, Method, Objective, Outcome, Search, Shared, Storage,
+    TrainOptions,
 };
 use linocut::{Error, ErrorKind, Result};
-use serde_json::json;
+use serde_json::{Map, json};
 use std::path::Path;
 
 pub(crate) fn run(args: TrainArgs) -> Result<()> {
@@ -26,20 +30,22 @@ pub(crate) fn run(args: TrainArgs) -> Result<()> {
     let task = task::read(&args)?;
     let base = args.base.open(args.pooling)?;
     let budget = args.budget.map(|budget| budget.of(base.encoder.layout().len() as u64 * 4));
-    let (method, choices, chosen) =
+    let (method, mut choices, chosen) =
         study::method_for(choices(&args), &base, &task.train, budget, args.study.as_deref())?;
     for note in chosen.iter().flat_map(|choice| &choice.passed_over) {
         say(&format!("note: {note}"));
     }
     let size = (task.train.problem, task.train.rows());
-    let options = choices.options(method, size, base.config());
+    let mut options = choices.options(method, size, base.config());
     options.check()?;
     base.check_max_length(options.max_length)?;
     check_room(&args.out, least_bytes(&options, &base, &task)?)?;
     let mut progress = Progress::new(args.base.quiet);
     progress.say(&describe(&task, &options, &base.name));
     progress.say(&labels_in_words(&task.train));
-    let majority = tune::majority_score(&task.train, &task.dev, task.metric.as_ref())?;
+    let dev = (task.dev.rows() > 0).then_some(&task.dev);
+    let metric = task.metric.as_ref();
+    let majority = tune::majority_score(&task.train, dev.unwrap_or(&task.train), metric)?;
     if let Some(budget) = budget {
         progress.say(&format!(
             "for {} at most: {}",
@@ -60,23 +66,43 @@ pub(crate) fn run(args: TrainArgs) -> Result<()> {
     interrupt::stop_when_asked();
     let dense_bytes = base.encoder.layout().len() * 4;
     let mut trained = 0;
-    let outcome = tune::train(
-        &base,
-        task.train,
-        Some(&task.dev),
-        task.metric.as_ref(),
-        &options,
-        &storage,
-        &mut |event| {
-            if let Event::Start { trained: n, .. } = event {
-                trained = n;
-            }
-            progress.show(event);
-            !interrupt::interrupted()
-        },
-    );
+    let mut observe = |event: Event| {
+        if let Event::Start { trained: n, .. } = event {
+            trained = n;
+        }
+        progress.show(event);
+        !interrupt::interrupted()
+    };
+    let search = args.search.map(|time| Search { time, folds: args.folds });
+    let found = match search {
+        Some(search) => {
+            let found = search.run(&base, &task.train, metric, &choices, &storage, &mut observe)?;
+            choices = found.choices.clone();
+            let method = choices.method(base.config())?;
+            options = choices.options(method, size, base.config());
+            Some(found)
+        }
+        None => None,
+    };
+    let outcome = match args.folds {
+        Some(folds) => {
+            let goal = Goal::of(args.target_precision, args.target_recall)?;
+            let folds = (folds, goal);
+            let (train, storage) = (&task.train, &storage);
+            tune::train_in_folds(&base, train, dev, metric, &options, folds, storage, &mut observe)
+                .map(|(outcome, folds)| (outcome, Some(folds)))
+        }
+        None => {
+            let train = task.train.clone();
+            tune::train(&base, train, dev, metric, &options, &storage, &mut observe)
+                .map(|outcome| (outcome, None))
+        }
+    };
     progress.finish();
-    let outcome = outcome?;
+    let (mut outcome, folds) = outcome?;
+    if let Some(found) = &found {
+        outcome.cut = found.noted(outcome.cut)?;
+    }
     let kept = keep(&args.out, args.force, |path, force| outcome.cut.write(path, force))?;
     if kept.in_place()
         && let Err(e) = tune::remove_state(&state)
@@ -84,9 +110,18 @@ pub(crate) fn run(args: TrainArgs) -> Result<()> {
         say(&format!("warning: {}", e.message()));
     }
     let numbers = (trained, dense_bytes);
-    report(&args, &kept.path, &outcome, numbers, (task.held_out, majority, &progress))?;
+    let scored =
+        Scored { held_out: task.held_out, majority, folds: folds.as_ref(), found: found.as_ref() };
+    report(&args, &kept.path, &outcome, numbers, (&scored, &progress))?;
     kept.check(&args.out)?;
+    if let (Some(path), Some(folds)) = (&args.fold_predictions, &folds) {
+        write_folds(path, args.force, (&task.train, folds), outcome.cut.card())?;
+    }
     let size = outcome.cut.sizes().file;
+    if let Some(undecided) = outcome.undecided {
+        let hint = "the cut is written and whole, without that threshold; ask for less, or train on more rows";
+        return Err(Error::new(undecided.kind(), undecided.message()).with_hint(hint));
+    }
     match budget {
         Some(budget) if size > budget => Err(Error::new(
             ErrorKind::Data,
@@ -152,7 +187,12 @@ fn choices(args: &TrainArgs) -> Choices {
         warmup: args.warmup,
         seed: args.seed,
         max_length: args.max_length,
+        long: args.long,
         early_stop: args.early_stop,
+        // Folds fit on what was not trained on without holding rows out.
+        calibrate: if args.folds.is_some() { Some(0.0) } else { args.calibrate },
+        target_precision: args.target_precision.filter(|_| args.folds.is_none()),
+        target_recall: args.target_recall.filter(|_| args.folds.is_none()),
         eval_every: args.eval_every,
         class_weights: args.class_weights,
         store: args.store,
@@ -180,16 +220,22 @@ fn describe(task: &TaskRows, options: &TrainOptions, base: &str) -> String {
         n => format!("{n} labels"),
     };
     let held_out = if task.held_out { " held out" } else { "" };
+    let dev_rows = match dev.rows() {
+        0 => String::new(),
+        rows => format!("{rows} dev rows{held_out}, "),
+    };
+    let fitted = options.calibrate.map_or(String::new(), |fit| {
+        format!(", {:.0}% of them to fit what is answered", 100.0 * fit.share)
+    });
     let how = match (options.objective, &options.method) {
         (Objective::Labels, _) => format!("{} epochs", options.epochs),
         (Objective::Pairs, Method::Head) => "found outright".into(),
         (Objective::Pairs, _) => format!("{} epochs of pairs", options.epochs),
     };
     format!(
-        "{}: {} rows, {} dev rows{held_out}, {kind}; {} on {base}, {how}",
+        "{}: {} rows{fitted}, {dev_rows}{kind}; {} on {base}, {how}",
         train.name,
         train.rows(),
-        dev.rows(),
         options.method.name(),
     )
 }
@@ -241,12 +287,57 @@ fn not_found(labels: &[String], classes: &[ClassScore]) -> Option<String> {
     (!missed.is_empty()).then(|| format!("note: labels of which no row was found: {named}{more}"))
 }
 
+/// Writes what cuts say of rows that they were not trained on, a JSON object a line.
+fn write_folds(
+    path: &Path,
+    force: bool,
+    (rows, folds): (&Dataset, &Folds),
+    card: &Card,
+) -> Result<()> {
+    let more = More { scores: true, logits: false };
+    let predictions = Predictions::new(card, folds.logits.clone(), more);
+    let kept = keep(path, force, |path, force| {
+        write_file(path, force, |to| {
+            for row in 0..rows.rows() {
+                let mut line = Map::from_iter([
+                    ("row".into(), json!(row + 1)),
+                    ("fold".into(), json!(folds.of[row] + 1)),
+                    ("text".into(), json!(rows.texts[row])),
+                ]);
+                if let Some(pairs) = &rows.pairs {
+                    line.insert("text_pair".into(), json!(pairs[row]));
+                }
+                let label = |label: &u32| &rows.labels[*label as usize];
+                let truth = match &rows.targets {
+                    Targets::Classes(all) => json!(label(&all[row])),
+                    Targets::MultiHot(all) => json!(all[row].iter().map(label).collect::<Vec<_>>()),
+                    Targets::Values(all) => json!(all[row]),
+                };
+                line.insert("truth".into(), truth);
+                line.extend(predictions.row(row).json());
+                to.write_all(json_line(&line.into()).as_bytes())?;
+            }
+            Ok(())
+        })
+    })?;
+    kept.check(path)
+}
+
+/// What a run's score is held against.
+struct Scored<'a> {
+    /// Whether the dev rows were held out of the training rows.
+    held_out: bool,
+    majority: Option<Score>,
+    folds: Option<&'a Folds>,
+    found: Option<&'a Found>,
+}
+
 fn report(
     args: &TrainArgs,
     out: &Path,
     outcome: &Outcome,
     (trained, dense_bytes): (usize, usize),
-    (held_out, majority, progress): (bool, Option<Score>, &Progress),
+    (scored, progress): (&Scored<'_>, &Progress),
 ) -> Result<()> {
     let (card, sizes) = (outcome.cut.card(), outcome.cut.sizes());
     let masked = card.tensors.values().filter(|note| note.zeros.is_some());
@@ -261,8 +352,10 @@ fn report(
             "method": card.method,
             "training": card.training,
             "evaluation": outcome.evaluation,
-            "dev_rows_held_out": held_out,
-            "majority": majority,
+            "dev_rows_held_out": scored.held_out,
+            "majority": scored.majority,
+            "folds": scored.folds,
+            "decision": card.decision,
             "trained_parameters": trained,
             "zeros": zeros,
             "sparsity": sparsity,
@@ -278,9 +371,9 @@ fn report(
     }
     for (count, which) in [(outcome.texts_cut, "training"), (outcome.evaluation_texts_cut, "dev")] {
         if count > 0 {
-            let max_length = card.max_length;
             say(&format!(
-                "note: {count} {which} texts are longer than {max_length} tokens and were cut"
+                "note: {count} {which} texts are longer than {} and were cut",
+                card.extent()
             ));
         }
     }
@@ -289,13 +382,29 @@ fn report(
         let rows = evaluation.metrics.rows;
         let score = &evaluation.metrics.primary;
         let value = score.value.map_or("undefined".into(), |v| format!("{:.2}", 100.0 * v));
-        let which = if held_out { "held-out rows" } else { "dev rows" };
-        text += &format!("{} {value} on {rows} {which}", score.name.replace('_', " "));
-        if let Some(always) = majority.and_then(|score| score.value) {
-            text += &format!("; the most frequent label for all: {:.2}", 100.0 * always);
-        }
-        text += "\n";
+        let which = if scored.held_out { "held-out rows" } else { "dev rows" };
+        text += &format!(
+            "{} {value} on {rows} {which}{}\n",
+            score.name.replace('_', " "),
+            scored.always()
+        );
         not_found(&card.labels, &evaluation.classes).iter().for_each(|note| progress.say(note));
+    }
+    if let Some(folds) = scored.folds {
+        text += &in_folds(
+            folds,
+            &card.labels,
+            progress,
+            if outcome.evaluation.is_none() { scored.always() } else { String::new() },
+        );
+    }
+    if let Some(found) = scored.found {
+        text += &searched(found);
+    }
+    if let Some(decision) = &card.decision {
+        let answers =
+            decision.answers_from().map_or(String::new(), |answers| format!(", {answers}"));
+        text += &format!("temperature {:.3}{answers}\n", decision.temperature);
     }
     if let Some(slim) = &card.slim {
         let compute = card.training["compute"].as_f64().unwrap_or(1.0);
@@ -310,6 +419,44 @@ fn report(
         in_words(dense_bytes as u64)
     );
     print(&text)
+}
+
+impl Scored<'_> {
+    /// What answering the same for all would score.
+    fn always(&self) -> String {
+        let score = self.majority.as_ref().and_then(|score| score.value);
+        score.map_or(String::new(), |always| {
+            format!("; the most frequent label for all: {:.2}", 100.0 * always)
+        })
+    }
+}
+
+/// What cross-validation says, with what the most frequent label would score.
+fn in_folds(folds: &Folds, labels: &[String], progress: &Progress, always: String) -> String {
+    let evaluation = &folds.evaluation;
+    not_found(labels, &evaluation.classes).iter().for_each(|note| progress.say(note));
+    let spread = folds.deviation.map_or(String::new(), |d| format!(" ± {:.2}", 100.0 * d));
+    let name = evaluation.metrics.primary.name.replace('_', " ");
+    format!(
+        "{name} {}{spread} in {} folds of {} rows, mean and standard deviation{always}\n",
+        percent(folds.mean),
+        folds.scores.len(),
+        evaluation.metrics.rows,
+    )
+}
+
+/// What a search chose, and how.
+fn searched(found: &Found) -> String {
+    let trials = found.trials.len();
+    let mut text = format!("best of {trials} tried on {}: {}", found.by(), percent(found.score()));
+    let flags = found.changes();
+    let flags = flags.iter().map(|(name, value)| flags::of_choice(name, value));
+    let flags: Vec<String> = flags.collect();
+    text += &if flags.is_empty() { ", as it is".into() } else { format!(", {}", flags.join(" ")) };
+    if found.untried > 0 {
+        text += &format!("; no time for {} more: a longer --search tries them", found.untried);
+    }
+    text + "\n"
 }
 
 #[cfg(test)]

@@ -8,13 +8,14 @@ use linocut::data::{Dataset, Metric, Problem, Remark, TaskSpec};
 use linocut::hub::{self, Fetch};
 use linocut::model::{self, Pooling};
 use linocut::output::{Budget, claim, hold};
-use linocut::tune::{self, Choices, Evaluation, Event, Goal, Interval, Shared, Storage};
-use linocut::{Error, export, study};
+use linocut::tune::{self, Choices, Evaluation, Event, Goal, Interval, Search, Shared, Storage};
+use linocut::{Error, ErrorKind, export, study};
 use pyo3::prelude::*;
 use serde::Deserialize;
 use serde_json::json;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// What places are held for, for those who wait for them.
 pub(crate) const DOING: &str = "linocut in Python";
@@ -44,6 +45,9 @@ struct Task {
     trunk_memory: usize,
     /// Whether rows are held out where no dev rows are given.
     hold_out: bool,
+    folds: Option<usize>,
+    /// Seconds to search for.
+    search: Option<f64>,
 }
 
 /// What rows are scored by.
@@ -59,11 +63,8 @@ struct Wanted {
     recall: Option<f64>,
 }
 
-impl Wanted {
-    fn goal(&self) -> Option<Goal> {
-        self.precision.map(Goal::Precision).or(self.recall.map(Goal::Recall))
-    }
-}
+/// What training gives: the cut, what is known of the run as JSON, what was predicted in folds, and remarks.
+type Trained = (Cut, String, Option<Said>, Told);
 
 /// How a base is read.
 #[derive(Deserialize)]
@@ -108,7 +109,7 @@ impl Base {
     }
 
     /// Learns a task from rows and, where some count more than others, their weights; `observe` gets events as
-    /// JSON and stops the run by `False`. Gives the cut, what is known of the run as JSON, and remarks.
+    /// JSON and stops the run by `False`.
     fn train(
         &self,
         py: Python<'_>,
@@ -117,7 +118,7 @@ impl Base {
         task: &str,
         choices: &str,
         observe: Option<Py<PyAny>>,
-    ) -> PyResult<(Cut, String, Told)> {
+    ) -> PyResult<Trained> {
         let (rows, weights) = rows;
         let (task, choices): (Task, Choices) = (read(py, task)?, read(py, choices)?);
         let mut remarks = vec![];
@@ -140,20 +141,29 @@ impl Base {
                 metric: task.metric,
                 ..columns(&rows)
             };
-            let hold_out = task.hold_out.then_some(choices.seed);
+            let goal = Goal::of(choices.target_precision, choices.target_recall)?;
+            let mut choices = choices;
+            if task.folds.is_some() {
+                // They fit on what was not trained on without holding rows out.
+                choices.calibrate.get_or_insert(0.0);
+                (choices.target_precision, choices.target_recall) = (None, None);
+            }
+            // With folds every row is reported on by a cut that was not trained on it.
+            let hold_out = (task.hold_out && task.folds.is_none()).then_some(choices.seed);
             let (train, dev, held_out) =
                 datasets(rows, weights, dev, &spec, hold_out, &mut remarks)?;
             let budget =
                 task.budget.map(|budget| budget.of(self.base.encoder.layout().len() as u64 * 4));
             let study = task.study.as_deref();
-            let (method, choices, chosen) =
+            let (method, mut choices, chosen) =
                 study::method_for(choices, &self.base, &train, budget, study)?;
             if let Some(choice) = chosen {
                 let notes = choice.passed_over.iter().cloned().map(Remark::Warning);
                 remarks.extend(notes.chain([Remark::Note(choice.in_words())]));
             }
-            let options =
-                choices.options(method, (train.problem, train.rows()), self.base.config());
+            let size = (train.problem, train.rows());
+            let mut options = choices.options(method, size, self.base.config());
+            options.check()?;
             let storage = Storage {
                 state: task.state,
                 resume: task.resume,
@@ -169,15 +179,44 @@ impl Base {
                     false
                 })
             };
-            let outcome = tune::train(
-                &self.base,
-                train,
-                dev.as_ref(),
-                spec.metric.as_ref(),
-                &options,
-                &storage,
-                &mut hear,
-            )?;
+            let (base, metric) = (&self.base, spec.metric.as_ref());
+            let found = match task.search.map(Duration::try_from_secs_f64) {
+                None => None,
+                Some(Err(_)) => {
+                    let message = "`search` is no time, expected seconds above 0";
+                    return Err(Error::new(ErrorKind::Config, message));
+                }
+                Some(Ok(time)) => {
+                    let search = Search { time, folds: task.folds };
+                    let found = search.run(base, &train, metric, &choices, &storage, &mut hear)?;
+                    choices = found.choices.clone();
+                    options = choices.options(choices.method(base.config())?, size, base.config());
+                    Some(found)
+                }
+            };
+            let (mut outcome, folds) = match task.folds {
+                Some(folds) => {
+                    let dev = dev.as_ref();
+                    let folds = (folds, goal);
+                    let found = tune::train_in_folds(
+                        base, &train, dev, metric, &options, folds, &storage, &mut hear,
+                    )?;
+                    (found.0, Some(found.1))
+                }
+                None => {
+                    let dev = dev.as_ref();
+                    (tune::train(base, train, dev, metric, &options, &storage, &mut hear)?, None)
+                }
+            };
+            if let Some(found) = found {
+                outcome.cut = found.noted(outcome.cut)?;
+            }
+            if let Some(error) = &outcome.undecided {
+                remarks.push(Remark::Warning(format!(
+                    "{}: the cut has no such threshold",
+                    error.message()
+                )));
+            }
             if let Some(state) = &state
                 && let Err(error) = tune::remove_state(state)
             {
@@ -190,9 +229,9 @@ impl Base {
                      gives a smaller cut"
                 )));
             }
-            Ok((outcome, held_out))
+            Ok((outcome, folds, held_out))
         });
-        let (outcome, held_out) = match raised_there {
+        let (outcome, folds, held_out) = match raised_there {
             Some(error) => return Err(error),
             None => done?,
         };
@@ -202,8 +241,11 @@ impl Base {
             "dev_rows_held_out": held_out,
             "training_texts_cut": outcome.texts_cut,
             "dev_texts_cut": outcome.evaluation_texts_cut,
+            "folds": folds,
         });
-        Ok((Cut(Arc::new(outcome.cut)), json(&about)?, told(remarks)))
+        let predicted =
+            folds.map(|folds| said(outcome.cut.card(), &folds.logits, 0)).transpose()?;
+        Ok((Cut(Arc::new(outcome.cut)), json(&about)?, predicted, told(remarks)))
     }
 
     /// What a task says of texts.
@@ -292,9 +334,10 @@ impl Base {
         let (cut, found) = stoppable(py, |goes_on| {
             let card = cut.0.card();
             let data = judged(card, rows, &mut remarks)?;
-            tune::can_calibrate(&data, goal.goal())?;
+            let goal = Goal::of(goal.precision, goal.recall)?;
+            tune::can_calibrate(&data, goal)?;
             let logits = self.compute(cut, &data.texts, data.pairs.as_deref(), "texts", goes_on)?;
-            let found = tune::calibrate(&data, &logits.values, goal.goal(), &card.metric)?;
+            let found = tune::calibrate(&data, &logits.values, goal, &card.metric)?;
             let cut = (*cut.0).clone().with_decision(Some(found.decision.clone()))?;
             Ok((cut, found))
         })?;
@@ -391,6 +434,10 @@ pub(crate) fn event_json(event: Event) -> serde_json::Value {
         Event::Choosing { step, steps } => {
             json!({"event": "choosing", "step": step, "steps": steps})
         }
+        Event::Tried(trial) => {
+            json!({"event": "tried", "change": trial.change, "score": trial.score})
+        }
+        Event::Fold { fold, folds } => json!({"event": "fold", "fold": fold, "folds": folds}),
         Event::Trunk { done, rows } => json!({"event": "trunk", "done": done, "rows": rows}),
         Event::Start { step, steps, trained } => {
             json!({"event": "start", "step": step, "steps": steps, "trained": trained})

@@ -66,7 +66,7 @@ pub(crate) fn datasets(
     match hold_out {
         None => Ok((train, None, false)),
         Some(seed) => {
-            let rows = TaskRows::new(train, None, None, seed)?;
+            let rows = TaskRows::new(train, None, None, Some(seed))?;
             Ok((rows.train, Some(rows.dev), true))
         }
     }

@@ -87,7 +87,8 @@ impl Study {
                 let folder = TaskFolder::open(&path)?;
                 let (spec, dev) = (&folder.spec, folder.dev.as_deref());
                 let reading = Reading { columns: spec.columns(), limit, ..Reading::default() };
-                let task = TaskRows::read(spec, &folder.train, dev, &reading, 0, &mut remarks)?;
+                let task =
+                    TaskRows::read(spec, &folder.train, dev, &reading, Some(0), &mut remarks)?;
                 files.push(TaskFiles::of_folder(&path, &folder)?);
                 all.push(task);
             }
@@ -95,7 +96,7 @@ impl Study {
                 let spec = TaskSpec { name, problem, metric, ..columns(&rows) };
                 // The rows held out are the same for every seed.
                 let (train, dev, _) = datasets(rows, None, dev, &spec, Some(0), &mut remarks)?;
-                let task = TaskRows::new(train, dev, spec.metric, 0)?;
+                let task = TaskRows::new(train, dev, spec.metric, Some(0))?;
                 files.push(TaskFiles::of_rows(&task));
                 all.push(task);
             }

@@ -181,7 +181,8 @@ impl Queue {
         let tasks: Arc<[Arc<Task>]> =
             self.bank.find(tasks).map_err(|e| Problem::of_input("", &e))?.into();
         // Most of what cannot be done in time is refused before it takes time: at eight bytes a token.
-        let longest = tasks.iter().map(|task| task.card().max_length).max().unwrap_or(0);
+        let extents = tasks.iter().map(|task| task.card().extent());
+        let longest = extents.map(|extent| extent.most_tokens()).max().unwrap_or(0);
         let tokens: usize = inputs.iter().map(|input| (input.bytes() / 8).min(longest)).sum();
         self.check_wait(&self.shared.lock(), (tokens * tasks.len()) as f64 / 2.0)?;
         let queries = self.tokenise(inputs, &tasks).await?;

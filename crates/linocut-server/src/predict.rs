@@ -67,7 +67,7 @@ pub(crate) struct TaskAnswer {
     task: String,
     /// Tokens read.
     tokens: usize,
-    /// Whether the text was longer than the task reads, so that its end was not read.
+    /// Whether the text was longer than the task reads, so that a part was not read.
     text_cut: bool,
     /// What is predicted.
     #[serde(flatten)]
@@ -206,11 +206,11 @@ pub(crate) fn check_cut(answers: &[Vec<Answer>], truncate: bool) -> Result<(), P
     match all.find(|(_, answer)| answer.text_cut) {
         None => Ok(()),
         Some((i, answer)) => {
-            let (task, most) = (answer.task.name(), answer.task.card().max_length);
+            let (task, most) = (answer.task.name(), answer.task.card().extent());
             let message =
-                format!("inputs[{i}] has more than the {most} tokens that the task {task:?} reads");
+                format!("inputs[{i}] has more than the {most} that the task {task:?} reads");
             Err(Problem::new(Kind::TextTooLong, message)
-                .with_hint("\"truncate\": true has only its first tokens read, and says so"))
+                .with_hint("\"truncate\": true has only a part of it read, and says so"))
         }
     }
 }

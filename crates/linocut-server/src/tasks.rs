@@ -13,7 +13,7 @@ use axum::{Extension, Json};
 use linocut::ErrorKind;
 use linocut::bank::Task;
 use linocut::cut::{Card, EditKind, TensorNote};
-use linocut::data::{Metric, Problem as TaskKind};
+use linocut::data::{Long, Metric, Problem as TaskKind};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -56,8 +56,13 @@ pub(crate) struct TaskInfo {
     labels: Vec<String>,
     /// Whether it takes pairs of texts.
     pairs: bool,
-    /// Tokens that it reads of a text.
+    /// Most tokens that it reads at one time.
     max_length: usize,
+    /// Which part it reads of a longer text: "head", "tail", "head+tail" or "windows"; left out where the base's
+    /// tokenizer says so, mostly the head.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    long: Option<Long>,
     /// The score that it is judged by.
     #[schema(schema_with = openapi::metric)]
     metric: Metric,
@@ -100,6 +105,7 @@ impl TaskInfo {
             labels: card.labels.clone(),
             pairs: card.pairs,
             max_length: card.max_length,
+            long: card.long,
             metric: card.metric.clone(),
             metrics: card.metrics.clone(),
             file_bytes: state.store.bytes(task.name()).unwrap_or(0),

@@ -79,6 +79,8 @@ fn cut(layout: &Layout) -> Cut {
         outputs: 2,
         pooling: Pooling::Cls,
         max_length: 128,
+        long: None,
+        unit: false,
         pairs: false,
         base: BaseId { name: "made up".into(), fingerprint: "0".repeat(64) },
         tokenizer: "0".repeat(64),

@@ -125,6 +125,8 @@ fn cut(base: &Base, number: u64, pooling: Pooling, lowest: usize, wanted: Edits)
         outputs,
         pooling,
         max_length: 128,
+        long: None,
+        unit: false,
         pairs: false,
         base: BaseId { name: base.name.clone(), fingerprint: base.fingerprint.to_string() },
         tokenizer: base.tokenizer.fingerprint().to_string(),

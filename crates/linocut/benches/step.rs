@@ -6,7 +6,7 @@
 use linocut::data::Batch;
 use linocut::kernels::random::{bits, normal};
 use linocut::model::{Encoder, Head, Input, Layout, LossTargets, Pooling, Tape, Weights};
-use linocut::tune::{Method, Rates, Trainer};
+use linocut::tune::{Examples, Method, Rates, Trainer};
 use std::time::Instant;
 
 const STEPS: usize = 9;
@@ -87,7 +87,12 @@ fn main() {
             continue;
         }
         trainer
-            .step(Input::Tokens(&batch), LossTargets::Classes(&classes, None), None)
+            .step(Examples {
+                input: Input::Tokens(&batch),
+                windows: &[],
+                targets: LossTargets::Classes(&classes, None),
+                weights: None,
+            })
             .expect("a finite loss");
         times.push(start.elapsed().as_secs_f64());
     }

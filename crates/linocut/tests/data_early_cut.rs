@@ -2,11 +2,12 @@
 
 #![allow(clippy::unwrap_used)] // clippy sees a test only in functions marked so
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 use linocut::ErrorKind;
-use linocut::data::Tokenizer;
+use linocut::data::{Extent, Long, Tokenizer};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -196,8 +197,8 @@ proptest! {
     ) {
         for (i, (folder, inner, direction)) in tokenizers().iter().enumerate() {
             let tokenizer = Tokenizer::open(folder.path()).unwrap();
-            let longest = *lengths.iter().max().unwrap();
-            let read = tokenizer.read(&first, second.as_deref(), longest);
+            let extents: BTreeSet<Extent> = lengths.iter().map(|&length| length.into()).collect();
+            let read = tokenizer.sequences(&first, second.as_deref(), &extents);
             for &length in &lengths {
                 let (ids, types, cut, empty) =
                     whole(inner, *direction, &first, second.as_deref(), length);
@@ -205,12 +206,66 @@ proptest! {
                     prop_assert!(read.is_err());
                     continue;
                 }
-                let found = tokenizer.cut(read.as_ref().unwrap(), length).unwrap();
+                let found = &read.as_ref().unwrap()[&length.into()][0];
                 prop_assert_eq!(&found.ids, &ids, "tokenizer {}, {} tokens", i, length);
                 prop_assert_eq!(&found.type_ids, &types, "tokenizer {}", i);
                 prop_assert_eq!(found.cut, cut, "tokenizer {}", i);
                 let alone = tokenizer.encode(&first, second.as_deref(), length).unwrap();
-                prop_assert_eq!(alone, found);
+                prop_assert_eq!(&alone, found);
+            }
+        }
+    }
+
+    #[test]
+    fn parts_of_a_text_are_those_of_the_whole(
+        text in text(),
+        lengths in prop::collection::vec(6usize..40, 1..3),
+    ) {
+        for (folder, inner, _) in &tokenizers() {
+            let tokenizer = Tokenizer::open(folder.path()).unwrap();
+            let (all, .., empty) =
+                whole(inner, TruncationDirection::Right, &text, None, 1 << 20);
+            if empty {
+                continue;
+            }
+            let (start, end) = (all[0], all[all.len() - 1]);
+            let own = &all[1..all.len() - 1];
+            let each = |long| lengths.iter().map(move |&n| Extent { max_length: n, long: Some(long) });
+            let extents: BTreeSet<Extent> = Long::ALL.into_iter().flat_map(each).collect();
+            let read = tokenizer.sequences(&text, None, &extents).unwrap();
+            for (Extent { max_length, long }, sequences) in read {
+                let room = max_length - 2;
+                let kept = own.len().min(room);
+                let most = room + 7 * (room - room / 4);
+                let windows = long == Some(Long::Windows);
+                let cut = own.len() > if windows { most } else { room };
+                prop_assert!(sequences.iter().all(|found| found.cut == cut));
+                let found: Vec<&[u32]> =
+                    sequences.iter().map(|found| &found.ids[1..found.ids.len() - 1]).collect();
+                for (found, ids) in sequences.iter().zip(&found) {
+                    prop_assert_eq!((found.ids[0], found.ids[ids.len() + 1]), (start, end));
+                }
+                match long.unwrap() {
+                    Long::Head => prop_assert_eq!(found, [&own[..kept]]),
+                    Long::Tail => prop_assert_eq!(found, [&own[own.len() - kept..]]),
+                    Long::HeadTail if own.len() > room => {
+                        let first = room / 4;
+                        let last = &own[own.len() - (room - first)..];
+                        prop_assert_eq!(found, [&[&own[..first], last].concat()[..]]);
+                    }
+                    Long::HeadTail => prop_assert_eq!(found, [own]),
+                    Long::Windows => {
+                        let read = own.len().min(most);
+                        let beyond = read.saturating_sub(room);
+                        let (mut at, mut expected) = (0, vec![]);
+                        while at < beyond {
+                            expected.push(&own[at..at + room]);
+                            at += room - room / 4;
+                        }
+                        expected.push(&own[beyond..read]);
+                        prop_assert_eq!(found, expected);
+                    }
+                }
             }
         }
     }

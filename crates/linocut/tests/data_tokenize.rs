@@ -47,14 +47,15 @@ fn tokens_equal_those_of_transformers() {
 fn many_texts_keep_their_order_and_count_the_cut() {
     let tokenizer = Tokenizer::open(&base()).unwrap();
     let texts: Vec<String> = (0..500).map(|i| format!("number {i} {}", "on ".repeat(i))).collect();
-    let (all, cut) = tokenizer.encode_all(&texts, None, 32).unwrap();
+    let found = tokenizer.encode_all(&texts, None, 32).unwrap();
+    let (all, cut) = (found.sequences, found.cut);
     for (i, encoding) in all.iter().enumerate() {
         assert_eq!(encoding, &tokenizer.encode(&texts[i], None, 32).unwrap());
     }
     // [CLS] number <i> on × i [SEP], where i itself is one token or more.
     assert_eq!(cut, all.iter().filter(|e| e.cut).count());
     assert!(!all[28].cut && all[29].cut && cut == 500 - 29, "{cut}");
-    let (pairs, _) = tokenizer.encode_all(&texts[..9], Some(&texts[1..10]), 32).unwrap();
+    let pairs = tokenizer.encode_all(&texts[..9], Some(&texts[1..10]), 32).unwrap().sequences;
     assert_eq!(pairs[3], tokenizer.encode(&texts[3], Some(&texts[4]), 32).unwrap());
 }
 

@@ -10,7 +10,7 @@ use linocut::data::{Batch, Metric, Problem, Tokenizer};
 use linocut::model::{
     Base, Encoder, Grads, Head, Input, LossTargets, Place, Pooling, Tape, TensorSpec, family,
 };
-use linocut::tune::{Method, Rates, Sampling, Selection, Trainer};
+use linocut::tune::{Examples, Method, Rates, Sampling, Selection, Trainer};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -103,7 +103,7 @@ fn check(file: &Path) {
     let checkpoint = family::open(&folder.join("base")).unwrap();
     let encoder = Encoder::open(&checkpoint, Some(pooling)).unwrap();
     let weights = encoder.load(&checkpoint).unwrap();
-    let head = Head { weight: case.f32("head.weight"), bias: case.f32("head.bias") };
+    let head = Head { weight: case.f32("head.weight"), bias: case.f32("head.bias"), unit: false };
     let batch = Batch {
         ids: case.ints("input_ids"),
         type_ids: case.ints("type_ids"),
@@ -155,7 +155,9 @@ fn check(file: &Path) {
     let losses = case.get("losses");
     for (step, want) in losses.iter().enumerate() {
         let initial_head = trainer.head().clone();
-        let got = trainer.step(Input::Tokens(&batch), targets, None).unwrap();
+        let got = trainer
+            .step(Examples { input: Input::Tokens(&batch), windows: &[], targets, weights: None })
+            .unwrap();
         assert!(
             (got - want).abs() < 2e-5 * want.abs().max(1.0),
             "{name}: step {step}: {got} {want}"
@@ -309,6 +311,8 @@ fn the_bank_gives_the_same_logits() {
                 outputs,
                 pooling: pooling(&case),
                 max_length: 160.min(positions),
+                long: None,
+                unit: false,
                 pairs: false,
                 base: id.clone(),
                 tokenizer: tokenizer.clone(),

@@ -109,7 +109,7 @@ fn logits_do_not_depend_on_what_shares_the_batch() {
     let head = Head::new(3, 384, 1);
     let texts = ["one", "two words", "a somewhat longer third text, with punctuation", "four"];
     let texts: Vec<String> = texts.iter().map(|t| t.to_string()).collect();
-    let (encodings, _) = base.tokenizer.encode_all(&texts, None, 128).unwrap();
+    let encodings = base.tokenizer.encode_all(&texts, None, 128).unwrap().sequences;
     let run = |e: &[linocut::data::Encoding]| {
         linocut::model::logits(&base.encoder, &base.weights, &head, e, |_| {})
     };

@@ -195,8 +195,9 @@ impl PackArgs {
         }
         outline.pairs = data.pairs.is_some();
         let (pairs, most) = (data.pairs.as_deref(), outline.max_length);
-        let (encodings, texts_cut) = base.tokenizer.encode_all(&data.texts, pairs, most)?;
-        note_texts_cut(texts_cut, most);
+        let texts = base.tokenizer.encode_all(&data.texts, pairs, most)?;
+        note_texts_cut(texts.cut, most.into());
+        let encodings = texts.sequences;
         Ok(Some(Rows { data, encodings }))
     }
 }

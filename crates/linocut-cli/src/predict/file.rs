@@ -90,7 +90,7 @@ pub(super) fn run(args: &PredictArgs, input: &Path) -> Result<()> {
             None
         }
     };
-    note_texts_cut(logits.texts_cut, card.max_length);
+    note_texts_cut(logits.texts_cut, card.extent());
     let to = match &result {
         Some((_, kept)) => kept.path.display().to_string(),
         None => "standard output".into(),

@@ -11,14 +11,14 @@ const BAR: f64 = 20.0;
 
 /// What is written beside the prediction itself.
 #[derive(Clone, Copy)]
-pub(super) struct More {
+pub(crate) struct More {
     /// The score of every label.
-    pub(super) scores: bool,
-    pub(super) logits: bool,
+    pub(crate) scores: bool,
+    pub(crate) logits: bool,
 }
 
 /// Predictions of a task on some texts.
-pub(super) struct Predictions<'a> {
+pub(crate) struct Predictions<'a> {
     card: &'a Card,
     logits: Vec<f32>,
     /// Probabilities; for regression the values.
@@ -28,7 +28,7 @@ pub(super) struct Predictions<'a> {
 }
 
 /// The prediction on one text.
-pub(super) struct Row<'a> {
+pub(crate) struct Row<'a> {
     card: &'a Card,
     logits: &'a [f32],
     scores: &'a [f32],
@@ -38,7 +38,7 @@ pub(super) struct Row<'a> {
 }
 
 impl<'a> Predictions<'a> {
-    pub(super) fn new(card: &'a Card, logits: Vec<f32>, more: More) -> Self {
+    pub(crate) fn new(card: &'a Card, logits: Vec<f32>, more: More) -> Self {
         let (scores, answered) = (card.probabilities(&logits), card.answered(&logits));
         Self { card, logits, scores, answered, more }
     }
@@ -47,7 +47,7 @@ impl<'a> Predictions<'a> {
         self.logits.len() / self.card.outputs
     }
 
-    pub(super) fn row(&self, i: usize) -> Row<'_> {
+    pub(crate) fn row(&self, i: usize) -> Row<'_> {
         let range = i * self.card.outputs..(i + 1) * self.card.outputs;
         Row {
             card: self.card,
@@ -106,7 +106,7 @@ impl Row<'_> {
     }
 
     /// The prediction as an object.
-    pub(super) fn json(&self) -> Map<String, Value> {
+    pub(crate) fn json(&self) -> Map<String, Value> {
         let mut object = Map::new();
         match self.card.problem {
             Problem::SingleLabel => {

@@ -65,7 +65,7 @@ pub(super) fn run(args: &PredictArgs) -> Result<()> {
             break;
         }
     }
-    note_texts_cut(texts_cut, card.max_length);
+    note_texts_cut(texts_cut, card.extent());
     if empty > 0 {
         let lines = if empty == 1 { "1 line" } else { &format!("{empty} lines") };
         say(&format!("note: {lines} with an empty text got no label"));

@@ -5,13 +5,14 @@ mod format;
 mod kept;
 mod lines;
 
+pub(crate) use format::{More, Predictions};
+
 use crate::args::{BaseArgs, FormatArgs};
 use crate::choices;
 use crate::model::{Model, note_texts_cut};
 use crate::output::{print, print_json};
 use crate::place;
 use clap::Args;
-use format::{More, Predictions};
 use linocut::bank::Dtype;
 use linocut::output::Lock;
 use linocut::{Error, ErrorKind, Result};
@@ -134,7 +135,7 @@ fn one(args: &PredictArgs, text: &str) -> Result<()> {
     model.check_pairs(pairs.is_some(), "the command line", hint)?;
     let card = &choices::with_threshold(model.cut().card(), args.threshold)?;
     let logits = model.logits(&[text.to_string()], pairs.as_deref(), |_| true)?;
-    note_texts_cut(logits.texts_cut, card.max_length);
+    note_texts_cut(logits.texts_cut, card.extent());
     let predictions = Predictions::new(card, logits.values, args.more());
     let row = predictions.row(0);
     if args.json {

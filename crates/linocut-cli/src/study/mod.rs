@@ -3,7 +3,6 @@
 mod charts;
 mod report;
 mod session;
-mod time;
 
 use crate::args::BaseArgs;
 use crate::choices;
@@ -11,6 +10,7 @@ use crate::flags;
 use crate::interrupt;
 use crate::output::{print, print_json, say};
 use crate::task::{self, Tell};
+use crate::time;
 use clap::Args;
 use linocut::checkpoint::write_atomically;
 use linocut::data::{Reading, TaskFolder, TaskRows};
@@ -163,7 +163,7 @@ fn tasks(args: &StudyArgs) -> Result<(Vec<TaskRows>, BTreeMap<String, TaskFiles>
         let reading =
             Reading { columns: folder.spec.columns(), limit: args.limit, ..Reading::default() };
         let tell = Tell { quiet: args.base.quiet, strict: false };
-        let task = task::rows(&folder.spec, &folder.train, dev, &reading, 0, tell)?;
+        let task = task::rows(&folder.spec, &folder.train, dev, &reading, Some(0), tell)?;
         let name = task.train.name.clone();
         let other = all.insert(name.clone(), TaskFiles::of_folder(path, &folder)?);
         if let Some(other) = other {

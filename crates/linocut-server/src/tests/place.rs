@@ -187,6 +187,8 @@ pub(super) fn cut(base: &Base, like: Like) -> Cut {
         outputs,
         pooling: Pooling::Mean,
         max_length,
+        long: None,
+        unit: false,
         pairs,
         base: BaseId { name: base.name.clone(), fingerprint: base.fingerprint.to_string() },
         tokenizer: base.tokenizer.fingerprint().to_string(),
@@ -219,7 +221,7 @@ fn logits(
         let tensor = weights.tensor_mut(name).unwrap();
         zeros.positions().iter().for_each(|&p| tensor[p as usize] = 0.0);
     }
-    let head = model::Head { weight: head.weight.clone(), bias: head.bias.clone() };
+    let head = model::Head { weight: head.weight.clone(), bias: head.bias.clone(), unit: false };
     model::logits(&encoder, &weights, &head, texts, |_| {})
 }
 

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::batch::Stream;
 use super::{Bank, Task};
-use crate::data::Encoding;
+use crate::data::{Encoding, Extent, means};
 
 use crate::nearest::nearest;
 use crate::{Error, ErrorKind, Result};
@@ -32,20 +32,23 @@ pub struct Answer {
     pub logits: Vec<f32>,
     /// Tokens read.
     pub tokens: usize,
-    /// Whether the text was longer than the task's limit and only its first tokens were read.
+    /// Whether the text was longer than the task reads.
     pub text_cut: bool,
 }
+
+/// A task, and what it reads of a text: one sequence, or of a longer text in windows some.
+type Ask = (Arc<Task>, Arc<[Encoding]>);
 
 /// A request in tokens, as each of its tasks reads it; holds the tasks as they were then.
 #[derive(Debug, Clone)]
 pub struct Query {
-    pub(super) asks: Vec<(Arc<Task>, Arc<Encoding>)>,
+    pub(super) asks: Vec<Ask>,
 }
 
 impl Query {
     /// Tokens of the text, counted once for every task: what the query weighs in a batch.
     pub fn tokens(&self) -> usize {
-        self.asks.iter().map(|(_, encoding)| encoding.ids.len()).sum()
+        self.asks.iter().map(|(_, sequences)| tokens(sequences)).sum()
     }
 
     /// What computing it takes, in tokens through the whole base: the layers that tasks share once
@@ -80,9 +83,13 @@ impl Query {
     }
 }
 
+fn tokens(sequences: &[Encoding]) -> usize {
+    sequences.iter().map(|sequence| sequence.ids.len()).sum()
+}
+
 /// The work of asks, by the text as they read it.
 #[derive(Default)]
-struct Work(HashMap<*const Encoding, TextWork>);
+struct Work(HashMap<*const [Encoding], TextWork>);
 
 /// In shares of the base's layers.
 #[derive(Default)]
@@ -96,9 +103,9 @@ struct TextWork {
 
 impl Work {
     /// Adds an ask; the work of all so far.
-    fn add(&mut self, (task, encoding): &(Arc<Task>, Arc<Encoding>)) -> f64 {
-        let text = self.0.entry(Arc::as_ptr(encoding)).or_default();
-        text.tokens = encoding.ids.len();
+    fn add(&mut self, (task, sequences): &Ask) -> f64 {
+        let text = self.0.entry(Arc::as_ptr(sequences)).or_default();
+        text.tokens = tokens(sequences);
         text.shared = text.shared.max(task.shared_layers());
         // Of a slim task less than the rest of the base.
         text.own += (task.view().compute() - task.shared_layers()).max(0.0);
@@ -177,8 +184,8 @@ impl Bank {
         named.map(|(name, task)| task.ok_or_else(|| self.unknown(name))).collect()
     }
 
-    /// A text, or a pair of texts, asked of tasks of this bank, in tokens, for [`Bank::answer`]. It
-    /// is tokenised once, as far as the task with the greatest length reads.
+    /// A text, or a pair of texts, asked of tasks of this bank, in tokens, for [`Bank::answer`]. As
+    /// [`Tokenizer::sequences`](crate::data::Tokenizer::sequences) reads it.
     ///
     /// # Errors
     /// As [`Bank::predict`].
@@ -186,17 +193,12 @@ impl Bank {
         for task in tasks {
             task.card().check_pairs(task.name(), pair.is_some())?;
         }
-        let lengths: BTreeSet<usize> = tasks.iter().map(|task| task.card().max_length).collect();
-        let Some(&longest) = lengths.last() else { return Ok(Query { asks: vec![] }) };
-        let tokenizer = &self.base.tokenizer;
-        let tokens = tokenizer.read(text, pair, longest)?;
-        let mut by_length: BTreeMap<usize, Arc<Encoding>> = BTreeMap::new();
-        for length in lengths {
-            by_length.insert(length, Arc::new(tokenizer.cut(&tokens, length)?));
-        }
-        let encoding = |task: &Arc<Task>| Arc::clone(&by_length[&task.card().max_length]);
-        let asks = tasks.iter().map(|task| (Arc::clone(task), encoding(task))).collect();
-        Ok(Query { asks })
+        let extents: BTreeSet<Extent> = tasks.iter().map(|task| task.card().extent()).collect();
+        let read = self.base.tokenizer.sequences(text, pair, &extents)?;
+        let read: BTreeMap<Extent, Arc<[Encoding]>> =
+            read.into_iter().map(|(extent, sequences)| (extent, sequences.into())).collect();
+        let ask = |task: &Arc<Task>| (Arc::clone(task), Arc::clone(&read[&task.card().extent()]));
+        Ok(Query { asks: tasks.iter().map(ask).collect() })
     }
 
     /// Answers of queries of this bank, in their order and that of their tasks.
@@ -211,16 +213,25 @@ impl Bank {
                 logits.insert((batch[row.text].text, row.task), row.logits);
             }
         }
-        let answer = |(task, encoding): &(Arc<Task>, Arc<Encoding>), place| Answer {
-            task: Arc::clone(task),
-            logits: logits[place].clone(),
-            tokens: encoding.ids.len(),
-            text_cut: encoding.cut,
+        let answer = |(task, sequences): &Ask, places: &Vec<(usize, usize)>| {
+            let logits = match &places[..] {
+                [place] => logits[place].clone(),
+                places => {
+                    let all = places.iter().flat_map(|place| &logits[place]).copied();
+                    means(&all.collect::<Vec<f32>>(), task.card().outputs, &[places.len()])
+                }
+            };
+            Answer {
+                task: Arc::clone(task),
+                logits,
+                tokens: tokens(sequences),
+                text_cut: sequences.iter().any(|sequence| sequence.cut),
+            }
         };
         let pairs = queries.iter().zip(&asked.places);
         pairs
             .map(|(query, places)| {
-                query.asks.iter().zip(places).map(|(ask, place)| answer(ask, place)).collect()
+                query.asks.iter().zip(places).map(|(ask, places)| answer(ask, places)).collect()
             })
             .collect()
     }
@@ -234,8 +245,8 @@ struct Asked<'q> {
     tasks: Vec<Arc<Task>>,
     /// For each text, which of the tasks, ascending.
     wanted: Vec<Vec<usize>>,
-    /// For each query, the text and task of every answer.
-    places: Vec<Vec<(usize, usize)>>,
+    /// For each query, of every ask the texts, and the task of each.
+    places: Vec<Vec<Vec<(usize, usize)>>>,
 }
 
 impl<'q> Asked<'q> {
@@ -251,19 +262,22 @@ impl<'q> Asked<'q> {
             tasks.iter().enumerate().map(|(i, task)| (Arc::as_ptr(task), i)).collect();
         let (mut texts, mut wanted) = (Vec::new(), Vec::<Vec<usize>>::new());
         let mut known: HashMap<(&[u32], &[u32]), usize> = HashMap::new();
-        let mut place = |(task, encoding): &'q (Arc<Task>, Arc<Encoding>)| {
-            let text = *known.entry((&encoding.ids, &encoding.type_ids)).or_insert_with(|| {
-                texts.push(&**encoding);
+        let mut place = |task: usize, sequence: &'q Encoding| {
+            let text = *known.entry((&sequence.ids, &sequence.type_ids)).or_insert_with(|| {
+                texts.push(sequence);
                 wanted.push(vec![]);
                 texts.len() - 1
             });
-            let task = numbers[&Arc::as_ptr(task)];
             wanted[text].push(task);
             (text, task)
         };
+        let mut ask = |(task, sequences): &'q Ask| {
+            let task = numbers[&Arc::as_ptr(task)];
+            sequences.iter().map(|sequence| place(task, sequence)).collect()
+        };
         let mut places = Vec::with_capacity(queries.len());
         for query in queries {
-            places.push(query.asks.iter().map(&mut place).collect());
+            places.push(query.asks.iter().map(&mut ask).collect());
         }
         for wanted in &mut wanted {
             wanted.sort_unstable();

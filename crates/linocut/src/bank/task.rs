@@ -87,7 +87,7 @@ impl Task {
         for (number, mine) in parts(&view, &edits(cut, &view)?) {
             changes[number] = Some(Arc::new(Change::new(&view, dtype, known, number, &mine)?));
         }
-        let head = Head::from(cut.head());
+        let head = Head::from(cut);
         let changed = (0..changes.len()).filter(|&number| changes[number].is_some());
         let below = changed.map(|part| encoder.layers_below(part)).min();
         let unchanged = below.map_or(1.0, |below| below as f64 / view.base_layers() as f64);

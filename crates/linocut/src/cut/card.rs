@@ -7,14 +7,15 @@ use serde::{Deserialize, Serialize};
 use super::decision::Decision;
 use super::edit::{Edit, Head, StoreType, TensorEdit};
 use super::source::Source;
-use crate::data::{Metric, Problem};
+use crate::data::{Extent, Long, Metric, Problem};
 use crate::model::{Pooling, Slim};
 use crate::{Error, ErrorKind, Result};
 
 /// The highest version of the file format that this linocut reads and writes. A cut is written in the
-/// lowest that holds it: 4 where answers are decided otherwise than by the highest logit or ½, 3 of a slim task, 2 where
+/// lowest that holds it: 5 where it says which part of long texts is read or the head reads
+/// vectors of length 1, 4 where answers are decided otherwise than by the highest logit or ½, 3 of a slim task, 2 where
 /// zeros are counted among large entries, else 1.
-pub const FORMAT: u32 = 4;
+pub const FORMAT: u32 = 5;
 
 /// What a cut is and what it needs. Holds nothing that differs between equal training runs:
 /// no times, paths, thread counts or speeds.
@@ -33,8 +34,14 @@ pub struct Card {
     pub outputs: usize,
     /// How hidden states become the vector that the head reads.
     pub pooling: Pooling,
-    /// Longest input in tokens, special tokens included; longer ones are cut off.
+    /// Whether the head reads that vector over its length.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unit: bool,
+    /// Most tokens that are read at one time, special tokens included.
     pub max_length: usize,
+    /// Which part is read of a longer text; as the tokenizer's files say, mostly the head, where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub long: Option<Long>,
     /// Whether each input is a pair of texts.
     pub pairs: bool,
     /// The base that the cut belongs to.
@@ -155,6 +162,11 @@ impl TensorNote {
 }
 
 impl Card {
+    /// How much is read of a text.
+    pub fn extent(&self) -> Extent {
+        Extent { max_length: self.max_length, long: self.long }
+    }
+
     /// Checks that what the task, under the name `task`, is asked of are pairs of texts, or not, as it
     /// was trained.
     ///
@@ -204,6 +216,9 @@ impl Card {
         }
         if self.max_length == 0 {
             return wrong("max_length 0".into());
+        }
+        if let Some(long) = self.long.filter(|long| long.check_for(self.pairs).is_err()) {
+            return wrong(format!("long {:?} of pairs of texts", long.name()));
         }
         if self.base.fingerprint.is_empty() || self.tokenizer.is_empty() {
             return wrong("no fingerprint of the base or of the tokenizer".into());

@@ -110,7 +110,7 @@ impl Cut {
         }
         let encoder = base.encoder.with_pooling(self.card().pooling);
         let applied = self.apply(&mut base.weights)?;
-        let head = model::Head::from(self.head());
+        let head = model::Head::from(self);
         let logits = model::logits(&encoder, &base.weights, &head, &self.probe_inputs(), |_| {});
         applied.undo(&mut base.weights);
         if base.weights.digest() != before {

@@ -50,7 +50,8 @@ impl Cut {
     ) -> Result<Self> {
         let large = edits.values().any(|edit| matches!(edit.edit, Edit::LargeZeros(_)));
         card.format = match (&card.decision, &card.slim, large) {
-            (Some(_), _, _) => FORMAT,
+            _ if card.long.is_some() || card.unit => FORMAT,
+            (Some(_), _, _) => 4,
             (None, Some(_), _) => 3,
             (None, None, true) => 2,
             (None, None, false) => 1,
@@ -97,9 +98,16 @@ impl Cut {
     /// # Errors
     /// A decision that does not fit the task.
     pub fn with_decision(self, decision: Option<Decision>) -> Result<Self> {
-        let card = Card { decision, ..self.card };
-        let others = self.others;
-        Self::new(card, self.head, self.edits, self.probes)?.with_others(others)
+        let card = Card { decision, ..self.card.clone() };
+        self.with_card(card)
+    }
+
+    /// The cut with another card of the same task.
+    ///
+    /// # Errors
+    /// As [`Cut::new`].
+    pub(crate) fn with_card(self, card: Card) -> Result<Self> {
+        Self::new(card, self.head, self.edits, self.probes)?.with_others(self.others)
     }
 
     /// Everything but the tensors.

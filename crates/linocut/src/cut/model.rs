@@ -18,13 +18,14 @@ pub struct TaskModel {
 pub struct Logits {
     /// `[texts, outputs]`
     pub values: Vec<f32>,
-    /// Texts longer than the cut's limit, of which only the first tokens were read.
+    /// Texts longer than what the cut reads.
     pub texts_cut: usize,
 }
 
-impl From<&Head> for model::Head {
-    fn from(head: &Head) -> Self {
-        Self { weight: head.weight.clone(), bias: head.bias.clone() }
+impl From<&Cut> for model::Head {
+    fn from(cut: &Cut) -> Self {
+        let Head { weight, bias, .. } = cut.head().clone();
+        Self { weight, bias, unit: cut.card().unit }
     }
 }
 
@@ -41,11 +42,11 @@ impl TaskModel {
         base.encoder = base.encoder.with_pooling(cut.card().pooling);
         // The cut stays on: what it overwrote is not needed again.
         drop(cut.apply(&mut base.weights)?);
-        let head = cut.head().into();
+        let head = (&cut).into();
         Ok(Self { base, cut, head })
     }
 
-    /// Logits of texts, or pairs of texts, in their order; `goes_on` hears of every batch how many texts
+    /// Logits of texts, or pairs of texts, in their order; `goes_on` hears of every batch how many sequences
     /// are done, and stops by `false`.
     ///
     /// # Errors
@@ -58,12 +59,11 @@ impl TaskModel {
         goes_on: impl FnMut(usize) -> bool,
     ) -> Result<Logits> {
         let card = self.cut.card();
-        let (encodings, texts_cut) =
-            self.base.tokenizer.encode_all(texts, pairs, card.max_length)?;
+        let texts = self.base.tokenizer.encode_all(texts, pairs, card.extent())?;
         let (encoder, weights) = (&self.base.encoder, &self.base.weights);
-        let values = logits_while(encoder, weights, &self.head, &encodings, goes_on);
+        let values = logits_while(encoder, weights, &self.head, &texts.sequences, goes_on);
         let values = values.ok_or_else(|| Error::new(ErrorKind::Interrupted, "interrupted"))?;
-        Ok(Logits { values, texts_cut })
+        Ok(Logits { values: texts.means(values, card.outputs), texts_cut: texts.cut })
     }
 
     /// Checks that texts come alone or in pairs, as the task was trained. `given` says whether they are

@@ -4,6 +4,7 @@ mod batch;
 mod column;
 mod dataset;
 mod delimited;
+mod extent;
 mod jsonl;
 mod labels;
 mod parquet;
@@ -27,12 +28,14 @@ use serde::{Deserialize, Serialize};
 pub use batch::{Batch, epoch_order};
 pub use column::{Cell, Value};
 pub use dataset::{Dataset, Targets};
+pub use extent::{Extent, Long, Texts};
+pub(crate) use extent::{means, means_grad};
 pub use remark::Remark;
 pub use rows::TaskRows;
-pub use split::split_holdout;
+pub use split::{split_folds, split_holdout};
 pub use table::{Columns, Reading, Table};
 pub use task::{Metric, TaskFolder, TaskSpec};
-pub use tokenize::{Encoding, Tokenizer, Tokens};
+pub use tokenize::{Encoding, Tokenizer};
 pub(crate) use tokenizer_folder::Sources;
 
 /// What a task predicts.

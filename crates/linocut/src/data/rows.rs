@@ -10,7 +10,7 @@ use std::path::Path;
 pub struct TaskRows {
     /// Rows to learn from.
     pub train: Dataset,
-    /// Rows to report on.
+    /// Rows to report on; none where none were given or held out.
     pub dev: Dataset,
     /// The score to report, where the task says one.
     pub metric: Option<Metric>,
@@ -22,8 +22,8 @@ pub struct TaskRows {
 const HELD_OUT: f64 = 0.1;
 
 impl TaskRows {
-    /// Reads the rows of each file; without dev rows, holds some out by `seed`. `remarks` get what there is
-    /// to say of them.
+    /// Reads the rows of each file; without dev rows, holds some out by the seed of `hold_out`, or has none. `remarks`
+    /// get what there is to say of them.
     ///
     /// # Errors
     /// As [`Table::read`], [`Dataset::train`], [`Dataset::evaluation`] and [`split_holdout`].
@@ -32,14 +32,14 @@ impl TaskRows {
         train: &Path,
         dev: Option<&Path>,
         reading: &Reading,
-        seed: u64,
+        hold_out: Option<u64>,
         remarks: &mut Vec<Remark>,
     ) -> Result<Self> {
         let table = Table::read(train, reading)?;
         remarks.extend_from_slice(table.remarks());
         let rows = Dataset::train(&table, spec, remarks)?;
         drop(table);
-        let Some(dev) = dev else { return Self::new(rows, None, spec.metric.clone(), seed) };
+        let Some(dev) = dev else { return Self::new(rows, None, spec.metric.clone(), hold_out) };
         let table = Table::read(dev, reading)?;
         // Of a file like the training rows' the same is said.
         let same = same_file(train, dev);
@@ -54,10 +54,10 @@ impl TaskRows {
         } else {
             remarks.extend(rows.overlap(&dev_rows));
         }
-        Self::new(rows, Some(dev_rows), spec.metric.clone(), seed)
+        Self::new(rows, Some(dev_rows), spec.metric.clone(), hold_out)
     }
 
-    /// Rows that are there already; without dev rows, some are held out by `seed`.
+    /// Rows that are there already; without dev rows, some are held out by the seed of `hold_out`, or there are none.
     ///
     /// # Errors
     /// As [`split_holdout`].
@@ -65,12 +65,16 @@ impl TaskRows {
         train: Dataset,
         dev: Option<Dataset>,
         metric: Option<Metric>,
-        seed: u64,
+        hold_out: Option<u64>,
     ) -> Result<Self> {
-        let held_out = dev.is_none();
-        let (train, dev) = match dev {
-            Some(dev) => (train, dev),
-            None => split_holdout(&train, HELD_OUT, seed)?,
+        let held_out = dev.is_none() && hold_out.is_some();
+        let (train, dev) = match (dev, hold_out) {
+            (Some(dev), _) => (train, dev),
+            (None, Some(seed)) => split_holdout(&train, HELD_OUT, seed)?,
+            (None, None) => {
+                let none = train.select(&[]);
+                (train, none)
+            }
         };
         Ok(Self { train, dev, metric, held_out })
     }

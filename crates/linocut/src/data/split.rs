@@ -1,4 +1,4 @@
-//! Rows held out of a training file.
+//! Rows held out of a training file, and folds of it.
 
 use std::collections::HashMap;
 
@@ -29,12 +29,7 @@ pub fn split_holdout(dataset: &Dataset, share: f64, seed: u64) -> Result<(Datase
         let message = format!("the share to hold out must be between 0 and 1, found {share}");
         return Err(Error::new(ErrorKind::Config, message));
     }
-    let mut strata: HashMap<u32, Vec<Group>> = HashMap::new();
-    for group in groups(dataset, seed) {
-        strata.entry(group.label).or_default().push(group);
-    }
-    let mut strata: Vec<(u32, Vec<Group>)> = strata.into_iter().collect();
-    strata.iter_mut().for_each(|(_, groups)| groups.sort_unstable_by_key(|group| group.hash));
+    let mut strata = strata(dataset, seed);
     // Labels by what is left of their share when whole rows are taken; equal ones by their first hash.
     let rows = |groups: &[Group]| groups.iter().map(|group| group.rows.len()).sum::<usize>();
     let wanted = |groups: &[Group]| rows(groups) as f64 * share;
@@ -81,6 +76,47 @@ pub fn split_holdout(dataset: &Dataset, share: f64, seed: u64) -> Result<(Datase
     held.iter().for_each(|&row| is_held[row] = true);
     let kept: Vec<usize> = (0..dataset.rows()).filter(|&row| !is_held[row]).collect();
     Ok((dataset.select(&kept), dataset.select(&held)))
+}
+
+/// The rows of each of `folds` parts, ascending; every row is in one of them.
+///
+/// Of every label each part has about the same share, of several labels a row the rarest counting. As in
+/// [`split_holdout`], rows with equal texts are in the same part, and which part does not depend on the rows' order.
+///
+/// # Errors
+/// Folds out of 2 to 20, or more than there are different texts.
+pub fn split_folds(dataset: &Dataset, folds: usize, seed: u64) -> Result<Vec<Vec<usize>>> {
+    if !(2..=20).contains(&folds) {
+        let message = format!("`folds` is {folds}, expected 2 to 20");
+        return Err(Error::new(ErrorKind::Config, message));
+    }
+    let mut strata = strata(dataset, seed);
+    strata.sort_by_key(|(label, _)| *label);
+    let groups: Vec<Group> = strata.into_iter().flat_map(|(_, groups)| groups).collect();
+    if groups.len() < folds {
+        let (name, texts) = (&dataset.name, groups.len());
+        return Err(data_error(format!(
+            "{name} has {texts} different texts, expected at least {folds}: one a fold"
+        ))
+        .with_hint("give more rows, or fewer folds"));
+    }
+    let mut parts = vec![vec![]; folds];
+    for (i, group) in groups.into_iter().enumerate() {
+        parts[i % folds].extend(group.rows);
+    }
+    parts.iter_mut().for_each(|part| part.sort_unstable());
+    Ok(parts)
+}
+
+/// Rows with equal texts by their rarest label, each label's in an order that `seed` decides.
+fn strata(dataset: &Dataset, seed: u64) -> Vec<(u32, Vec<Group>)> {
+    let mut strata: HashMap<u32, Vec<Group>> = HashMap::new();
+    for group in groups(dataset, seed) {
+        strata.entry(group.label).or_default().push(group);
+    }
+    let mut strata: Vec<(u32, Vec<Group>)> = strata.into_iter().collect();
+    strata.iter_mut().for_each(|(_, groups)| groups.sort_unstable_by_key(|group| group.hash));
+    strata
 }
 
 fn groups(dataset: &Dataset, seed: u64) -> Vec<Group> {

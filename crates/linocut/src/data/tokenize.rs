@@ -2,6 +2,8 @@
 
 mod reading;
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -11,6 +13,7 @@ use tokenizers::utils::truncation::TruncationDirection;
 
 use reading::Reading;
 
+use super::extent::{Extent, Long, Texts, most_in_windows, windows};
 use super::sure::SurePlaces;
 use super::table::data_error;
 use super::tokenizer_folder::{self, Sources};
@@ -33,13 +36,13 @@ pub struct Encoding {
     pub cut: bool,
 }
 
-/// What [`Tokenizer::read`] read of a text, or of two: the tokens that may be kept, and one more
-/// where there are more.
-#[derive(Debug, Clone)]
-pub struct Tokens {
+/// What was read of a text, or of two: the tokens that may be kept, and one more where there are more.
+struct Tokens {
     first: Vec<u32>,
     second: Option<Vec<u32>>,
     first_is_longer: bool,
+    /// The side that is cut.
+    cut: TruncationDirection,
 }
 
 /// The tokenizer of a model folder, with truncation and padding switched off.
@@ -211,24 +214,27 @@ impl Tokenizer {
     /// base's positions is for the caller to check.
     ///
     /// # Errors
-    /// As [`Tokenizer::read`], or an id or a token type that the base has no row for.
+    /// A text without a token of its own (blank, or nothing but invisible characters), one that the
+    /// tokenizer rejects or panics on, a `max_length` that leaves no room for text, a tokenizer that fails to add its
+    /// special tokens, or an id or a token type that the base has no row for.
     pub fn encode(&self, text: &str, pair: Option<&str>, max_length: usize) -> Result<Encoding> {
-        self.cut(&self.read(text, pair, max_length)?, max_length)
+        let room = self.room(pair.is_some(), max_length)?;
+        self.cut(&self.read(text, pair, room, self.direction)?, room)
     }
 
-    /// As many tokens of `text`, or of `text` and `pair`, as any length up to `longest` needs, for
-    /// [`Tokenizer::cut`]. What lies beyond is not tokenised, but for two exceptions: tokenizers of
-    /// another kind than BERT's, and the shorter of two texts that are both cut, since the longer
-    /// may keep one token more.
-    ///
-    /// # Errors
-    /// A text without a token of its own (blank, or nothing but invisible characters), one that the
-    /// tokenizer rejects or panics on, or a `longest` that leaves no room for text.
-    pub fn read(&self, text: &str, pair: Option<&str>, longest: usize) -> Result<Tokens> {
-        let room = self.room(pair.is_some(), longest)?;
-        let mut first = Reading::new(self, text, room);
+    /// As many tokens of `text`, or of `text` and `pair`, as `room` for them needs where `cut` is the side that is
+    /// cut. What lies beyond is not tokenised, but for two exceptions: tokenizers of another kind than BERT's, and the
+    /// shorter of two texts that are both cut, since the longer may keep one token more.
+    fn read(
+        &self,
+        text: &str,
+        pair: Option<&str>,
+        room: usize,
+        cut: TruncationDirection,
+    ) -> Result<Tokens> {
+        let mut first = Reading::new(self, text, room, cut);
         first.beyond_room()?;
-        let mut second = pair.map(|pair| Reading::new(self, pair, room));
+        let mut second = pair.map(|pair| Reading::new(self, pair, room, cut));
         if let Some(second) = &mut second {
             second.beyond_room()?;
             // Until one is known to be the longer, or both are read whole.
@@ -243,18 +249,13 @@ impl Tokenizer {
             }
         }
         let first_is_longer = second.as_ref().is_some_and(|second| first.count > second.count);
-        Ok(Tokens { first: first.ids, second: second.map(|second| second.ids), first_is_longer })
+        let second = second.map(|second| second.ids);
+        Ok(Tokens { first: first.ids, second, first_is_longer, cut })
     }
 
-    /// The tokens of a text, at most `max_length`, of what was read of it for this length or a
-    /// longer one.
-    ///
-    /// # Errors
-    /// A `max_length` that leaves no room for text, a tokenizer that fails to add its special tokens,
-    /// or an id or a token type that the base has no row for.
-    pub fn cut(&self, tokens: &Tokens, max_length: usize) -> Result<Encoding> {
-        let Tokens { first, second, first_is_longer } = tokens;
-        let room = self.room(second.is_some(), max_length)?;
+    /// As many tokens as there is `room` for, of what was read for this room or more.
+    fn cut(&self, tokens: &Tokens, room: usize) -> Result<Encoding> {
+        let Tokens { first, second, first_is_longer, cut } = tokens;
         let (one, two) = (first.len(), second.as_ref().map_or(0, Vec::len));
         let (keep_one, keep_two) = match second {
             _ if one + two <= room => (one, two),
@@ -265,33 +266,99 @@ impl Tokenizer {
             }
             Some(_) => longest_first(one, room),
         };
-        let part = |ids: &[u32], keep: usize, segment: u32| {
-            let ids = match self.direction {
-                TruncationDirection::Right => &ids[..keep],
-                TruncationDirection::Left => &ids[ids.len() - keep..],
-            };
-            plain(ids.to_vec(), segment)
+        let part = |ids: &[u32], keep: usize| match cut {
+            TruncationDirection::Right => ids[..keep].to_vec(),
+            TruncationDirection::Left => ids[ids.len() - keep..].to_vec(),
         };
-        // Special tokens come after cutting, as they are never cut.
-        let parts = (part(first, keep_one, 0), second.as_ref().map(|ids| part(ids, keep_two, 1)));
+        let second = second.as_ref().map(|ids| part(ids, keep_two));
+        self.whole(part(first, keep_one), second, one + two > room)
+    }
+
+    /// The sequence of these tokens of a text or two. Special tokens come here, as they are never cut.
+    fn whole(&self, first: Vec<u32>, second: Option<Vec<u32>>, cut: bool) -> Result<Encoding> {
+        let is_pair = second.is_some();
+        let parts = (plain(first, 0), second.map(|ids| plain(ids, 1)));
         let whole = self.contained(|| match self.inner.get_post_processor() {
             Some(processor) => processor.process(parts.0, parts.1, true),
             None => Ok(tokenizers::Encoding::merge(std::iter::once(parts.0).chain(parts.1), false)),
         });
         let whole = whole.map_err(|problem| {
-            let what = if second.is_some() { "two texts" } else { "a text" };
+            let what = if is_pair { "two texts" } else { "a text" };
             data_error(format!("the tokenizer cannot add its special tokens to {what}: {problem}"))
                 .with_hint(
                     "its tokenizer.json is damaged, or of another kind than this library knows",
                 )
         })?;
-        let encoding = Encoding {
-            ids: whole.get_ids().to_vec(),
-            type_ids: self.type_ids(&whole),
-            cut: one + two > room,
-        };
-        self.check_rows(&encoding, second.is_some())?;
+        let encoding =
+            Encoding { ids: whole.get_ids().to_vec(), type_ids: self.type_ids(&whole), cut };
+        self.check_rows(&encoding, is_pair)?;
         Ok(encoding)
+    }
+
+    /// What is read of `text`, or of `text` and `pair`, in each of the `extents`: a sequence, or of a longer text
+    /// in windows some. Each text is tokenised once from each end that is read, as far as the greatest extent goes.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`]; pairs of which other parts are to be read than the beginnings or the ends.
+    pub fn sequences(
+        &self,
+        text: &str,
+        pair: Option<&str>,
+        extents: &BTreeSet<Extent>,
+    ) -> Result<BTreeMap<Extent, Vec<Encoding>>> {
+        let is_pair = pair.is_some();
+        // What is cut, the most tokens that are kept at the other end, and what was read there.
+        let (mut right, mut left) = (None::<usize>, None::<usize>);
+        for extent in extents {
+            let room = self.room(is_pair, extent.max_length)?;
+            let long = self.long(extent);
+            long.check_for(is_pair)?;
+            let (from_head, from_tail) = match long {
+                Long::Head => (Some(room), None),
+                Long::Tail => (None, Some(room)),
+                Long::HeadTail => (Some(room), Some(room)),
+                Long::Windows => (Some(most_in_windows(room)), None),
+            };
+            (right, left) = (right.max(from_head), left.max(from_tail));
+        }
+        let read = |room: Option<usize>, cut| {
+            room.map(|room| self.read(text, pair, room, cut)).transpose()
+        };
+        let head = read(right, TruncationDirection::Right)?;
+        let tail = read(left, TruncationDirection::Left)?;
+        let sequences = |extent: &Extent| -> Result<Vec<Encoding>> {
+            let room = self.room(is_pair, extent.max_length)?;
+            match (self.long(extent), &head, &tail) {
+                (Long::Head, Some(tokens), _) | (Long::Tail, _, Some(tokens)) => {
+                    Ok(vec![self.cut(tokens, room)?])
+                }
+                (Long::HeadTail, Some(head), Some(tail)) => {
+                    let (head, tail) = (&head.first, &tail.first);
+                    if head.len() <= room {
+                        return Ok(vec![self.whole(head.clone(), None, false)?]);
+                    }
+                    let first = room / 4;
+                    let ids = [&head[..first], &tail[tail.len() - (room - first)..]].concat();
+                    Ok(vec![self.whole(ids, None, true)?])
+                }
+                (Long::Windows, Some(head), _) => {
+                    let kept = head.first.len().min(most_in_windows(room));
+                    let cut = head.first.len() > kept;
+                    let part = |at: Range<usize>| self.whole(head.first[at].to_vec(), None, cut);
+                    windows(kept, room).into_iter().map(part).collect()
+                }
+                _ => unreachable!("every end that is kept was read"),
+            }
+        };
+        extents.iter().map(|extent| Ok((*extent, sequences(extent)?))).collect()
+    }
+
+    /// The part that is read of a longer text.
+    fn long(&self, extent: &Extent) -> Long {
+        extent.long.unwrap_or(match self.direction {
+            TruncationDirection::Right => Long::Head,
+            TruncationDirection::Left => Long::Tail,
+        })
     }
 
     /// The token types, all 0 where base or tokenizer have none.
@@ -348,10 +415,11 @@ impl Tokenizer {
         }
     }
 
-    /// [`Tokenizer::encode`] of many texts on all threads, in their order, and how many were cut.
+    /// What is read in `extent` of many texts on all threads, in their order.
     ///
     /// # Errors
-    /// As for one text; the first one in order of rows, which it names by its number among them, from 1.
+    /// As [`Tokenizer::sequences`]; of a text the first one in order of rows, which it names by its number among them,
+    /// from 1.
     ///
     /// # Panics
     /// If there are pairs, and not one for each text.
@@ -359,23 +427,24 @@ impl Tokenizer {
         &self,
         texts: &[String],
         pairs: Option<&[String]>,
-        max_length: usize,
-    ) -> Result<(Vec<Encoding>, usize)> {
+        extent: impl Into<Extent>,
+    ) -> Result<Texts> {
         assert!(pairs.is_none_or(|p| p.len() == texts.len()), "every text needs its pair");
-        let encoded: Vec<Result<Encoding>> = (0..texts.len())
-            .into_par_iter()
-            .with_min_len(64)
-            .map(|i| self.encode(&texts[i], pairs.map(|p| p[i].as_str()), max_length))
-            .collect();
-        let placed = |(i, encoded): (usize, Result<Encoding>)| {
+        let extents = BTreeSet::from([extent.into()]);
+        let one = |i: usize| {
+            let found = self.sequences(&texts[i], pairs.map(|p| p[i].as_str()), &extents)?;
+            Ok(found.into_values().flatten().collect())
+        };
+        let encoded: Vec<Result<Vec<Encoding>>> =
+            (0..texts.len()).into_par_iter().with_min_len(64).map(one).collect();
+        let placed = |(i, encoded): (usize, Result<Vec<Encoding>>)| {
             encoded.map_err(|e| match e.kind() {
                 ErrorKind::Data => e.at(format!("text {} of {}", i + 1, texts.len())),
                 _ => e,
             })
         };
         let encoded = encoded.into_iter().enumerate().map(placed).collect::<Result<Vec<_>>>()?;
-        let cut = encoded.iter().filter(|e| e.cut).count();
-        Ok((encoded, cut))
+        Ok(Texts::new(encoded))
     }
 }
 
@@ -409,12 +478,11 @@ mod tests {
     #[test]
     fn what_is_not_needed_is_not_read() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/tiny");
-        let mut tokenizer = Tokenizer::open(Path::new(folder)).unwrap();
+        let tokenizer = Tokenizer::open(Path::new(folder)).unwrap();
         for direction in [TruncationDirection::Right, TruncationDirection::Left] {
-            tokenizer.direction = direction;
             for piece in ["rain ", ".", "]", "[", "a.", "]é", "漢", "。", "a\u{3000}", "_"] {
                 let text = piece.repeat(30_000);
-                let mut reading = Reading::new(&tokenizer, &text, 10);
+                let mut reading = Reading::new(&tokenizer, &text, 10, direction);
                 reading.beyond_room().unwrap();
                 let read = text.len() - reading.rest.len();
                 assert!(read < 400 && reading.ids.len() == 11, "{piece:?}: {read}");

@@ -79,12 +79,12 @@ pub fn fill(model: &TaskModel, to: &Path) -> Result<()> {
         Some(made) => made.clone(),
         None => read_json(&base.folder, "tokenizer.json")?,
     };
-    write_json(&to.join("tokenizer.json"), &texts::tokenizer(tokenizer, card.max_length))?;
+    write_json(&to.join("tokenizer.json"), &texts::tokenizer(tokenizer, card))?;
     let settings = match base.folder.join("tokenizer_config.json").exists() {
         true => read_json(&base.folder, "tokenizer_config.json")?,
         false => Value::Object(Default::default()),
     };
-    let settings = texts::tokenizer_config(settings, base, card.max_length);
+    let settings = texts::tokenizer_config(settings, base, card);
     write_json(&to.join("tokenizer_config.json"), &settings)?;
     for name in COPIED {
         let from = base.folder.join(name);

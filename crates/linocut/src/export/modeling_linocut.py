@@ -1,7 +1,8 @@
 """An encoder with mean or first-token pooling and a linear head.
 
 BertForSequenceClassification reads the first token through layers of its own. This model reads the
-mean of all tokens, or the first token as it is; `linocut_pooling` in config.json says which.
+mean of all tokens, or the first token as it is; `linocut_pooling` in config.json says which, and
+`linocut_unit` whether the head reads that vector over its length.
 """
 
 from torch import nn
@@ -13,9 +14,10 @@ class LinocutConfig(BertConfig):
     # Not "bert": loaded as that, its layers would be missing and silently drawn at random.
     model_type = "linocut_bert"
 
-    def __init__(self, linocut_pooling="mean", **kwargs):
+    def __init__(self, linocut_pooling="mean", linocut_unit=False, **kwargs):
         super().__init__(**kwargs)
         self.linocut_pooling = linocut_pooling
+        self.linocut_unit = linocut_unit
 
 
 def convert_names():
@@ -73,6 +75,8 @@ class LinocutForSequenceClassification(BertPreTrainedModel):
         else:
             kept = attention_mask.unsqueeze(-1).to(hidden.dtype)
             pooled = (hidden * kept).sum(dim=1) / kept.sum(dim=1).clamp(min=1)
+        if self.config.linocut_unit:
+            pooled = nn.functional.normalize(pooled, dim=-1)
         logits = self.classifier(self.dropout(pooled))
         loss = None
         if labels is not None:

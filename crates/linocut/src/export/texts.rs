@@ -1,7 +1,7 @@
 //! The JSON files and the README of an exported folder.
 
 use crate::cut::{Card, StoreType};
-use crate::data::Problem;
+use crate::data::{Long, Problem};
 use crate::model::{Base, Encoder, Pooling};
 use serde_json::{Map, Value, json};
 
@@ -49,6 +49,9 @@ pub(super) fn config(mut config: Value, encoder: &Encoder, card: &Card) -> Value
     if card.pooling != Pooling::Cls {
         set("model_type", json!(format!("linocut_{model_type}")));
         set("linocut_pooling", json!(card.pooling.name()));
+        if card.unit {
+            set("linocut_unit", json!(true));
+        }
         set(
             "auto_map",
             json!({
@@ -92,15 +95,37 @@ fn problem_type(problem: Problem) -> &'static str {
     }
 }
 
+/// The side of longer texts that is cut, where the task says so and one side is.
+fn cut_side(card: &Card) -> Option<&'static str> {
+    match card.long? {
+        Long::Head => Some("Right"),
+        Long::Tail => Some("Left"),
+        Long::HeadTail | Long::Windows => None,
+    }
+}
+
+/// What Transformers does not do with longer texts that the task does, for people.
+pub(super) fn unread_in_words(card: &Card) -> Option<String> {
+    let reads = match card.long? {
+        Long::Head | Long::Tail => return None,
+        Long::HeadTail => {
+            "a quarter of a longer text's tokens from its beginning and three from its end"
+        }
+        Long::Windows => "a longer text in overlapping windows and averages their logits",
+    };
+    Some(format!("The task reads {reads}; Transformers cuts such texts at {}", card.max_length))
+}
+
 /// tokenizer.json that cuts texts where the cut does, and does not pad.
-pub(super) fn tokenizer(mut tokenizer: Value, max_length: usize) -> Value {
-    let direction = match &tokenizer["truncation"]["direction"] {
-        Value::Null => json!("Right"),
-        given => given.clone(),
+pub(super) fn tokenizer(mut tokenizer: Value, card: &Card) -> Value {
+    let direction = match (cut_side(card), &tokenizer["truncation"]["direction"]) {
+        (Some(side), _) => json!(side),
+        (None, Value::Null) => json!("Right"),
+        (None, given) => given.clone(),
     };
     tokenizer["truncation"] = json!({
         "direction": direction,
-        "max_length": max_length,
+        "max_length": card.max_length,
         "strategy": "LongestFirst",
         "stride": 0,
     });
@@ -109,12 +134,15 @@ pub(super) fn tokenizer(mut tokenizer: Value, max_length: usize) -> Value {
 }
 
 /// tokenizer_config.json, `truncation=True` meaning the cut's length.
-pub(super) fn tokenizer_config(mut settings: Value, base: &Base, max_length: usize) -> Value {
+pub(super) fn tokenizer_config(mut settings: Value, base: &Base, card: &Card) -> Value {
     // The class that reads the base; an export's own model_type tells Transformers none.
     if settings["tokenizer_class"].is_null() {
         settings["tokenizer_class"] = json!(base.tokenizer.class());
     }
-    settings["model_max_length"] = json!(max_length);
+    settings["model_max_length"] = json!(card.max_length);
+    if let Some(side) = cut_side(card) {
+        settings["truncation_side"] = json!(side.to_lowercase());
+    }
     // Not every class of Transformers hands types on by itself, and a pair needs them.
     if base.config().token_types > 1 && base.tokenizer.is_typed() {
         settings["model_input_names"] = json!(["input_ids", "token_type_ids", "attention_mask"]);
@@ -144,6 +172,9 @@ pub(super) fn readme(encoder: &Encoder, card: &Card, slim: Option<&str>) -> Stri
         base = card.base.name,
         length = card.max_length,
     );
+    if let Some(unread) = unread_in_words(card) {
+        text += &format!("{unread}.\n\n");
+    }
     if let Some(slim) = slim {
         text += &format!("A slim task of its base: {slim}.\n\n");
     }

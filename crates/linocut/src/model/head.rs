@@ -5,13 +5,24 @@ use crate::kernels::gemm::{Mat, matmul};
 use crate::kernels::random::{Purpose, key, normal};
 use crate::kernels::{layernorm, loss, sums};
 
-/// logits = pooled·Wᵀ + b
+/// logits = pooled·Wᵀ + b, or of pooled vectors made as long as 1
 #[derive(Debug, Clone, PartialEq)]
 pub struct Head {
     /// `[outputs, hidden]`
     pub weight: Vec<f32>,
     /// `[outputs]`
     pub bias: Vec<f32>,
+    /// Whether it reads pooled vectors over their lengths.
+    pub unit: bool,
+}
+
+/// The rows of `vectors`, `[rows, width]`, over their lengths; as `torch.nn.functional.normalize`.
+pub fn unit_rows(vectors: &[f32], width: usize) -> Vec<f32> {
+    let rows = vectors.chunks_exact(width).flat_map(|row| {
+        let length = sums::square_sum(row).sqrt().max(1e-12);
+        row.iter().map(move |&v| (f64::from(v) / length) as f32)
+    });
+    rows.collect()
 }
 
 /// What the outputs are compared with; one row a sequence.
@@ -47,7 +58,7 @@ impl Head {
     pub fn new(outputs: usize, hidden: usize, seed: u64) -> Self {
         let stream = key(seed, Purpose::Head, 0, 0);
         let weight = (0..(outputs * hidden) as u32).map(|i| 0.02 * normal(stream, i)).collect();
-        Self { weight, bias: vec![0.0; outputs] }
+        Self { weight, bias: vec![0.0; outputs], unit: false }
     }
 
     /// Number of outputs.
@@ -61,13 +72,18 @@ impl Head {
         let rows = pooled.len() / hidden;
         let mut logits = vec![0.0; rows * outputs];
         let weight = Mat::new(&self.weight, outputs, hidden);
-        matmul(&mut logits, Mat::new(pooled, rows, hidden), weight.t(), false);
+        let unit = if self.unit { unit_rows(pooled, hidden) } else { vec![] };
+        let read = if self.unit { &unit } else { pooled };
+        matmul(&mut logits, Mat::new(read, rows, hidden), weight.t(), false);
         sums::add_bias(&mut logits, &self.bias);
         logits
     }
 
     /// Loss and gradients; `dropout` applies to `pooled`. With `row_weights`, `[rows]`, a row's loss counts so
     /// many times; their mean over all training rows is 1. Pairs know neither.
+    ///
+    /// # Panics
+    /// If the head reads vectors over their lengths, which none that is trained by steps does.
     pub fn loss(
         &self,
         pooled: &[f32],
@@ -82,6 +98,7 @@ impl Head {
             let (weight_grad, bias_grad) = (vec![0.0; self.weight.len()], vec![0.0; outputs]);
             return Loss { value, weight_grad, bias_grad, pooled_grad };
         }
+        assert!(!self.unit, "vectors over their lengths have a gradient of their own");
         let dropout = dropout.and_then(DropoutStep::head);
         let mut read = pooled.to_vec();
         if let Some(d) = dropout {

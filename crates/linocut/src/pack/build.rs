@@ -85,6 +85,8 @@ pub(super) fn cut(
         outputs: head.outputs(),
         pooling,
         max_length,
+        long: None,
+        unit: false,
         pairs,
         base: BaseId { name: base.name.clone(), fingerprint: base.fingerprint.to_string() },
         tokenizer: base.tokenizer.fingerprint().to_string(),

@@ -225,7 +225,11 @@ impl Tuned {
 
     /// The head as the engine takes it.
     pub(super) fn head(&self) -> Result<Head> {
-        Ok(Head { weight: self.values("head.weight")?, bias: self.values("head.bias")? })
+        Ok(Head {
+            weight: self.values("head.weight")?,
+            bias: self.values("head.bias")?,
+            unit: false,
+        })
     }
 
     /// The model as its own files have it: nothing of it is the base's.

@@ -97,7 +97,7 @@ impl<'o> ProbeTexts<'o> {
     /// All in tokens.
     pub(super) fn encode(&self, tokenizer: &Tokenizer) -> Result<Vec<Encoding>> {
         let pairs = self.pairs.as_deref();
-        Ok(tokenizer.encode_all(&self.texts, pairs, self.outline.max_length)?.0)
+        Ok(tokenizer.encode_all(&self.texts, pairs, self.outline.max_length)?.sequences)
     }
 }
 

@@ -31,8 +31,8 @@ impl StudyTask {
     pub fn new(task: TaskRows, base: &Base, shared: &Shared) -> Result<Self> {
         let limit = TrainOptions::new(Method::Head, 1).max_length.min(base.config().positions);
         let tokens = |data: &Dataset| -> Result<usize> {
-            let tokens = shared.encode(&base.tokenizer, data, limit)?;
-            Ok(tokens.rows.iter().map(|row| row.ids.len()).sum())
+            let tokens = shared.encode(&base.tokenizer, data, limit.into())?;
+            Ok(tokens.sequences.iter().map(|row| row.ids.len()).sum())
         };
         let (tokens, dev_tokens) = (tokens(&task.train)?, tokens(&task.dev)?);
         let TaskRows { train, dev, metric, .. } = task;
@@ -153,7 +153,7 @@ impl Grid<'_> {
         let rows = data.rows().min(128);
         let pairs = data.pairs.as_ref().map(|pairs| &pairs[..rows]);
         let limit = base.config().positions.min(128);
-        let (texts, _) = base.tokenizer.encode_all(&data.texts[..rows], pairs, limit)?;
+        let texts = base.tokenizer.encode_all(&data.texts[..rows], pairs, limit)?.sequences;
         let head = Head::new(1, base.config().hidden, 0);
         let pass = || drop(model::logits(&base.encoder, &base.weights, &head, &texts, |_| {}));
         pass(); // the first touches every page of the weights

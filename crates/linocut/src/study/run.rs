@@ -4,7 +4,7 @@ use super::arms::{Borrowed, Trains};
 use super::grid::{Grid, Run, StudyTask};
 use super::summary::movement;
 use crate::Result;
-use crate::cut::{self, Cut, Edit, TensorEdit, Zeros};
+use crate::cut::{Cut, Edit, TensorEdit, Zeros};
 use crate::kernels::random::{Purpose, bits, key};
 use crate::kernels::select::first_by;
 use crate::model::{self, Base, Head};
@@ -83,7 +83,7 @@ pub fn train_arm(
                 Some(slim) => base.slim(slim)?,
                 None => base,
             };
-            sampled(base, masks, outcome.cut.head(), task, &options, &storage.shared)?
+            sampled(base, masks, &outcome.cut, task, &options, &storage.shared)?
         }
         _ => None,
     };
@@ -94,21 +94,22 @@ pub fn train_arm(
 fn sampled(
     base: Base,
     masks: &Masks,
-    head: &cut::Head,
+    cut: &Cut,
     task: &StudyTask,
     options: &TrainOptions,
     shared: &Shared,
 ) -> Result<Option<f64>> {
     let Base { encoder, mut weights, tokenizer, .. } = base;
     let dev = &task.dev;
-    let tokens = shared.encode(&tokenizer, dev, options.max_length)?;
-    let head = Head::from(head);
+    let tokens = shared.encode(&tokenizer, dev, options.extent())?;
+    let head = Head::from(cut);
     // Steps that training did not reach have draws of their own.
     let steps = (options.epochs * task.train.rows().div_ceil(options.batch)) as u64;
     let mut sum = 0.0;
     for draw in 0..DRAWS {
         masks.write_sample(&mut weights, steps + draw, 1.0);
-        let logits = model::logits(&encoder, &weights, &head, &tokens.rows, |_| {});
+        let logits = model::logits(&encoder, &weights, &head, &tokens.sequences, |_| {});
+        let logits = tokens.means(logits, head.outputs());
         let Some(score) = evaluate(dev, &logits, None, task.metric.as_ref())?.metrics.primary.value
         else {
             return Ok(None);

@@ -3,18 +3,18 @@
 use super::evaluate::multi_hot;
 use super::options::{ClassWeights, Objective, TrainOptions};
 use super::scale::Scale;
-use super::shared::Tokens;
-use super::trunk::Trunk;
+use super::shared::TrunkRows;
+use super::trainer::Examples;
 use crate::Result;
-use crate::data::{Batch, Dataset, Targets, epoch_order};
+use crate::data::{Batch, Dataset, Targets, Texts, epoch_order};
 use crate::model::{Input, LossTargets};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Rows ready for batches: tokens, or the frozen layers' outputs.
-pub(super) enum Rows {
-    Tokens(Arc<Tokens>),
-    Trunk(Arc<Trunk>),
+/// Rows ready for batches: tokens, and where there are any the frozen layers' outputs.
+pub(super) struct Rows {
+    pub(super) texts: Arc<Texts>,
+    pub(super) trunk: Option<TrunkRows>,
 }
 
 /// The batches of all epochs.
@@ -67,7 +67,7 @@ impl<'a> Batches<'a> {
     }
 
     /// The batch of step `step`, counted over all epochs.
-    pub(super) fn at(&mut self, step: usize) -> Result<Weighted<'_>> {
+    pub(super) fn at(&mut self, step: usize) -> Result<Examples<'_>> {
         let (epoch, at) = (step / self.per_epoch(), step % self.per_epoch());
         if self.epoch != Some(epoch) {
             self.order = epoch_order(self.count, self.seed, epoch as u64);
@@ -79,25 +79,27 @@ impl<'a> Batches<'a> {
             self.epoch = Some(epoch);
         }
         let chosen = &self.order[at * self.size..((at + 1) * self.size).min(self.count)];
-        let input = self.rows.input(chosen, &mut self.buffers)?;
+        let (input, windows) = self.rows.input(chosen, &mut self.buffers)?;
         let weights = self.row_weights.as_ref().map(|all| {
             self.weights.clear();
             self.weights.extend(chosen.iter().map(|&r| all[r as usize]));
             &self.weights[..]
         });
-        Ok((input, self.targets.of(chosen, self.objective), weights))
+        let targets = self.targets.of(chosen, self.objective);
+        Ok(Examples { input, windows, targets, weights })
     }
 
-    /// The vectors, `[rows, hidden]`, of all rows in their order, which `pooled` appends of some of them.
+    /// The vectors, `[rows, hidden]`, of all rows in their order, of which `pooled` appends those of some sequences.
     pub(super) fn vectors(
         &mut self,
+        hidden: usize,
         mut pooled: impl FnMut(Input<'_>, &mut Vec<f32>),
     ) -> Result<Vec<f32>> {
         let mut vectors = vec![];
         for chosen in self.in_order().chunks(self.size) {
-            pooled(self.rows.input(chosen, &mut self.buffers)?, &mut vectors);
+            pooled(self.rows.input(chosen, &mut self.buffers)?.0, &mut vectors);
         }
-        Ok(vectors)
+        Ok(self.rows.texts.means(vectors, hidden))
     }
 
     /// The labels of all rows in their order, and how much the rows count, where that differs.
@@ -111,30 +113,40 @@ impl<'a> Batches<'a> {
     }
 }
 
-/// A batch, what it is compared with, and how much its rows count, where that differs.
-pub(super) type Weighted<'a> = (Input<'a>, LossTargets<'a>, Option<&'a [f32]>);
-
 /// A batch's tokens or states, their space used again for the next.
 #[derive(Default)]
 struct RowBuffers {
     batch: Option<Batch>,
+    sequences: Vec<u32>,
+    windows: Vec<usize>,
     states: Vec<f32>,
     offsets: Vec<usize>,
 }
 
 impl Rows {
-    fn input<'b>(&'b self, chosen: &[u32], buffers: &'b mut RowBuffers) -> Result<Input<'b>> {
-        match self {
-            Rows::Tokens(tokens) => {
-                let rows = chosen.iter().map(|&r| &tokens.rows[r as usize]);
-                Ok(Input::Tokens(buffers.batch.insert(Batch::from_encodings(rows))))
-            }
-            Rows::Trunk(trunk) => {
-                let RowBuffers { states, offsets, .. } = buffers;
-                trunk.read(chosen, states, offsets)?;
-                Ok(Input::States { depth: trunk.depth, states, offsets })
-            }
+    /// The sequences of these rows, and how many each has where one has more than one.
+    fn input<'b>(
+        &'b self,
+        chosen: &[u32],
+        buffers: &'b mut RowBuffers,
+    ) -> Result<(Input<'b>, &'b [usize])> {
+        let RowBuffers { batch, sequences, windows, states, offsets } = buffers;
+        sequences.clear();
+        windows.clear();
+        for &row in chosen {
+            let of = self.texts.of(row as usize);
+            windows.push(of.len());
+            sequences.extend(of.map(|sequence| sequence as u32));
         }
+        let windows = if sequences.len() > chosen.len() { &windows[..] } else { &[] };
+        let Some(TrunkRows { trunk, rows }) = &self.trunk else {
+            let all = &self.texts.sequences;
+            let chosen = sequences.iter().map(|&sequence| &all[sequence as usize]);
+            return Ok((Input::Tokens(batch.insert(Batch::from_encodings(chosen))), windows));
+        };
+        sequences.iter_mut().for_each(|sequence| *sequence = rows[*sequence as usize]);
+        trunk.read(sequences, states, offsets)?;
+        Ok((Input::States { depth: trunk.depth, states, offsets }, windows))
     }
 }
 

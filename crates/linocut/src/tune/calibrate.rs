@@ -1,7 +1,9 @@
 //! Decisions from labelled rows that nothing was trained on: a temperature, and thresholds.
 
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::Fit;
 use super::evaluate::multi_hot;
 use crate::cut::{Decision, TEMPERATURES, probabilities};
 use crate::data::{Dataset, Metric, Problem, Targets};
@@ -9,7 +11,8 @@ use crate::model::argmax;
 use crate::{Error, ErrorKind, Result};
 
 /// What thresholds are fitted for.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Goal {
     /// The best F1 of each label.
     F1,
@@ -30,8 +33,24 @@ pub struct Calibration {
     pub errors: [f64; 2],
 }
 
-/// Fewest rows that a temperature is fitted on.
-const ROWS: usize = 30;
+impl Goal {
+    /// A share of answers that are right, or of each label's rows that are found; one of them.
+    ///
+    /// # Errors
+    /// Both.
+    pub fn of(precision: Option<f64>, recall: Option<f64>) -> Result<Option<Self>> {
+        match (precision, recall) {
+            (Some(_), Some(_)) => {
+                let message = "`target_precision` and `target_recall` cannot be given together";
+                Err(Error::new(ErrorKind::Config, message).with_hint("leave one out"))
+            }
+            (Some(share), None) => Ok(Some(Self::Precision(share))),
+            (None, Some(share)) => Ok(Some(Self::Recall(share))),
+            (None, None) => Ok(None),
+        }
+    }
+}
+
 /// Fewest rows with a label that it gets a threshold of its own for its recall; rarer ones share one.
 const OWN: usize = 5;
 /// Rows with a label from which on its best F1 counts more than that of all labels: few rows have their best
@@ -170,14 +189,14 @@ pub fn can_calibrate(data: &Dataset, goal: Option<Goal>) -> Result<()> {
             let hint = "give a precision: the share of answers that are to be right";
             return fail("one label a row: there is no threshold for F1 or recall".into(), hint);
         }
-        Some(Goal::Precision(share)) => ROWS.max(2 * answers_for(share)),
-        _ => ROWS,
+        Some(Goal::Precision(share)) => Fit::ROWS.max(2 * answers_for(share)),
+        _ => Fit::ROWS,
     };
     match data.rows() {
         rows if rows < needed => fail(
             format!("{}: {rows} rows, expected at least {needed}", data.name),
             match needed {
-                ROWS => "fewer say too little of how sure a task may be",
+                Fit::ROWS => "fewer say too little of how sure a task may be",
                 _ => "fewer do not show whether a task is right so often",
             },
         ),

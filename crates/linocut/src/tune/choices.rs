@@ -1,10 +1,11 @@
 //! What a person may say of a training run.
 
 use super::{
-    ClassWeights, Dropout, Method, Objective, Sampling, Scope, Selection, Target, TrainOptions,
+    ClassWeights, Dropout, Fit, Goal, Method, Objective, Sampling, Scope, Selection, Target,
+    TrainOptions,
 };
 use crate::cut::StoreType;
-use crate::data::Problem;
+use crate::data::{Long, Problem};
 use crate::model::ModelConfig;
 use crate::{Error, ErrorKind, Result};
 use serde::Deserialize;
@@ -67,8 +68,17 @@ pub struct Choices {
     pub seed: u64,
     /// As [`TrainOptions::max_length`].
     pub max_length: Option<usize>,
+    /// As [`TrainOptions::long`].
+    pub long: Option<Long>,
     /// As [`TrainOptions::early_stop`].
     pub early_stop: Option<f64>,
+    /// Share of the training rows that [`TrainOptions::calibrate`] is fitted on; 0 fits nothing. Where nothing is said a
+    /// tenth, with several labels a row and 300 rows or more, or with a target.
+    pub calibrate: Option<f64>,
+    /// As [`Goal::Precision`].
+    pub target_precision: Option<f64>,
+    /// As [`Goal::Recall`].
+    pub target_recall: Option<f64>,
     /// As [`TrainOptions::eval_every`].
     pub eval_every: Option<usize>,
     /// As [`TrainOptions::class_weights`].
@@ -101,7 +111,11 @@ impl Default for Choices {
             warmup: None,
             seed: 0,
             max_length: None,
+            long: None,
             early_stop: None,
+            calibrate: None,
+            target_precision: None,
+            target_recall: None,
             eval_every: None,
             class_weights: ClassWeights::None,
             store: StoreType::Bf16,
@@ -169,6 +183,13 @@ impl Choices {
                 "give the share of zeros, too",
             );
         }
+        let goal = Goal::of(self.target_precision, self.target_recall)?;
+        if goal.is_some() && self.calibrate == Some(0.0) {
+            return contradiction(
+                "`calibrate` is 0, and there is a target that thresholds are fitted for",
+                "leave one out",
+            );
+        }
         Ok(match self.method {
             Method::Layers(_) => Method::Layers(selection),
             Method::LowRank { rank, .. } => Method::low_rank(self.rank.unwrap_or(rank), selection),
@@ -229,6 +250,15 @@ impl Choices {
         })
     }
 
+    /// What temperature and thresholds are fitted on.
+    fn fit(&self, problem: Problem, rows: usize) -> Option<Fit> {
+        let goal = Goal::of(self.target_precision, self.target_recall).ok().flatten();
+        let by_default = goal.is_some()
+            || problem == Problem::MultiLabel && rows as f64 * Fit::SHARE >= Fit::ROWS as f64;
+        let share = self.calibrate.or(by_default.then_some(Fit::SHARE))?;
+        (share != 0.0).then_some(Fit { share, goal })
+    }
+
     /// Everything that decides what a run of `method` on `rows` rows of such a task computes.
     pub fn options(
         &self,
@@ -247,8 +277,10 @@ impl Choices {
             warmup: self.warmup.unwrap_or(default.warmup),
             dropout: self.dropout.map_or(default.dropout, Dropout::Fixed),
             max_length: self.max_length.unwrap_or(default.max_length.min(base.positions)),
+            long: self.long,
             seed: self.seed,
             early_stop: self.early_stop,
+            calibrate: self.fit(problem, rows),
             eval_every: self.eval_every,
             class_weights: self.class_weights,
             store: self.store,

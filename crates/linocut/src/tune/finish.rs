@@ -1,13 +1,15 @@
 //! From a finished run to a cut: rounding, scoring as stored, probes, card.
 
-use super::evaluate::{Evaluation, evaluate};
+use super::calibrate::{Goal, calibrate};
+use super::evaluate::evaluate;
+use super::run::Outcome;
 use super::scale::Scale;
 use super::solve::C;
 use super::trainer::Parameters;
-use super::{ClassWeights, Dropout, Masks, Method, Objective, TrainOptions, Trainer};
+use super::{ClassWeights, Dropout, Method, Objective, TrainOptions, Trainer};
 use crate::Result;
 use crate::cut::{self, BaseId, Card, Cut, Edit, Probe, TensorEdit, Zeros};
-use crate::data::{Dataset, Encoding, Metric, Problem};
+use crate::data::{Dataset, Metric, Problem, Texts};
 use crate::model::{Head, logits};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -28,15 +30,18 @@ pub(super) struct Identity<'a> {
     pub(super) scale: Option<Scale>,
 }
 
-/// Rounds what was trained to what the file holds, scores exactly that on `dev`, and makes the cut;
-/// beside it the scores behind its zeros, if masks were trained.
+/// Rows and what is read of them.
+type Read<'a> = (&'a Dataset, &'a Texts);
+
+/// Rounds what was trained to what the file holds, fits on the rows of `fit` what it decides, scores exactly that on
+/// `dev`, and makes the cut.
 pub(super) fn cut(
     mut trainer: Trainer,
     options: &TrainOptions,
     identity: Identity<'_>,
-    dev: Option<(&Dataset, &[Encoding])>,
+    (dev, fit): (Option<Read<'_>>, Option<(Read<'_>, Option<Goal>)>),
     metric: Option<&Metric>,
-) -> Result<(Cut, Option<Evaluation>, Option<Masks>)> {
+) -> Result<Outcome> {
     trainer.settle();
     let store = options.store;
     let layout = trainer.encoder().layout().clone();
@@ -81,15 +86,29 @@ pub(super) fn cut(
     head_store.round("head.bias", &mut trainer.head.bias)?;
 
     let (encoder, weights, head) = (trainer.encoder(), trainer.weights(), trainer.head());
-    let evaluation = match dev {
-        Some((data, encodings)) => {
-            let logits = logits(encoder, weights, head, encodings, |_| {});
-            Some(evaluate(data, &logits, None, metric)?)
-        }
-        None => None,
+    let logits = |texts: &Texts| {
+        let logits = logits(encoder, weights, head, &texts.sequences, |_| {});
+        texts.means(logits, head.outputs())
     };
-    let scores = evaluation.iter().flat_map(|e| &e.metrics.values);
-    let metrics = scores.filter_map(|(name, value)| value.map(|v| (name.clone(), v))).collect();
+    let judged = metric.cloned().unwrap_or_else(|| Metric::default_for(identity.task.problem));
+    let (mut decision, mut undecided) = (None, None);
+    if let Some(((data, texts), goal)) = fit {
+        let logits = logits(texts);
+        let fitted = |goal| calibrate(data, &logits, goal, &judged);
+        let found = fitted(goal).or_else(|error| {
+            undecided = Some(error);
+            fitted(None)
+        })?;
+        decision = Some(found.decision);
+    }
+    let (evaluation, logits) = match dev {
+        Some((data, texts)) => {
+            let logits = logits(texts);
+            (Some(evaluate(data, &logits, decision.as_ref(), metric)?), logits)
+        }
+        None => (None, vec![]),
+    };
+    let metrics = evaluation.as_ref().map(|e| e.metrics.defined()).unwrap_or_default();
     let task = identity.task;
     let mut training = training(&trainer, options, &identity);
     if head_store != store {
@@ -102,28 +121,32 @@ pub(super) fn cut(
         labels: task.labels.clone(),
         outputs: head.outputs(),
         pooling: encoder.pooling(),
+        unit: head.unit,
         max_length: options.max_length,
+        long: options.long,
         pairs: task.pairs.is_some(),
         base: BaseId { name: identity.base, fingerprint: identity.fingerprint },
         tokenizer: identity.tokenizer,
         method: json!(options.method),
         training,
-        metric: metric.cloned().unwrap_or_else(|| Metric::default_for(task.problem)),
+        metric: judged,
         metrics,
         tensors: BTreeMap::new(),
         slim: encoder.kept().cloned(),
-        decision: None,
+        decision,
         source: None,
     };
     let probes = Probe::draw(encoder, weights, head, options.max_length, task.pairs.is_some());
     let hidden = encoder.config().hidden;
-    let Head { weight, bias } = head.clone();
+    let Head { weight, bias, .. } = head.clone();
     let cut = Cut::new(card, cut::Head { store: head_store, hidden, weight, bias }, edits, probes)?;
     let masks = match trainer.parameters {
         Parameters::Masks(masks) => Some(masks),
         _ => None,
     };
-    Ok((cut, evaluation, masks))
+    let (texts_cut, evaluation_texts_cut) =
+        (identity.texts_cut, dev.map_or(0, |(_, texts)| texts.cut));
+    Ok(Outcome { cut, evaluation, logits, undecided, masks, texts_cut, evaluation_texts_cut })
 }
 
 /// The run in the card: nothing that differs between equal runs.

@@ -32,6 +32,12 @@ pub struct Metrics {
 }
 
 impl Metrics {
+    /// The scores that are defined, by name.
+    pub fn defined(&self) -> BTreeMap<String, f64> {
+        let defined = |(name, value): (&String, &Option<f64>)| Some((name.clone(), (*value)?));
+        self.values.iter().filter_map(defined).collect()
+    }
+
     /// Scores of one predicted class a row; classes are indices into `labels`.
     ///
     /// # Errors

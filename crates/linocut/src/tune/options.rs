@@ -1,8 +1,8 @@
 //! What a training run is asked to do.
 
-use super::{Sampling, Selection, Target};
+use super::{Goal, Sampling, Selection, Target};
 use crate::cut::StoreType;
-use crate::data::Problem;
+use crate::data::{Extent, Long, Problem};
 use crate::model::{Encoder, Place, Role, TensorSpec};
 use crate::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
@@ -264,6 +264,23 @@ impl Dropout {
     }
 }
 
+/// What a cut's temperature and thresholds are fitted on and for.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Fit {
+    /// Share of the training rows that is held out for it.
+    pub share: f64,
+    /// As [`calibrate`](super::calibrate) takes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub goal: Option<Goal>,
+}
+
+impl Fit {
+    /// The share where nothing is said.
+    pub const SHARE: f64 = 0.1;
+    /// Fewest rows that anything is fitted on.
+    pub const ROWS: usize = 30;
+}
+
 /// Everything that decides what a run computes; equal options on equal data and base give an
 /// equal cut.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -299,11 +316,17 @@ pub struct TrainOptions {
     pub dropout: Dropout,
     /// Seed of everything random.
     pub seed: u64,
-    /// Tokens beyond which a text is cut.
+    /// Most tokens that are read at one time.
     pub max_length: usize,
+    /// Which part is read of a longer text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub long: Option<Long>,
     /// Share of the training rows held out to choose the best evaluation by; `None` keeps the
     /// last state.
     pub early_stop: Option<f64>,
+    /// Rows held out to fit temperature and thresholds on; `None` leaves the cut without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibrate: Option<Fit>,
     /// Steps between evaluations; `None` evaluates after every epoch.
     pub eval_every: Option<usize>,
     /// How rows weigh.
@@ -342,7 +365,9 @@ impl TrainOptions {
             dropout: Dropout::Fixed(0.0),
             seed: 0,
             max_length: 128,
+            long: None,
             early_stop: None,
+            calibrate: None,
             eval_every: None,
             class_weights: ClassWeights::None,
             store: StoreType::Bf16,
@@ -362,11 +387,18 @@ impl TrainOptions {
         Self { objective, batch, epochs, ..self }
     }
 
-    /// Checks that every option has a meaning for a task of this kind.
+    /// How much is read of a text.
+    pub fn extent(&self) -> Extent {
+        Extent { max_length: self.max_length, long: self.long }
+    }
+
+    /// Checks that every option has a meaning for a task of this kind, on texts alone or on `pairs`.
     ///
     /// # Errors
-    /// Class weights of a task without classes; pairs of rows that have not one label each.
-    pub fn check_for(&self, problem: Problem) -> Result<()> {
+    /// Class weights of a task without classes; pairs of rows that have not one label each; parts of pairs of texts
+    /// that are not read.
+    pub fn check_for(&self, problem: Problem, pairs: bool) -> Result<()> {
+        self.long.map_or(Ok(()), |long| long.check_for(pairs))?;
         if self.objective == Objective::Pairs && problem != Problem::SingleLabel {
             let message =
                 "`objective=pairs` is for rows with one label each, found several or numbers";
@@ -432,6 +464,9 @@ impl TrainOptions {
         }
         if let Some(share) = self.early_stop.filter(|s| !(0.01..=0.5).contains(s)) {
             return fail("`early_stop`", share.to_string(), "a share from 0.01 to 0.5");
+        }
+        if let Some(fit) = self.calibrate.filter(|fit| !(0.01..=0.5).contains(&fit.share)) {
+            return fail("`calibrate`", fit.share.to_string(), "a share from 0.01 to 0.5");
         }
         if self.eval_every == Some(0) {
             return fail("`eval_every`", "0".into(), "at least 1 step");

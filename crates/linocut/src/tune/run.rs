@@ -1,17 +1,18 @@
 //! A whole training run: rows in, cut out.
 
 use super::batches::{Batches, Rows};
+use super::calibrate::can_calibrate;
 use super::evaluate::{Evaluation, can_select, evaluate};
-use super::options::{Method, Objective, TrainOptions};
+use super::options::{Fit, Method, Objective, TrainOptions};
 use super::scale::Scale;
-use super::shared::{Shared, Tokens};
+use super::shared::Shared;
 use super::solve::solve;
 use super::state::{self, Progress, Snapshot};
-use super::{Masks, Rates, Trainer, finish, slim};
+use super::{Masks, Rates, Trainer, Trial, finish, slim};
 use crate::cut::Cut;
-use crate::data::{Dataset, Metric, split_holdout};
+use crate::data::{Dataset, Metric, Texts, split_holdout};
 use crate::kernels::pool::awake;
-use crate::model::{Base, Head, ModelConfig};
+use crate::model::{Base, Head, ModelConfig, Pooling, unit_rows};
 use crate::{Error, ErrorKind, Result};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -49,7 +50,7 @@ impl Storage {
 pub enum Event {
     /// Frozen layers were computed for `done` of `rows` rows.
     Trunk {
-        /// Rows done.
+        /// Sequences done.
         done: usize,
         /// Rows in all.
         rows: usize,
@@ -69,6 +70,15 @@ pub enum Event {
         steps: usize,
         /// Trained numbers: weights or scores, and the head.
         trained: usize,
+    },
+    /// A search has tried something.
+    Tried(Trial),
+    /// A cut is trained on all rows but those of fold `fold`, from 0, of `folds`.
+    Fold {
+        /// The fold that is left out.
+        fold: usize,
+        /// Folds in all.
+        folds: usize,
     },
     /// A step is done.
     Step {
@@ -111,6 +121,10 @@ pub struct Outcome {
     pub cut: Cut,
     /// Scores of the cut, as stored, on the reported rows.
     pub evaluation: Option<Evaluation>,
+    /// Its logits of these rows, `[rows, outputs]`; of no rows none.
+    pub logits: Vec<f32>,
+    /// Why it does not decide as was asked, where the goal is not reached: it then decides as if none were given.
+    pub undecided: Option<Error>,
     /// The scores behind the cut's zeros, if masks were trained.
     pub masks: Option<Masks>,
     /// Training texts that were cut at the maximum length.
@@ -137,7 +151,7 @@ pub fn train(
     observe: &mut dyn FnMut(Event) -> bool,
 ) -> Result<Outcome> {
     options.check()?;
-    options.check_for(train.problem)?;
+    options.check_for(train.problem, train.pairs.is_some())?;
     // A metric that does not apply is found on no rows at all, before hours of training.
     evaluate(&train.select(&[]), &[], None, metric)?;
     base.check_max_length(options.max_length)?;
@@ -151,6 +165,14 @@ pub fn train(
         Some(path) if storage.resume => Some(state::read(path, &progress)?),
         _ => None,
     };
+    let (train, fit) = match options.calibrate {
+        Some(Fit { share, goal }) => {
+            let (train, rows) = split_holdout(&train, share, options.seed)?;
+            can_calibrate(&rows, goal)?;
+            (train, Some((rows, goal)))
+        }
+        None => (train, None),
+    };
     let (train, held_out) = match options.early_stop {
         Some(share) => {
             let (train, held_out) = split_holdout(&train, share, options.seed)?;
@@ -160,10 +182,14 @@ pub fn train(
         None => (train, None),
     };
     let scale = Scale::of(&train)?;
-    let encode = |data: &Dataset| storage.shared.encode(&base.tokenizer, data, options.max_length);
+    let encode = |data: &Dataset| storage.shared.encode(&base.tokenizer, data, options.extent());
     let tokens = encode(&train)?;
     let held_out = match held_out {
         Some(data) => Some((encode(&data)?, data)),
+        None => None,
+    };
+    let fit = match fit {
+        Some((data, goal)) => Some((encode(&data)?, data, goal)),
         None => None,
     };
     let dev = match dev {
@@ -187,14 +213,15 @@ pub fn train(
     };
     let marks = options.method.marks(&base.encoder)?;
     let depth = base.encoder.trunk_depth(&marks);
-    let rows = if depth == 0 {
-        Rows::Tokens(tokens.clone())
+    let trunk = if depth == 0 {
+        None
     } else {
         let place = (storage.trunk_memory, storage.scratch.as_path());
-        let progress = |done| observe(Event::Trunk { done, rows: train.rows() });
+        let progress = |done| observe(Event::Trunk { done, rows: tokens.sequences.len() });
         let (encoder, weights, shared) = (&base.encoder, &base.weights, &storage.shared);
-        Rows::Trunk(shared.trunk(encoder, weights, &tokens.rows, depth, place, progress)?)
+        Some(shared.trunk(encoder, weights, &tokens.sequences, depth, place, progress)?)
     };
+    let rows = Rows { texts: tokens.clone(), trunk };
     let mut batches = Batches::new(&train, rows, options, scale);
     let by_pairs = options.objective == Objective::Pairs;
     let steps = match options.method {
@@ -229,11 +256,15 @@ pub fn train(
     if by_pairs {
         let (trainer, hidden) = (&mut run.trainer, base.config().hidden);
         trainer.settle();
-        let vectors = batches.vectors(|input, vectors| {
-            awake(|| vectors.extend_from_slice(trainer.pooled(input)));
+        // What a pooler gives is of nearly one length, and Transformers' own heads read it as it is.
+        let unit = base.encoder.pooling() != Pooling::Cls;
+        let vectors = batches.vectors(hidden, |input, vectors| {
+            let pooled = awake(|| trainer.pooled(input).to_vec());
+            vectors.extend(if unit { unit_rows(&pooled, hidden) } else { pooled });
         })?;
         let (labels, weights) = batches.labels();
-        trainer.head = solve(trainer.head.outputs(), &vectors, hidden, labels, weights);
+        let head = solve(trainer.head.outputs(), &vectors, hidden, labels, weights);
+        trainer.head = Head { unit, ..head };
     }
 
     let Run { held_out, dev, trainer, progress, .. } = run;
@@ -243,17 +274,15 @@ pub fn train(
         fingerprint: base.fingerprint.to_string(),
         tokenizer: base.tokenizer.fingerprint().to_string(),
         held_out: held_out.as_ref().map_or(0, |(_, data)| data.rows()),
-        texts_cut: tokens.texts_cut,
+        texts_cut: tokens.cut,
         selected_step: progress.best.map(|(_, step)| step),
         epoch_loss: progress.epoch_loss,
         compute,
         scale,
     };
-    let dev_rows = dev.as_ref().map(|(tokens, data)| (*data, &tokens.rows[..]));
-    let (cut, evaluation, masks) = finish::cut(trainer, options, identity, dev_rows, metric)?;
-    let texts_cut = tokens.texts_cut;
-    let evaluation_texts_cut = dev.map_or(0, |(tokens, _)| tokens.texts_cut);
-    Ok(Outcome { cut, evaluation, masks, texts_cut, evaluation_texts_cut })
+    let dev_rows = dev.as_ref().map(|(tokens, data)| (*data, &**tokens));
+    let fit_rows = fit.as_ref().map(|(tokens, data, goal)| ((data, &**tokens), *goal));
+    finish::cut(trainer, options, identity, (dev_rows, fit_rows), metric)
 }
 
 /// A run between its first step and its last.
@@ -262,9 +291,9 @@ struct Run<'a> {
     storage: &'a Storage,
     metric: Option<&'a Metric>,
     /// Rows that early stopping selects on.
-    held_out: Option<(Arc<Tokens>, Dataset)>,
+    held_out: Option<(Arc<Texts>, Dataset)>,
     /// Rows that are reported on.
-    dev: Option<(Arc<Tokens>, &'a Dataset)>,
+    dev: Option<(Arc<Texts>, &'a Dataset)>,
     steps: usize,
     steps_per_epoch: usize,
     /// The unit that a regression's head is trained in.
@@ -286,9 +315,9 @@ impl Run<'_> {
         observe(Event::Start { step: self.progress.step, steps, trained });
         let mut saved = Instant::now();
         while self.progress.step < steps {
-            let (input, targets, row_weights) = batches.at(self.progress.step)?;
-            let tokens = input.tokens();
-            let loss = match self.trainer.step(input, targets, row_weights) {
+            let examples = batches.at(self.progress.step)?;
+            let tokens = examples.input.tokens();
+            let loss = match self.trainer.step(examples) {
                 Ok(loss) => self.scale.map_or(loss, |scale| scale.loss(loss)),
                 Err(error) => {
                     self.save(observe);
@@ -350,7 +379,7 @@ impl Run<'_> {
             return Ok(true);
         }
         if let Some((tokens, data)) = &self.held_out {
-            let score = self.trainer.score(data, &tokens.rows, self.metric, self.scale)?;
+            let score = self.trainer.score(data, tokens, self.metric, self.scale)?;
             // As long as no score is defined, none is better than the last.
             let better = |(best, _)| match score {
                 Some(score) => score > best,
@@ -365,7 +394,7 @@ impl Run<'_> {
         match &self.dev {
             // After the last step the cut is scored, as it will be stored.
             Some((tokens, data)) if every.is_some() && !last => {
-                let score = self.trainer.score(data, &tokens.rows, self.metric, self.scale)?;
+                let score = self.trainer.score(data, tokens, self.metric, self.scale)?;
                 Ok(observe(Event::Evaluated { step, score, held_out: false }))
             }
             _ => Ok(true),
@@ -389,7 +418,7 @@ impl Run<'_> {
 
 /// Raised whenever equal options, rows and base come to be trained otherwise than before: a run or a
 /// study that one version began is not gone on with by another.
-pub const TRAINING_VERSION: u32 = 3;
+pub const TRAINING_VERSION: u32 = 4;
 
 /// Version of the training, and digest of everything that decides the run's steps.
 fn identity(base: &Base, train: &Dataset, options: &TrainOptions) -> String {

@@ -86,6 +86,7 @@ impl Scale {
         Head {
             weight: head.weight.iter().map(|v| scaled(v) as f32).collect(),
             bias: head.bias.iter().map(|v| (scaled(v) + self.mean) as f32).collect(),
+            unit: head.unit,
         }
     }
 
@@ -133,7 +134,7 @@ mod tests {
         let scale = of(&[100.0, 140.0, 120.0, 200.0]).unwrap();
         assert_eq!((scale.mean, scale.spread), (140.0, 1400f64.sqrt()));
         assert_eq!(scale.standard(140.0), 0.0);
-        let head = Head { weight: vec![0.5, -0.25], bias: vec![0.1] };
+        let head = Head { weight: vec![0.5, -0.25], bias: vec![0.1], unit: false };
         let back = scale.undone(&head);
         let (x, want) = ([0.3f32, 0.8], 0.1 + 0.15 - 0.2);
         let got = back.forward(&x)[0];
@@ -160,7 +161,10 @@ mod tests {
     fn a_head_is_stored_as_f32_where_rounding_would_cost_more_than_a_hundredth() {
         let head = |mean, spread| {
             let scale = Scale { mean, spread };
-            (scale, scale.undone(&Head { weight: vec![0.11, -0.73], bias: vec![0.013] }))
+            (
+                scale,
+                scale.undone(&Head { weight: vec![0.11, -0.73], bias: vec![0.013], unit: false }),
+            )
         };
         for (asked, mean, spread, want) in [
             (StoreType::Bf16, 2.7, 1.5, StoreType::Bf16),

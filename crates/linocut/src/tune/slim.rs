@@ -4,9 +4,8 @@ use super::batches::{Batches, Rows};
 use super::options::{Objective, TrainOptions};
 use super::run::Event;
 use super::scale::Scale;
-use super::shared::Tokens;
 use super::{Method, Rates, Selection, Trainer};
-use crate::data::Dataset;
+use crate::data::{Dataset, Texts};
 use crate::model::{Base, GROUP, Head, Kind, Role, Slim};
 use crate::{Error, ErrorKind, Result};
 use std::sync::Arc;
@@ -32,7 +31,7 @@ const WARM: f64 = 0.2;
 /// A share below what the least encoder needs; what [`super::train`] says of a run.
 pub(super) fn choose(
     base: &Base,
-    (train, tokens): (&Dataset, &Arc<Tokens>),
+    (train, tokens): (&Dataset, &Arc<Texts>),
     (options, scale): (&TrainOptions, Option<Scale>),
     share: f64,
     observe: &mut dyn FnMut(Event) -> bool,
@@ -100,13 +99,14 @@ impl Costs {
     /// Tunes `base` on the task, and adds up.
     fn measure(
         base: &Base,
-        (train, tokens): (&Dataset, &Arc<Tokens>),
+        (train, tokens): (&Dataset, &Arc<Texts>),
         (options, scale): (&TrainOptions, Option<Scale>),
         observe: &mut dyn FnMut(Event) -> bool,
     ) -> Result<Self> {
         let config = base.config();
         let options = &TrainOptions { objective: Objective::Labels, ..options.clone() };
-        let mut batches = Batches::new(train, Rows::Tokens(Arc::clone(tokens)), options, scale);
+        let mut batches =
+            Batches::new(train, Rows { texts: Arc::clone(tokens), trunk: None }, options, scale);
         let steps = (EPOCHS * batches.per_epoch()).max(LEAST_STEPS);
         let method = Method::Layers(Selection::default());
         let marks = method.marks(&base.encoder)?;
@@ -126,8 +126,7 @@ impl Costs {
                 let message = "interrupted while it was found out what the task needs";
                 return Err(Error::new(ErrorKind::Interrupted, message));
             }
-            let (input, targets, weights) = batches.at(step)?;
-            trainer.step(input, targets, weights)?;
+            trainer.step(batches.at(step)?)?;
             if step >= warm {
                 sums.add(&trainer, config.hidden / config.heads);
             }

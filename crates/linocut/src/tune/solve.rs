@@ -39,7 +39,7 @@ pub(super) fn solve(
     let head = |x: &[f64]| {
         let [weight, bias] =
             [&x[..weights], &x[weights..]].map(|part| part.iter().map(|&v| v as f32).collect());
-        Head { weight, bias }
+        Head { weight, bias, unit: false }
     };
     let evaluate = |x: &[f64]| {
         let loss = head(x).loss(pooled, targets, row_weights, None);

@@ -6,7 +6,7 @@ use super::optimizer::{BETA1, BETA2, EPS, Moments, SCORE_EPS, WordMoments, updat
 use super::scale::Scale;
 use super::schedule;
 use super::{Method, TrainOptions, evaluate};
-use crate::data::{Dataset, Encoding, Metric};
+use crate::data::{Dataset, Metric, Texts, means, means_grad};
 use crate::kernels::adamw::{AdamW, SharedAdam};
 use crate::kernels::pool::awake;
 use crate::kernels::sums::square_sum;
@@ -73,6 +73,19 @@ impl Rates {
     }
 }
 
+/// Some rows to learn from.
+#[derive(Clone, Copy)]
+pub struct Examples<'a> {
+    /// Their sequences.
+    pub input: Input<'a>,
+    /// How many sequences each row has, one after the other; none where all have one.
+    pub windows: &'a [usize],
+    /// What they are compared with, one a row.
+    pub targets: LossTargets<'a>,
+    /// How much the rows count, where that differs.
+    pub weights: Option<&'a [f32]>,
+}
+
 /// A model in training.
 pub struct Trainer {
     encoder: Encoder,
@@ -135,21 +148,12 @@ impl Trainer {
     ///
     /// # Errors
     /// A loss or gradient that is not a number: nothing was changed by the step then.
-    pub fn step(
-        &mut self,
-        input: Input<'_>,
-        targets: LossTargets<'_>,
-        row_weights: Option<&[f32]>,
-    ) -> Result<f64> {
-        awake(|| self.step_in_pool(input, targets, row_weights))
+    pub fn step(&mut self, examples: Examples<'_>) -> Result<f64> {
+        awake(|| self.step_in_pool(examples))
     }
 
-    fn step_in_pool(
-        &mut self,
-        input: Input<'_>,
-        targets: LossTargets<'_>,
-        row_weights: Option<&[f32]>,
-    ) -> Result<f64> {
+    fn step_in_pool(&mut self, examples: Examples<'_>) -> Result<f64> {
+        let Examples { input, windows, targets, weights: row_weights } = examples;
         let (step, seed) = (self.step as u64, self.rates.seed);
         let dropout = Some(DropoutStep::new(self.encoder.config(), seed, step));
         if let (Some(words), Input::Tokens(batch)) = (&mut self.words, input) {
@@ -165,7 +169,16 @@ impl Trainer {
             Parameters::LowRank(low_rank) => low_rank.write(&mut self.weights),
         }
         let pooled = self.encoder.forward(&self.weights, input, dropout, true, &mut self.tape);
-        let loss = self.head.loss(pooled, targets, row_weights, dropout);
+        let hidden = self.encoder.config().hidden;
+        let loss = match windows {
+            [] => self.head.loss(pooled, targets, row_weights, dropout),
+            windows => {
+                let vectors = means(pooled, hidden, windows);
+                let mut loss = self.head.loss(&vectors, targets, row_weights, dropout);
+                loss.pooled_grad = means_grad(&loss.pooled_grad, hidden, windows);
+                loss
+            }
+        };
         let (tape, grads) = (&mut self.tape, &mut self.grads);
         self.encoder.backward(&self.weights, input, dropout, &loss.pooled_grad, tape, grads);
 
@@ -265,7 +278,7 @@ impl Trainer {
         }
     }
 
-    /// The vectors that the head reads of a batch, `[rows, hidden]`, by the weights as of [`Trainer::settle`].
+    /// The vectors of a batch's sequences, `[sequences, hidden]`, by the weights as of [`Trainer::settle`].
     pub(super) fn pooled(&mut self, input: Input<'_>) -> &[f32] {
         self.encoder.forward(&self.weights, input, None, false, &mut self.tape)
     }
@@ -275,14 +288,15 @@ impl Trainer {
     pub(super) fn score(
         &mut self,
         data: &Dataset,
-        texts: &[Encoding],
+        texts: &Texts,
         metric: Option<&Metric>,
         scale: Option<Scale>,
     ) -> Result<Option<f64>> {
         self.settle();
         let unscaled = scale.map(|scale| scale.undone(&self.head));
         let head = unscaled.as_ref().unwrap_or(&self.head);
-        let logits = logits(&self.encoder, &self.weights, head, texts, |_| {});
+        let logits = logits(&self.encoder, &self.weights, head, &texts.sequences, |_| {});
+        let logits = texts.means(logits, head.outputs());
         Ok(evaluate(data, &logits, None, metric)?.metrics.primary.value)
     }
 

@@ -214,6 +214,8 @@ pub(crate) fn card(outputs: usize) -> Card {
         outputs,
         pooling: Pooling::Mean,
         max_length: 128,
+        long: None,
+        unit: false,
         pairs: false,
         base: BaseId { name: "tiny".into(), fingerprint: "b4".repeat(32) },
         tokenizer: "70".repeat(32),

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "in a test it says where it failed")]
 
 mod few;
+mod folds;
 mod labels;
+mod long;
 
 use linocut::cut::{Cut, Edit};
 use linocut::data::{Batch, Dataset, Problem, Targets, epoch_order};
@@ -159,7 +161,7 @@ fn zeros_of(cut: &Cut, tensor: &str) -> usize {
 
 /// The logits in the file are those of the cut as applied.
 fn check_probes(base: &Base, cut: &Cut) {
-    let head = Head { weight: cut.head().weight.clone(), bias: cut.head().bias.clone() };
+    let head = Head::from(cut);
     for probe in cut.probes() {
         let batch = Batch {
             ids: probe.input_ids.clone(),

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use proptest::prelude::*;
 
-use super::samples::{LENGTHS, alone, always, assert_same, base, base_of, cuts, text};
+use super::samples::{LENGTHS, alone, always, assert_same, base, base_of, cuts, one, text};
 use crate::bank::{Bank, Costs, Options, Query, Task};
 use crate::data::Encoding;
 
@@ -49,7 +49,7 @@ fn check(bank: &Bank, tasks: &[Arc<Task>], asked: &[(usize, Vec<usize>)]) {
         .map(|(text, wanted)| Query {
             asks: wanted
                 .iter()
-                .map(|&task| (Arc::clone(&tasks[task]), Arc::clone(&suite.texts[*text])))
+                .map(|&task| (Arc::clone(&tasks[task]), one(&suite.texts[*text])))
                 .collect(),
         })
         .collect();
@@ -94,7 +94,7 @@ fn every_family_answers_as_the_trainer_does() {
             let tasks: Vec<_> =
                 cuts.iter().map(|(name, cut)| bank.add(name, cut).unwrap()).collect();
             let asks = |text: &Arc<Encoding>| {
-                tasks.iter().map(|task| (Arc::clone(task), Arc::clone(text))).collect()
+                tasks.iter().map(|task| (Arc::clone(task), one(text))).collect()
             };
             let queries: Vec<Query> = texts.iter().map(|text| Query { asks: asks(text) }).collect();
             let answers = bank.answer(&queries.iter().collect::<Vec<_>>());

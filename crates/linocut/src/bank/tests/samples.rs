@@ -160,6 +160,8 @@ pub(super) fn cut(
         outputs,
         pooling,
         max_length: base.config().positions,
+        long: None,
+        unit: false,
         pairs: false,
         base: BaseId { name: base.name.clone(), fingerprint: base.fingerprint.to_string() },
         tokenizer: base.tokenizer.fingerprint().to_string(),
@@ -276,11 +278,15 @@ pub(super) fn text(base: &Base, length: usize) -> Encoding {
     }
 }
 
+/// A text of one sequence.
+pub(super) fn one(text: &Encoding) -> Arc<[Encoding]> {
+    [text.clone()].into()
+}
+
 /// Logits of every one of the tasks on every one of the texts, all in one call.
 pub(super) fn ask(bank: &Bank, texts: &[Arc<Encoding>], tasks: &[Arc<Task>]) -> Vec<Vec<f32>> {
-    let asks = |text: &Arc<Encoding>| {
-        tasks.iter().map(|task| (Arc::clone(task), Arc::clone(text))).collect()
-    };
+    let asks =
+        |text: &Arc<Encoding>| tasks.iter().map(|task| (Arc::clone(task), one(text))).collect();
     let queries: Vec<Query> = texts.iter().map(|text| Query { asks: asks(text) }).collect();
     let answers = bank.answer(&queries.iter().collect::<Vec<_>>());
     answers.into_iter().flatten().map(|answer| answer.logits.to_vec()).collect()
@@ -291,7 +297,7 @@ pub(super) fn alone(base: &Base, cut: &Cut, text: &Encoding) -> Vec<f32> {
     let encoder = base.encoder.with_pooling(cut.card().pooling);
     let mut weights = base.weights.clone();
     drop(cut.apply(&mut weights).unwrap());
-    let head = Head::from(cut.head());
+    let head = Head::from(cut);
     model::logits(&encoder, &weights, &head, std::slice::from_ref(text), |_| {})
 }
 

@@ -8,10 +8,12 @@ use super::super::table::data_error;
 use super::Tokenizer;
 use crate::Result;
 
-/// One text, read from the end that is kept.
+/// One text, read from one end.
 pub(super) struct Reading<'a> {
     tokenizer: &'a Tokenizer,
     text: &'a str,
+    /// The end that is cut, at the other of which reading begins.
+    cut: TruncationDirection,
     /// What is not read yet.
     pub(super) rest: Range<usize>,
     /// Tokens that a text may keep.
@@ -23,8 +25,13 @@ pub(super) struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
-    pub(super) fn new(tokenizer: &'a Tokenizer, text: &'a str, room: usize) -> Self {
-        Self { tokenizer, text, rest: 0..text.len(), room, ids: Vec::new(), count: 0 }
+    pub(super) fn new(
+        tokenizer: &'a Tokenizer,
+        text: &'a str,
+        room: usize,
+        cut: TruncationDirection,
+    ) -> Self {
+        Self { tokenizer, text, cut, rest: 0..text.len(), room, ids: Vec::new(), count: 0 }
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -51,7 +58,7 @@ impl<'a> Reading<'a> {
     pub(super) fn advance(&mut self, bytes: usize) -> Result<()> {
         let Range { start, end } = self.rest.clone();
         let whole = bytes >= end - start;
-        let part = match (&self.tokenizer.places, self.tokenizer.direction) {
+        let part = match (&self.tokenizer.places, self.cut) {
             (Some(places), TruncationDirection::Right) if !whole => {
                 start..places.next(&self.text[..end], start + bytes)
             }
@@ -71,7 +78,7 @@ impl<'a> Reading<'a> {
         let new = tokens.get_ids();
         self.count += new.len();
         let missing = (self.room + 1).saturating_sub(self.ids.len()).min(new.len());
-        match self.tokenizer.direction {
+        match self.cut {
             TruncationDirection::Right => {
                 self.ids.extend_from_slice(&new[..missing]);
                 self.rest.start = part.end;

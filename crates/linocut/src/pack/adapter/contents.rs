@@ -320,7 +320,7 @@ impl Reader<'_> {
             )));
         }
         let weight = self.values(weight, &[outputs, hidden])?;
-        Ok(Head { weight, bias: self.values(bias, &[outputs])? })
+        Ok(Head { weight, bias: self.values(bias, &[outputs])?, unit: false })
     }
 
     /// The values of a tensor of this shape.

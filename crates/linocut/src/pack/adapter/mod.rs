@@ -233,7 +233,7 @@ impl Adapter {
         let probes = ProbeTexts::new(&base.tokenizer, &self.outline, texts, pairs);
         let inputs = probes.encode(&base.tokenizer)?;
         let encoder = base.encoder.with_pooling(self.outline.pooling);
-        let head = Head::from(cut.head());
+        let head = Head::from(cut);
         let merged = self.merged(&base.weights);
         let expected = model::logits(&encoder, &merged, &self.contents.head, &inputs, |_| {});
         drop(merged);
