@@ -9,6 +9,7 @@ use linocut::model::Kind;
 use linocut::model::family::canonical;
 use linocut::output::in_words;
 use serde_json::{Map, Value, json};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -270,14 +271,74 @@ fn zeros_table(card: &Card, sizes: &Sizes) -> String {
         row.extend([all.share(), all.zeros.to_string(), all.bytes.to_string()]);
         rows.push(row);
     };
-    for layer in layers {
+    for &layer in &layers {
         let of = |kind: &Kind| cells.get(&(layer, *kind)).copied().unwrap_or_default();
         let sums: Vec<Sum> = kinds.iter().map(of).collect();
         of_kind.iter_mut().zip(&sums).for_each(|(total, sum)| total.add(*sum));
         line(layer.map_or("none".into(), |n| n.to_string()), &sums);
     }
     line("all".into(), &of_kind);
-    aligned(&rows)
+    let zeros = |of: &dyn Fn(&(Option<usize>, Kind)) -> bool| -> u64 {
+        cells.iter().filter(|(cell, _)| of(cell)).map(|(_, sum)| sum.zeros).sum()
+    };
+    let by_layer = layers.iter().map(|l| (*l, zeros(&|(layer, _)| layer == l))).collect();
+    let by_kind = kinds.iter().map(|k| (k.name(), zeros(&|(_, kind)| kind == k))).collect();
+    aligned(&rows) + &most(by_layer, by_kind)
+}
+
+/// Where most zeros are, in words: the fewest layers that have over half of them, unless these are over half of the
+/// layers, and the kind that has most.
+fn most(mut layers: Vec<(Option<usize>, u64)>, kinds: Vec<(&str, u64)>) -> String {
+    let all: u64 = layers.iter().map(|(_, zeros)| zeros).sum();
+    let Some((kind, of_kind)) = kinds.into_iter().rev().max_by_key(|(_, zeros)| *zeros) else {
+        return String::new();
+    };
+    if all == 0 {
+        return String::new();
+    }
+    let percent = |zeros: u64| format!("{:.0}%", 100.0 * zeros as f64 / all as f64);
+    let count = layers.len();
+    layers.sort_by_key(|(_, zeros)| Reverse(*zeros));
+    let mut sum = 0;
+    let fewest = layers.iter().take_while(|(_, zeros)| {
+        let before = sum;
+        sum += zeros;
+        2 * before <= all
+    });
+    let mut chosen: Vec<(Option<usize>, u64)> = fewest.copied().collect();
+    let layers = if count == 1 {
+        String::new()
+    } else if 2 * chosen.len() <= count {
+        let share = percent(chosen.iter().map(|(_, zeros)| zeros).sum());
+        chosen.sort_by_key(|(layer, _)| layer.unwrap_or(usize::MAX));
+        let chosen: Vec<Option<usize>> = chosen.into_iter().map(|(layer, _)| layer).collect();
+        format!("most zeros are in {} ({share}); ", layers_in_words(&chosen))
+    } else {
+        let [(most, zeros), .., (least, fewest)] = layers[..] else { return String::new() };
+        let [most, least] = [most, least].map(|layer| layers_in_words(&[layer]));
+        let (zeros, fewest) = (percent(zeros), percent(fewest));
+        format!(
+            "zeros are spread over the layers: {most} has most ({zeros}), {least} least ({fewest}); "
+        )
+    };
+    format!("{layers}of the kinds {kind} has most ({})\n", percent(of_kind))
+}
+
+/// `layers 0, 3–5`, ascending; what belongs to none is at the end.
+fn layers_in_words(layers: &[Option<usize>]) -> String {
+    let numbers: Vec<usize> = layers.iter().flatten().copied().collect();
+    let runs = numbers.chunk_by(|a, b| a + 1 == *b).map(|run| match run {
+        [one] => one.to_string(),
+        [first, .., last] => format!("{first}–{last}"),
+        [] => String::new(),
+    });
+    let runs = runs.collect::<Vec<_>>().join(", ");
+    let within = match numbers.len() {
+        0 => return "no layer".into(),
+        1 => format!("layer {runs}"),
+        _ => format!("layers {runs}"),
+    };
+    if numbers.len() < layers.len() { format!("{within} and outside of layers") } else { within }
 }
 
 fn replaced_table(card: &Card, sizes: &Sizes) -> String {
@@ -312,4 +373,39 @@ fn differences_table(card: &Card, sizes: &Sizes) -> String {
 
 fn shape(note: &TensorNote) -> String {
     note.shape.iter().map(usize::to_string).collect::<Vec<_>>().join(" × ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_most_zeros_are() {
+        let kinds = || vec![("query", 10), ("intermediate", 48), ("output", 42)];
+        let layers = |zeros: &[u64]| zeros.iter().enumerate().map(|(l, z)| (Some(l), *z)).collect();
+        assert_eq!(
+            most(layers(&[10, 10, 9, 9, 30, 32]), kinds()),
+            "most zeros are in layers 4–5 (62%); of the kinds intermediate has most (48%)\n"
+        );
+        assert_eq!(
+            most(layers(&[25, 10, 10, 30, 25, 0]), kinds()),
+            "most zeros are in layers 0, 3 (55%); of the kinds intermediate has most (48%)\n"
+        );
+        assert_eq!(
+            most(layers(&[17, 17, 16, 18, 16, 16]), kinds()),
+            "zeros are spread over the layers: layer 3 has most (18%), layer 5 least (16%); of the kinds \
+             intermediate has most (48%)\n"
+        );
+        // Exactly half is not most; a pooler belongs to no layer.
+        let pooler = vec![(Some(0), 50), (Some(1), 5), (Some(2), 5), (None, 40)];
+        assert_eq!(
+            most(pooler, kinds()),
+            "most zeros are in layer 0 and outside of layers (90%); of the kinds intermediate has most (48%)\n"
+        );
+        assert_eq!(
+            most(layers(&[100]), vec![("query", 100)]),
+            "of the kinds query has most (100%)\n"
+        );
+        assert_eq!(most(layers(&[0, 0]), vec![("query", 0)]), "");
+    }
 }

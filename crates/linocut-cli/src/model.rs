@@ -3,7 +3,8 @@
 use crate::args::BaseArgs;
 use crate::output::say;
 use linocut::bank::{Bank, Dtype, Options, Task};
-use linocut::cut::{Cut, Logits, TaskModel};
+use linocut::cut::{Cut, Explanation, Logits, TaskModel};
+use linocut::data::Encoding;
 use linocut::model::Pooling;
 use linocut::{Error, ErrorKind, Result};
 use std::path::Path;
@@ -65,11 +66,26 @@ impl Model {
                 let (encodings, texts_cut) =
                     bank.base().tokenizer.encode_all(texts, pairs, most)?;
                 let values = bank.logits(task, &encodings, goes_on);
-                let stopped = || Error::new(ErrorKind::Interrupted, "interrupted");
                 Ok(Logits { values: values.ok_or_else(stopped)?, texts_cut })
             }
         }
     }
+
+    /// As [`TaskModel::explain`].
+    pub(crate) fn explain(&self, text: &str, pair: Option<&str>) -> Result<Explanation> {
+        match self {
+            Self::F32(model) => model.explain(text, pair, |_| true),
+            Self::Int8 { cut, bank, task } => {
+                let logits =
+                    |texts: &[Encoding]| bank.logits(task, texts, |_| true).ok_or_else(stopped);
+                Explanation::of(cut.card(), &bank.base().tokenizer, (text, pair), logits)
+            }
+        }
+    }
+}
+
+fn stopped() -> Error {
+    Error::new(ErrorKind::Interrupted, "interrupted")
 }
 
 /// Says on standard error how many texts were longer than the limit.
