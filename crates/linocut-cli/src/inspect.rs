@@ -278,24 +278,25 @@ fn zeros_table(card: &Card, sizes: &Sizes) -> String {
         line(layer.map_or("none".into(), |n| n.to_string()), &sums);
     }
     line("all".into(), &of_kind);
-    let zeros = |of: &dyn Fn(&(Option<usize>, Kind)) -> bool| -> u64 {
-        cells.iter().filter(|(cell, _)| of(cell)).map(|(_, sum)| sum.zeros).sum()
+    let zeros = |layer: Option<usize>| -> u64 {
+        cells.iter().filter(|((of, _), _)| *of == layer).map(|(_, sum)| sum.zeros).sum()
     };
-    let by_layer = layers.iter().map(|l| (*l, zeros(&|(layer, _)| layer == l))).collect();
-    let by_kind = kinds.iter().map(|k| (k.name(), zeros(&|(_, kind)| kind == k))).collect();
-    aligned(&rows) + &most(by_layer, by_kind)
+    let by_layer = layers.iter().map(|&layer| (layer, zeros(layer))).collect();
+    let by_kind: Vec<(&str, Sum)> = kinds.iter().map(|kind| kind.name()).zip(of_kind).collect();
+    aligned(&rows) + &most(by_layer, &by_kind)
 }
 
-/// Where most zeros are, in words: the fewest layers that have over half of them, unless these are over half of the
-/// layers, and the kind that has most.
-fn most(mut layers: Vec<(Option<usize>, u64)>, kinds: Vec<(&str, u64)>) -> String {
+/// Where most zeros are, in words: the fewest layers that have over half of them, unless these are half of the layers,
+/// and the kinds that have most, of all zeros and for their size.
+fn most(mut layers: Vec<(Option<usize>, u64)>, kinds: &[(&str, Sum)]) -> String {
     let all: u64 = layers.iter().map(|(_, zeros)| zeros).sum();
-    let Some((kind, of_kind)) = kinds.into_iter().rev().max_by_key(|(_, zeros)| *zeros) else {
+    // Of equals the first.
+    let kind = kinds.iter().rev().max_by_key(|(_, sum)| sum.zeros);
+    let density = |sum: &Sum| sum.zeros as f64 / sum.entries.max(1) as f64;
+    let dense = kinds.iter().rev().max_by(|a, b| density(&a.1).total_cmp(&density(&b.1)));
+    let (Some((kind, of_kind)), Some((dense, of_dense)), 1..) = (kind, dense, all) else {
         return String::new();
     };
-    if all == 0 {
-        return String::new();
-    }
     let percent = |zeros: u64| format!("{:.0}%", 100.0 * zeros as f64 / all as f64);
     let count = layers.len();
     layers.sort_by_key(|(_, zeros)| Reverse(*zeros));
@@ -308,7 +309,7 @@ fn most(mut layers: Vec<(Option<usize>, u64)>, kinds: Vec<(&str, u64)>) -> Strin
     let mut chosen: Vec<(Option<usize>, u64)> = fewest.copied().collect();
     let layers = if count == 1 {
         String::new()
-    } else if 2 * chosen.len() <= count {
+    } else if 2 * chosen.len() < count {
         let share = percent(chosen.iter().map(|(_, zeros)| zeros).sum());
         chosen.sort_by_key(|(layer, _)| layer.unwrap_or(usize::MAX));
         let chosen: Vec<Option<usize>> = chosen.into_iter().map(|(layer, _)| layer).collect();
@@ -321,7 +322,11 @@ fn most(mut layers: Vec<(Option<usize>, u64)>, kinds: Vec<(&str, u64)>) -> Strin
             "zeros are spread over the layers: {most} has most ({zeros}), {least} least ({fewest}); "
         )
     };
-    format!("{layers}of the kinds {kind} has most ({})\n", percent(of_kind))
+    let size = match kind == dense {
+        true => format!("also for its size ({} of its entries)", of_kind.share()),
+        false => format!("for its size {dense} ({} of its entries)", of_dense.share()),
+    };
+    format!("{layers}of the kinds {kind} has most ({}), {size}\n", percent(of_kind.zeros))
 }
 
 /// `layers 0, 3–5`, ascending; what belongs to none is at the end.
@@ -381,31 +386,30 @@ mod tests {
 
     #[test]
     fn where_most_zeros_are() {
-        let kinds = || vec![("query", 10), ("intermediate", 48), ("output", 42)];
-        let layers = |zeros: &[u64]| zeros.iter().enumerate().map(|(l, z)| (Some(l), *z)).collect();
-        assert_eq!(
-            most(layers(&[10, 10, 9, 9, 30, 32]), kinds()),
-            "most zeros are in layers 4–5 (62%); of the kinds intermediate has most (48%)\n"
-        );
-        assert_eq!(
-            most(layers(&[25, 10, 10, 30, 25, 0]), kinds()),
-            "most zeros are in layers 0, 3 (55%); of the kinds intermediate has most (48%)\n"
-        );
-        assert_eq!(
-            most(layers(&[17, 17, 16, 18, 16, 16]), kinds()),
-            "zeros are spread over the layers: layer 3 has most (18%), layer 5 least (16%); of the kinds \
-             intermediate has most (48%)\n"
-        );
+        let sum = |zeros, entries| Sum { zeros, entries, bytes: 0 };
+        let kinds =
+            [("query", sum(10, 500)), ("intermediate", sum(48, 4000)), ("output", sum(42, 4000))];
+        let kinds_said =
+            "of the kinds intermediate has most (48%), for its size query (2.00% of its entries)\n";
+        let said = |zeros: &[u64], expected: &str| {
+            let layers = zeros.iter().enumerate().map(|(layer, zeros)| (Some(layer), *zeros));
+            assert_eq!(most(layers.collect(), &kinds), format!("{expected}{kinds_said}"));
+        };
+        said(&[10, 10, 9, 9, 30, 32], "most zeros are in layers 4–5 (62%); ");
+        said(&[25, 10, 10, 30, 25, 0], "most zeros are in layers 0, 3 (55%); ");
+        let spread =
+            "zeros are spread over the layers: layer 3 has most (18%), layer 5 least (16%); ";
+        said(&[17, 17, 16, 18, 16, 16], spread);
+        let spread =
+            "zeros are spread over the layers: layer 0 has most (50%), layer 1 least (50%); ";
+        said(&[50, 50], spread);
+        said(&[100], "");
         // Exactly half is not most; a pooler belongs to no layer.
-        let pooler = vec![(Some(0), 50), (Some(1), 5), (Some(2), 5), (None, 40)];
-        assert_eq!(
-            most(pooler, kinds()),
-            "most zeros are in layer 0 and outside of layers (90%); of the kinds intermediate has most (48%)\n"
-        );
-        assert_eq!(
-            most(layers(&[100]), vec![("query", 100)]),
-            "of the kinds query has most (100%)\n"
-        );
-        assert_eq!(most(layers(&[0, 0]), vec![("query", 0)]), "");
+        let pooler = [(Some(0), 50), (Some(1), 5), (Some(2), 3), (Some(3), 2), (None, 40)];
+        let found = most(pooler.to_vec(), &[("pooler", sum(40, 100))]);
+        let expected = "most zeros are in layer 0 and outside of layers (90%); \
+                        of the kinds pooler has most (40%), also for its size (40.00% of its entries)\n";
+        assert_eq!(found, expected);
+        assert_eq!(most(vec![(Some(0), 0), (Some(1), 0)], &[("query", sum(0, 10))]), "");
     }
 }

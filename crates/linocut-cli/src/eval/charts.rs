@@ -73,7 +73,7 @@ fn names<'a, 'b: 'a>(chart: &mut Chart<'a, 'b>, position: SeriesLabelPosition) -
     chart
         .configure_series_labels()
         .position(position)
-        .background_style(WHITE)
+        .background_style(WHITE.mix(0.85))
         .border_style(FAINT)
         .label_font((FONT, 13).into_font().color(&INK))
         .draw()?;

@@ -175,14 +175,19 @@ impl Page<'_> {
         let mut text = String::from("<h2>Answering only where it is sure</h2>\n");
         text += &paragraph(&match answered {
             Some((answered, threshold)) => {
-                let right = answered.accuracy.map(|share| format!(", of which {} are right", percent(share)));
+                let right = answered
+                    .accuracy
+                    .map(|share| format!(", of which {} are right", percent(share)));
                 format!(
                     "It answers from {threshold:.3} on: {} of the rows{}.",
                     percent(answered.share),
                     right.unwrap_or_default()
                 )
             }
-            None => "It answers every row; `linocut calibrate --target-precision` gives it a threshold.".into(),
+            None => {
+                "It answers every row; `linocut calibrate --target-precision` gives it a threshold."
+                    .into()
+            }
         });
         let marked = answered.and_then(|(answered, threshold)| {
             Some((threshold, answered.share, answered.accuracy?))

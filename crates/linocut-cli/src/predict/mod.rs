@@ -19,6 +19,7 @@ use linocut::data::Problem;
 use linocut::output::Lock;
 use linocut::{Error, ErrorKind, Result};
 use std::io::IsTerminal;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 /// Label texts: one given here, those of a file, or the lines of standard input.
@@ -95,8 +96,8 @@ pub(crate) struct PredictArgs {
 
     /// Write the K most probable labels with their probabilities, the most probable first [default: 5
     /// shown for a single text]
-    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "scores")]
-    pub top: Option<u32>,
+    #[arg(long, value_name = "K", value_parser = at_least_one, conflicts_with = "scores")]
+    pub top: Option<NonZeroUsize>,
 
     /// Say what each word of a text adds to the prediction: each of its first 256 words is left out in turn
     #[arg(long, conflicts_with = "input")]
@@ -168,6 +169,10 @@ fn one(args: &PredictArgs, text: &str) -> Result<()> {
 /// Labels shown for a single text, where nothing is said.
 const TOP: usize = 5;
 
+fn at_least_one(text: &str) -> std::result::Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "expected a whole number, 1 or more".into())
+}
+
 impl PredictArgs {
     fn more(&self, card: &Card) -> Result<More> {
         if card.problem == Problem::Regression && self.top.is_some() {
@@ -175,8 +180,11 @@ impl PredictArgs {
             return Err(Error::new(ErrorKind::Config, message)
                 .with_hint("its prediction is one number; leave --top out"));
         }
-        let top = self.top.map(|top| top as usize);
-        Ok(More { scores: self.scores || self.json, logits: self.logits, top })
+        Ok(More {
+            scores: self.scores || self.json,
+            logits: self.logits,
+            top: self.top.map(NonZeroUsize::get),
+        })
     }
 }
 

@@ -54,10 +54,29 @@ fn a_page_of_three_labels() {
     // What is printed is the same as without a page; an existing one stays.
     assert_eq!(place.run(eval).stdout, place.run(&format!("{eval} --report other.html")).stdout);
     let before = place.read("page.html");
-    assert_snapshot!(place.run(&format!("{eval} --report page.html")), @"");
+    assert_snapshot!(place.run(&format!("{eval} --report page.html")), @"
+    exit 1
+    --- stderr
+    error: page.html exists already
+    hint: give another --report, or --force to replace it
+    ");
     assert_eq!(place.read("page.html"), before);
-    assert_snapshot!(place.run(&format!("{eval} --report no/page.html")), @"");
-    assert_snapshot!(place.run(&format!("{eval} --force")), @"");
+    assert_snapshot!(place.run(&format!("{eval} --report no/page.html")), @"
+    exit 1
+    --- stderr
+    error: no: no such folder
+    hint: mkdir -p no
+    ");
+    assert_snapshot!(place.run(&format!("{eval} --force")), @"
+    exit 2
+    --- stderr
+    error: the following required arguments were not provided:
+      --report <HTML>
+
+    Usage: linocut eval --base <DIR|NAME> --report <HTML> --force <--task <DIR>|--data <FILE>> <CUT>
+
+    For more information, try '--help'.
+    ");
 }
 
 #[test]
@@ -134,7 +153,12 @@ fn a_page_of_numbers() {
     assert_eq!(titles(&page), ["Predicted and true"]);
     assert_eq!(page.matches("<svg").count(), 2);
     assert!(page.contains("nine of ten by at most"));
-    assert_snapshot!(place.run_with("predict n.cut --base base --top 2", &["snow"], b""), @"");
+    assert_snapshot!(place.run_with("predict n.cut --base base --top 2", &["snow"], b""), @r#"
+    exit 2
+    --- stderr
+    error: --top has no meaning for "n", a regression
+    hint: its prediction is one number; leave --top out
+    "#);
     let found =
         place.run_with("predict n.cut --base base --explain --json", &["the sun"], b"").json();
     assert!(
@@ -150,10 +174,31 @@ fn the_most_probable_labels() {
     let place = Place::trained();
     let predict = "predict topics.cut --base base --top";
     place.write("in.tsv", "id\ttext\n1\tsalt soup\n2\train and wind\n");
-    assert_snapshot!(place.run(&format!("{predict} 2 --in in.tsv")).rough(), @"");
-    assert_snapshot!(place.run(&format!("{predict} 2 --in in.tsv --json -q")).rough(), @"");
-    assert_snapshot!(place.run_with(&format!("{predict} 2"), &[], b"salt soup\n").rough(), @"");
-    assert_snapshot!(place.run_with(&format!("{predict} 1 --json --logits"), &["rain and wind"], b"").rough(), @"");
+    assert_snapshot!(place.run(&format!("{predict} 1 --in in.tsv")).rough(), @"
+    exit 0
+    --- stdout
+    id	text	label	score	label #	score #
+    #	salt soup	food	#	food	#
+    #	rain and wind	weather	#	weather	#
+    --- stderr
+    standard output: # rows of id, text, label, score, label #, score #
+    ");
+    assert_snapshot!(place.run(&format!("{predict} 1 --in in.tsv --json -q")).rough(), @r##"
+    exit 0
+    --- stdout
+    {"id":"#","text":"salt soup","label":"food","score":#,"scores":{"food":#}}
+    {"id":"#","text":"rain and wind","label":"weather","score":#,"scores":{"weather":#}}
+    "##);
+    assert_snapshot!(place.run_with(&format!("{predict} 1"), &[], b"salt soup\n").rough(), @"
+    exit 0
+    --- stdout
+    food	#	food	#
+    ");
+    assert_snapshot!(place.run_with(&format!("{predict} 1 --json --logits"), &["rain and wind"], b"").rough(), @r#"
+    exit 0
+    --- stdout
+    {"label":"weather","score":#,"scores":{"weather":#},"logits":[#,#,#]}
+    "#);
     // More than there are: all, the most probable first.
     let all = place.run_with(&format!("{predict} 99 --json"), &["rain and wind"], b"").json();
     let scores: Vec<f64> =
@@ -165,8 +210,22 @@ fn the_most_probable_labels() {
     );
     let table = place.run(&format!("{predict} 99 --in in.tsv -q")).stdout;
     assert_eq!(table.lines().next().unwrap().split('\t').count(), 2 + 2 + 6);
-    assert_snapshot!(place.run(&format!("{predict} 0 rain")), @"");
-    assert_snapshot!(place.run(&format!("{predict} 2 --scores rain")), @"");
+    assert_snapshot!(place.run(&format!("{predict} 0 rain")), @"
+    exit 2
+    --- stderr
+    error: invalid value '0' for '--top <K>': expected a whole number, 1 or more
+
+    For more information, try '--help'.
+    ");
+    assert_snapshot!(place.run(&format!("{predict} 2 --scores rain")), @"
+    exit 2
+    --- stderr
+    error: the argument '--top <K>' cannot be used with '--scores'
+
+    Usage: linocut predict --base <DIR|NAME> --top <K> <CUT> <TEXT> [PAIR]
+
+    For more information, try '--help'.
+    ");
 }
 
 #[test]
@@ -207,9 +266,20 @@ fn words_that_moved_a_decision() {
     assert!(first.len() == 3 && first[2].contains(" ("), "{lines}");
     assert_snapshot!(place.run_with(predict, &["rain"], b"").stdout.lines().last().unwrap(), @"without its only word there is nothing left to read");
     let long = place.run_with(&format!("{predict} --json"), &[&"rain ".repeat(300)], b"");
-    assert_snapshot!(long.stderr, @"");
+    assert_snapshot!(long.stderr, @"
+    note: 1 text is longer than 40 tokens and was cut
+    note: 44 words beyond the first 256 of a text were not tried
+    ");
     let int8 = place.run_with(&format!("{predict} --json --dtype int8"), &[text], b"").json();
     assert_eq!(int8["explanation"].as_array().unwrap().len(), 5);
     place.write("in.tsv", "text\nrain\n");
-    assert_snapshot!(place.run(&format!("{predict} --in in.tsv")), @"");
+    assert_snapshot!(place.run(&format!("{predict} --in in.tsv")), @"
+    exit 2
+    --- stderr
+    error: the argument '--explain' cannot be used with '--in <FILE>'
+
+    Usage: linocut predict --base <DIR|NAME> --explain <CUT> [TEXT] [PAIR]
+
+    For more information, try '--help'.
+    ");
 }

@@ -45,8 +45,8 @@ impl Explanation {
     /// outputs]`, are asked for once, for the text as it is and without each of its words: at most 1 + 2 · [`WORDS`]
     /// texts.
     ///
-    /// Words are those of Unicode (UAX 29), marks among them. Leaving out says more of a decision than a mask in the
-    /// word's place: see `bench/explain.py`.
+    /// Words are those of Unicode (UAX 29), marks among them. A mask in a word's place says as much (`bench/explain.py`),
+    /// but not every tokenizer has one.
     ///
     /// # Errors
     /// A text that the tokenizer rejects, and those of `logits`.
