@@ -183,6 +183,23 @@ class Base:
             same_length(texts=first, pairs=second)
         return predictions(*self._core.predict(core_of(cut), first, second))
 
+    def explain(self, cut: Cut, text: str, *, pair: str | None = None) -> list[dict[str, Any]]:
+        """What each word of a text, or of a pair of texts, adds to its prediction: the probability of its most probable
+        label (of a regression the number) with the word less without.
+
+        Each of the first 256 words of a text is left out in turn. ``start`` and ``end`` are places in the text's UTF-8
+        bytes, ``change`` is ``None`` where nothing is left to read without the word, and of a pair ``in`` is ``"text"`` or
+        ``"pair"``.
+
+        >>> [word["word"] for word in base.explain(cut, "where is my parcel?")]
+        ['where', 'is', 'my', 'parcel', '?']
+        """
+        first = as_texts([text], "text")[0]
+        second = None if pair is None else as_texts([pair], "pair")[0]
+        found, remarks = self._core.explain(core_of(cut), first, second)
+        tell(remarks)
+        return json.loads(found)
+
     def evaluate(
         self, cut: Cut, texts: Any, labels: Any, *, pairs: Any = None, metric: str | tuple[str, str] | None = None
     ) -> Report:

@@ -101,6 +101,23 @@ def test_evaluation(base, cut):
     assert found["primary"]["value"] == pytest.approx(right)
 
 
+def test_words_are_explained_as_the_command_does(base, cut, tmp_path):
+    cut.save(tmp_path / "a.cut")
+    text = TEXTS[0]
+    found = base.explain(cut, text)
+    shown = run("predict", tmp_path / "a.cut", text, "--base", BASE, "--explain", "--json", "--quiet")
+    assert found == json.loads(shown)["explanation"]
+    data = text.encode()
+    assert [data[word["start"] : word["end"]].decode() for word in found] == [word["word"] for word in found]
+    assert base.explain(cut, "parcel")[0]["change"] is None
+    with pytest.raises(linocut.DataError, match="pair"):
+        base.explain(cut, text, pair="another")
+    with pytest.raises(linocut.DataError):
+        base.explain(cut, " ")
+    with pytest.warns(UserWarning, match="44 words beyond the first 256"):
+        assert len(base.explain(cut, "parcel " * 300)) == 256
+
+
 def test_files(base, cut, tmp_path):
     path = tmp_path / "a.cut"
     cut.save(path)

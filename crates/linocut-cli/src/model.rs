@@ -3,8 +3,8 @@
 use crate::args::BaseArgs;
 use crate::output::say;
 use linocut::bank::{Bank, Dtype, Options, Task};
-use linocut::cut::{Cut, Logits, TaskModel};
-use linocut::data::Extent;
+use linocut::cut::{Cut, Explanation, Logits, TaskModel};
+use linocut::data::{Encoding, Extent};
 use linocut::model::Pooling;
 use linocut::{Error, ErrorKind, Result};
 use std::path::Path;
@@ -64,13 +64,27 @@ impl Model {
             Self::Int8 { cut, bank, task } => {
                 let card = cut.card();
                 let texts = bank.base().tokenizer.encode_all(texts, pairs, card.extent())?;
-                let values = bank
-                    .logits(task, &texts.sequences, goes_on)
-                    .ok_or_else(|| Error::new(ErrorKind::Interrupted, "interrupted"))?;
+                let values = bank.logits(task, &texts.sequences, goes_on).ok_or_else(stopped)?;
                 Ok(Logits { values: texts.means(values, card.outputs), texts_cut: texts.cut })
             }
         }
     }
+
+    /// As [`TaskModel::explain`].
+    pub(crate) fn explain(&self, text: &str, pair: Option<&str>) -> Result<Explanation> {
+        match self {
+            Self::F32(model) => model.explain(text, pair, |_| true),
+            Self::Int8 { cut, bank, task } => {
+                let logits =
+                    |texts: &[Encoding]| bank.logits(task, texts, |_| true).ok_or_else(stopped);
+                Explanation::of(cut.card(), &bank.base().tokenizer, (text, pair), logits)
+            }
+        }
+    }
+}
+
+fn stopped() -> Error {
+    Error::new(ErrorKind::Interrupted, "interrupted")
 }
 
 /// Says on standard error how many texts were longer than what is read.

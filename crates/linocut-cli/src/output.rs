@@ -59,12 +59,19 @@ pub(crate) fn is_closed_pipe(error: &Error) -> bool {
         .is_some_and(|source| source.kind() == Io::BrokenPipe)
 }
 
+/// Whether what is written there may have colours: to a terminal, unless NO_COLOR says otherwise.
+pub(crate) fn coloured(to: &impl IsTerminal) -> bool {
+    to.is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}
+
 /// Prints an error and its hint to standard error, escaped, in colour on a terminal. Lines after the
 /// first are indented: none passes for a message of its own.
 pub(crate) fn print_error(error: &Error) {
-    let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let (red, green, off) =
-        if colour { ("\x1b[1;31m", "\x1b[1;32m", "\x1b[0m") } else { ("", "", "") };
+    let (red, green, off) = if coloured(&io::stderr()) {
+        ("\x1b[1;31m", "\x1b[1;32m", "\x1b[0m")
+    } else {
+        ("", "", "")
+    };
     let text = |text: &str| escaped(&flags::in_message(text), &['\n']).replace('\n', "\n  ");
     let mut out = io::stderr().lock();
     // Where even standard error is closed there is nobody left to tell.

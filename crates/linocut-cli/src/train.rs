@@ -294,7 +294,7 @@ fn write_folds(
     (rows, folds): (&Dataset, &Folds),
     card: &Card,
 ) -> Result<()> {
-    let more = More { scores: true, logits: false };
+    let more = More { scores: true, logits: false, top: None };
     let predictions = Predictions::new(card, folds.logits.clone(), more);
     let kept = keep(path, force, |path, force| {
         write_file(path, force, |to| {

@@ -3,7 +3,7 @@
 use crate::cut::{Cut, Said, said};
 use crate::errors::{detached, json, read, stoppable};
 use crate::rows::{Rows, Told, columns, datasets, table, told};
-use linocut::cut::{Card, Logits, TaskModel};
+use linocut::cut::{Card, Explanation, Logits, TaskModel};
 use linocut::data::{Dataset, Metric, Problem, Remark, TaskSpec};
 use linocut::hub::{self, Fetch};
 use linocut::model::{self, Pooling};
@@ -259,6 +259,23 @@ impl Base {
         let logits =
             stoppable(py, |goes_on| self.compute(cut, &texts, pairs.as_deref(), "texts", goes_on))?;
         said(cut.0.card(), &logits.values, logits.texts_cut)
+    }
+
+    /// What each word of a text, or of a pair of texts, adds to its prediction, as JSON, and remarks.
+    fn explain(
+        &self,
+        py: Python<'_>,
+        cut: &Cut,
+        text: String,
+        pair: Option<String>,
+    ) -> PyResult<(String, Told)> {
+        let found = stoppable(py, |goes_on| {
+            let model = self.model(&cut.0)?;
+            model.check_pairs(pair.is_some(), "the text", "give `pair`, too, or leave it out")?;
+            model.explain(&text, pair.as_deref(), |_| goes_on())
+        })?;
+        let note = Explanation::note(found.untried).map(Remark::Warning);
+        Ok((json(&found.words)?, told(note.into_iter().collect())))
     }
 
     /// The scores of a cut on rows, as JSON, and remarks.

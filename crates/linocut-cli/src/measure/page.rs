@@ -9,7 +9,7 @@ use super::table::{number, percent, sort};
 /// The page stays below 2 MB: models that would go beyond are named at its end instead.
 const MOST_BYTES: usize = 1_900_000;
 
-pub(crate) const STYLE: &str = "\
+const STYLE: &str = "\
 :root{color-scheme:light}\
 body{font:15px/1.5 system-ui,sans-serif;color:#1f2937;background:#fff;max-width:78rem;margin:2rem auto;padding:0 1.5rem}\
 h1{font-size:1.6rem;margin:0 0 .3rem}h2{font-size:1.3rem;margin:2.5rem 0 .5rem;border-top:1px solid #e5e7eb;padding-top:1.5rem}\
@@ -22,15 +22,26 @@ tr.random td,tr.random th{color:#b91c1c}th{font-weight:600}tbody th{font-weight:
 .warning{background:#fef3c7;border-left:4px solid #b45309;padding:.5rem .8rem}\
 summary{cursor:pointer;margin:.5rem 0}pre{background:#f9fafb;padding:1rem;overflow-x:auto;font-size:13px}";
 
+/// The beginning of a page, up to what it says; `style` is added to that of all pages.
+pub(crate) fn head(title: &str, style: &str) -> String {
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width\"><title>{}</title>\
+         <link rel=\"icon\" href=\"data:,\"><style>{STYLE}{style}</style></head><body>\n<main>",
+        escaped(title)
+    )
+}
+
+/// A chart under its title.
+pub(crate) fn figure(title: &str, chart: &str) -> String {
+    let title = escaped(title);
+    format!("<h3>{title}</h3><figure role=\"img\" aria-label=\"{title}\">{chart}</figure>\n")
+}
+
 /// The page; bars and rankings go by `by`.
 pub(super) fn page(report: &Report, by: Distance) -> String {
-    let mut page = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width\"><title>linocut measure</title>\
-         <link rel=\"icon\" href=\"data:,\"><style>{STYLE}</style></head><body>\n<main><h1>How far \
-         from {}</h1>\n",
-        escaped(&report.base)
-    );
+    let mut page = head("linocut measure", "");
+    let _ = writeln!(page, "<h1>How far from {}</h1>", escaped(&report.base));
     let baseline = match report.baseline_seed {
         Some(seed) => format!("two draws with seed {seed}"),
         None => "the expectation for two independent draws".into(),
@@ -102,24 +113,20 @@ fn section(model: &ModelReport, by: Distance) -> String {
             let _ = writeln!(text, "<p>{what}: {}.</p>", escaped(&names.join(", ")));
         }
     }
-    let mut figure = |title: &str, chart: String| {
-        if chart.is_empty() {
-            return;
+    let mut add = |title: &str, chart: String| {
+        if !chart.is_empty() {
+            text += &figure(title, &chart);
         }
-        let _ = writeln!(
-            text,
-            "<h3>{title}</h3><figure role=\"img\" aria-label=\"{title}\">{chart}</figure>"
-        );
     };
-    figure(&format!("Layers by {}, the most moved first", by.name()), ranking(model, by));
+    add(&format!("Layers by {}, the most moved first", by.name()), ranking(model, by));
     for distance in Distance::ALL {
         let title =
             format!("{} by layer and kind{}", title(distance), random(&model.all, distance));
-        figure(&title, heat_map(model, distance));
+        add(&title, heat_map(model, distance));
     }
     for distance in [Distance::Angular, Distance::MeanAbs] {
         let title = format!("Distribution of {}", distance.name());
-        figure(&title, distribution(model, distance));
+        add(&title, distribution(model, distance));
     }
     let layers: Vec<(String, &Group)> =
         model.layers.iter().map(|l| (named(&l.name), &l.group)).collect();

@@ -68,6 +68,7 @@ pub(super) fn run(args: &PredictArgs, input: &Path) -> Result<()> {
     let place = input.display().to_string();
     model.check_pairs(pairs.is_some(), &place, "name the columns: --text and --text-pair")?;
     let card = &choices::with_threshold(model.cut().card(), args.threshold)?;
+    let more = args.more(card)?;
     let written = Written { kept, format };
     written.check(&card.labels, texts.len())?;
     let bar = progress(args.base.quiet, texts.len());
@@ -76,7 +77,7 @@ pub(super) fn run(args: &PredictArgs, input: &Path) -> Result<()> {
         true
     })?;
     bar.finish_and_clear();
-    let predictions = Predictions::new(card, logits.values, args.more());
+    let predictions = Predictions::new(card, logits.values, more);
     let result = match &args.out {
         Some(out) => {
             let write = |path: &Path, force: bool| {

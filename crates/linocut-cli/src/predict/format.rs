@@ -15,6 +15,14 @@ pub(crate) struct More {
     /// The score of every label.
     pub(crate) scores: bool,
     pub(crate) logits: bool,
+    /// So many of the most probable labels with their scores, in the place of all.
+    pub(crate) top: Option<usize>,
+}
+
+impl More {
+    fn all_scores(self) -> bool {
+        self.scores && self.top.is_none()
+    }
 }
 
 /// Predictions of a task on some texts.
@@ -65,7 +73,9 @@ impl<'a> Predictions<'a> {
             Problem::MultiLabel => vec!["labels".into()],
             Problem::Regression => vec!["value".into()],
         };
-        for (asked, what) in [(self.more.scores, "score"), (self.more.logits, "logit")] {
+        let top = self.more.top.map_or(0, |top| top.min(self.card.labels.len()));
+        names.extend((1..=top).flat_map(|i| [format!("label {i}"), format!("score {i}")]));
+        for (asked, what) in [(self.more.all_scores(), "score"), (self.more.logits, "logit")] {
             if asked {
                 names.extend(self.card.labels.iter().map(|label| format!("{what} {label}")));
             }
@@ -97,7 +107,11 @@ impl Row<'_> {
             Problem::MultiLabel => vec![json!(self.answers()).to_string()],
             Problem::Regression => return vec![self.scores[0].to_string()],
         };
-        for (asked, values) in [(self.more.scores, self.scores), (self.more.logits, self.logits)] {
+        for i in self.order(self.more.top.unwrap_or(0)) {
+            cells.extend([self.card.labels[i].clone(), self.scores[i].to_string()]);
+        }
+        let all_scores = self.more.all_scores();
+        for (asked, values) in [(all_scores, self.scores), (self.more.logits, self.logits)] {
             if asked {
                 cells.extend(values.iter().map(f32::to_string));
             }
@@ -123,10 +137,15 @@ impl Row<'_> {
                 object.insert("value".into(), shortest(self.scores[0]));
             }
         }
-        if self.more.scores && self.card.problem != Problem::Regression {
-            let labels = self.card.labels.iter().cloned();
-            let scores: Map<String, Value> =
-                labels.zip(self.scores.iter().map(|&p| shortest(p))).collect();
+        let shown = match self.more.top {
+            _ if self.card.problem == Problem::Regression => vec![],
+            Some(top) => self.order(top),
+            None if self.more.scores => (0..self.scores.len()).collect(),
+            None => vec![],
+        };
+        if !shown.is_empty() {
+            let score = |i: usize| (self.card.labels[i].clone(), shortest(self.scores[i]));
+            let scores: Map<String, Value> = shown.into_iter().map(score).collect();
             object.insert("scores".into(), scores.into());
         }
         if self.more.logits {
@@ -140,11 +159,8 @@ impl Row<'_> {
         if self.card.problem == Problem::Regression {
             return format!("{:.4}\n", self.scores[0]);
         }
-        let mut order: Vec<usize> = (0..self.scores.len()).collect();
-        // By logit: probabilities near 1 may be equal where their logits are not.
-        order.sort_by(|&a, &b| self.logits[b].total_cmp(&self.logits[a]));
         let several = self.card.problem == Problem::MultiLabel;
-        let shown = &order[..top.min(order.len())];
+        let shown = self.order(top);
         let rows: Vec<Vec<String>> = shown
             .iter()
             .map(|&i| {
@@ -167,15 +183,24 @@ impl Row<'_> {
             let least = 100.0 * thresholds.and_then(|all| all.first()).unwrap_or(&0.0);
             text += &format!("no answer: less than {least:.2}%\n");
         }
-        for (line, &i) in aligned(&rows).lines().zip(shown) {
+        for (line, &i) in aligned(&rows).lines().zip(&shown) {
             text += format!("{line}  {}", bar(f64::from(self.scores[i]))).trim_end();
             text.push('\n');
         }
-        let more = order.len() - shown.len();
-        if more > 0 {
-            text += &format!("… and {more} more (--top {})\n", order.len());
+        let all = self.scores.len();
+        if all > shown.len() {
+            text += &format!("… and {} more (--top {all})\n", all - shown.len());
         }
         text
+    }
+
+    /// The `top` most probable labels, the most probable first.
+    fn order(&self, top: usize) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.scores.len()).collect();
+        // By logit: probabilities near 1 may be equal where their logits are not.
+        order.sort_by(|&a, &b| self.logits[b].total_cmp(&self.logits[a]));
+        order.truncate(top);
+        order
     }
 }
 
@@ -188,6 +213,6 @@ fn bar(share: f64) -> String {
 
 /// The shortest decimal that is read back as this very f32; an f64 of the same value would print
 /// digits that mean nothing.
-fn shortest(value: f32) -> Value {
+pub(super) fn shortest(value: f32) -> Value {
     value.to_string().parse::<f64>().map_or(Value::Null, |v| json!(v))
 }

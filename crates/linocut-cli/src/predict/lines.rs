@@ -1,7 +1,7 @@
 //! Predictions on the lines of standard input, as they come.
 
-use super::PredictArgs;
 use super::format::Predictions;
+use super::{PredictArgs, explain};
 use crate::choices;
 use crate::model::{Model, note_texts_cut};
 use crate::output::{json_line, say, shown, stdout_error};
@@ -16,17 +16,18 @@ const BATCH: usize = 256;
 pub(super) fn run(args: &PredictArgs) -> Result<()> {
     let model = Model::open(&args.cut, &args.base, args.dtype)?;
     let card = &choices::with_threshold(model.cut().card(), args.threshold)?;
+    let more = args.more(card)?;
     // A line is data for the next program, but not where a terminal shows it.
     let terminal = io::stdout().is_terminal();
     if !args.json
-        && card.problem == Problem::SingleLabel
+        && (card.problem == Problem::SingleLabel || more.top.is_some())
         && let Some(label) = card.labels.iter().find(|label| label.contains(['\t', '\n', '\r']))
     {
         let message = format!("the label {label:?} cannot stand in a line of text");
         return Err(Error::new(ErrorKind::Data, message).with_hint("use --json"));
     }
     let mut input = Lines { input: BufReader::with_capacity(1 << 18, io::stdin()), line: 0 };
-    let (mut texts_cut, mut empty) = (0, 0);
+    let (mut texts_cut, mut empty, mut untried) = (0, 0, 0);
     loop {
         let mut batch = Batch::default();
         let end = read_batch(&mut input, card.pairs, &card.task, &mut batch);
@@ -37,19 +38,33 @@ pub(super) fn run(args: &PredictArgs) -> Result<()> {
         } else {
             let logits = model.logits(&texts, card.pairs.then_some(&pairs), |_| true)?;
             texts_cut += logits.texts_cut;
-            Some(Predictions::new(card, logits.values, args.more()))
+            Some(Predictions::new(card, logits.values, more))
         };
+        let mut explanations = vec![];
+        if args.explain {
+            for (i, text) in texts.iter().enumerate() {
+                explanations.push(model.explain(text, pairs.get(i).map(String::as_str))?);
+            }
+        }
+        untried += explanations.iter().map(|found| found.untried).sum::<usize>();
+        let mut explanations = explanations.iter();
         let mut rows = predictions.iter().flat_map(|p| (0..p.rows()).map(move |i| p.row(i)));
         let mut out = io::stdout().lock();
         let mut write = || {
             for &blank in &blank {
                 let row = if blank { None } else { rows.next() };
+                let explanation = if blank { None } else { explanations.next() };
                 match (args.json, row) {
-                    (true, Some(row)) => out.write_all(json_line(&row.json().into()).as_bytes())?,
+                    (true, Some(row)) => {
+                        let mut object = row.json();
+                        explanation.iter().for_each(|found| explain::add_to(&mut object, found));
+                        out.write_all(json_line(&object.into()).as_bytes())?;
+                    }
                     (true, None) => writeln!(out, "{}", json!({"error": "empty text"}))?,
                     (false, None) => writeln!(out)?,
                     (false, Some(row)) => {
-                        let cells = row.cells();
+                        let mut cells = row.cells();
+                        cells.extend(explanation.map(explain::cell));
                         let shown = cells.iter().map(|cell| match terminal {
                             true => shown(cell),
                             false => cell.into(),
@@ -66,6 +81,7 @@ pub(super) fn run(args: &PredictArgs) -> Result<()> {
         }
     }
     note_texts_cut(texts_cut, card.extent());
+    explain::note_untried(untried);
     if empty > 0 {
         let lines = if empty == 1 { "1 line" } else { &format!("{empty} lines") };
         say(&format!("note: {lines} with an empty text got no label"));

@@ -1,5 +1,6 @@
 //! `linocut predict`
 
+mod explain;
 mod file;
 mod format;
 mod kept;
@@ -10,13 +11,16 @@ pub(crate) use format::{More, Predictions};
 use crate::args::{BaseArgs, FormatArgs};
 use crate::choices;
 use crate::model::{Model, note_texts_cut};
-use crate::output::{print, print_json};
+use crate::output::{coloured, print, print_data, print_json};
 use crate::place;
 use clap::Args;
 use linocut::bank::Dtype;
+use linocut::cut::Card;
+use linocut::data::Problem;
 use linocut::output::Lock;
 use linocut::{Error, ErrorKind, Result};
 use std::io::IsTerminal;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 /// Label texts: one given here, those of a file, or the lines of standard input.
@@ -31,6 +35,7 @@ use std::path::PathBuf;
 Examples:
   export LINOCUT_BASE=models/all-minilm-l6-v2
   linocut predict section.cut 'turn-based strategy game'
+  linocut predict section.cut 'turn-based strategy game' --explain
   linocut predict section.cut --in mails.csv --text body --out queues.csv
   cut -f 2 mails.tsv | linocut predict section.cut --json")]
 pub(crate) struct PredictArgs {
@@ -90,11 +95,16 @@ pub(crate) struct PredictArgs {
     #[arg(long, value_name = "SHARE")]
     pub threshold: Option<f64>,
 
-    /// Labels shown for a single text
-    #[arg(long, value_name = "K", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
-    pub top: u32,
+    /// Write the K most probable labels with their probabilities, the most probable first [default: 5
+    /// shown for a single text]
+    #[arg(long, value_name = "K", value_parser = at_least_one, conflicts_with = "scores")]
+    pub top: Option<NonZeroUsize>,
 
-    /// Print one JSON object a text, with the probability of every label
+    /// Say what each word of a text adds to the prediction: each of its first 256 words is left out in turn
+    #[arg(long, conflicts_with = "input")]
+    pub explain: bool,
+
+    /// Print one JSON object a text, with the probability of every label (of --top, where it is given)
     #[arg(long, conflicts_with = "out")]
     pub json: bool,
 
@@ -134,20 +144,48 @@ fn one(args: &PredictArgs, text: &str) -> Result<()> {
     let hint = "give TEXT and PAIR for a task on pairs, TEXT alone for any other";
     model.check_pairs(pairs.is_some(), "the command line", hint)?;
     let card = &choices::with_threshold(model.cut().card(), args.threshold)?;
+    let more = args.more(card)?;
     let logits = model.logits(&[text.to_string()], pairs.as_deref(), |_| true)?;
     note_texts_cut(logits.texts_cut, card.extent());
-    let predictions = Predictions::new(card, logits.values, args.more());
+    let predictions = Predictions::new(card, logits.values, more);
     let row = predictions.row(0);
+    let pair = args.other.as_deref();
+    let explanation = args.explain.then(|| model.explain(text, pair)).transpose()?;
+    explain::note_untried(explanation.as_ref().map_or(0, |found| found.untried));
     if args.json {
-        return print_json(&row.json().into());
+        let mut object = row.json();
+        explanation.iter().for_each(|found| explain::add_to(&mut object, found));
+        return print_json(&object.into());
     }
-    let top = if args.scores { usize::MAX } else { args.top as usize };
-    print(&row.bars(top))
+    print(&row.bars(if args.scores { usize::MAX } else { more.top.unwrap_or(TOP) }))?;
+    match explanation {
+        None => Ok(()),
+        Some(found) if coloured(&std::io::stdout()) => {
+            print_data(&format!("\n{}", explain::coloured(&found, text, pair)))
+        }
+        Some(found) => print(&format!("\n{}", explain::list(&found))),
+    }
+}
+
+/// Labels shown for a single text, where nothing is said.
+const TOP: usize = 5;
+
+fn at_least_one(text: &str) -> std::result::Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "expected a whole number, 1 or more".into())
 }
 
 impl PredictArgs {
-    fn more(&self) -> More {
-        More { scores: self.scores || self.json, logits: self.logits }
+    fn more(&self, card: &Card) -> Result<More> {
+        if card.problem == Problem::Regression && self.top.is_some() {
+            let message = format!("--top has no meaning for {:?}, a regression", card.task);
+            return Err(Error::new(ErrorKind::Config, message)
+                .with_hint("its prediction is one number; leave --top out"));
+        }
+        Ok(More {
+            scores: self.scores || self.json,
+            logits: self.logits,
+            top: self.top.map(NonZeroUsize::get),
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! `linocut study`
 
 mod charts;
-mod report;
+pub(crate) mod report;
 mod session;
 
 use crate::args::BaseArgs;

@@ -4,7 +4,7 @@ use super::StudyArgs;
 use super::charts;
 use crate::flags;
 use crate::measure::charts::heat_map;
-use crate::measure::page::{STYLE, escaped};
+use crate::measure::page::{escaped, figure, head};
 use crate::output::aligned;
 use indicatif::HumanCount;
 use linocut::closeness::{Distance, ModelReport, Overlap};
@@ -329,18 +329,14 @@ pub(super) fn markdown(sections: &[Section]) -> String {
 }
 
 /// Headers of second columns that hold words.
-const WORDS: [&str; 2] = ["trains", "other"];
-const LEFT: &str = ".words tr>:nth-child(2){text-align:left}";
+const WORDS: [&str; 3] = ["trains", "other", "predicted"];
+/// For pages with such tables.
+pub(crate) const LEFT: &str = ".words tr>:nth-child(2){text-align:left}";
 
 /// `study.html`: needs no network and no script.
 pub(super) fn page(sections: &[Section]) -> String {
     let title = sections.first().map_or("", |s| &s.title);
-    let mut page = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width\"><title>{0}</title>\
-         <link rel=\"icon\" href=\"data:,\"><style>{STYLE}{LEFT}</style></head><body>\n<main>",
-        escaped(title)
-    );
+    let mut page = head(title, LEFT);
     for (i, section) in sections.iter().enumerate() {
         let level = if i == 0 { "h1" } else { "h2" };
         let _ = writeln!(page, "<{level}>{}</{level}>", escaped(&section.title));
@@ -354,17 +350,14 @@ pub(super) fn page(sections: &[Section]) -> String {
             page += &html_table(table);
         }
         for (title, chart) in section.charts.iter().filter(|(_, chart)| !chart.is_empty()) {
-            let _ = writeln!(
-                page,
-                "<h3>{0}</h3><figure role=\"img\" aria-label=\"{0}\">{chart}</figure>",
-                escaped(title)
-            );
+            page += &figure(title, chart);
         }
     }
     page + "</main></body></html>\n"
 }
 
-fn html_table(table: &[Vec<String>]) -> String {
+/// Cells as a table, the first row its header; columns of words go to the left.
+pub(crate) fn html_table(table: &[Vec<String>]) -> String {
     let words = table.first().is_some_and(|header| WORDS.contains(&&header[1][..]));
     let mut text = String::from(if words { "<table class=\"words\">" } else { "<table>" });
     for (i, row) in table.iter().enumerate() {

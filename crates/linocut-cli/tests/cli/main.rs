@@ -12,6 +12,7 @@ mod data;
 mod export;
 mod hub;
 mod inspect;
+mod look;
 mod measure;
 mod mistakes;
 mod pack;

@@ -1,6 +1,7 @@
 //! A base with one cut applied to it: what evaluating, predicting and exporting work with.
 
-use super::{Cut, Head};
+use super::{Cut, Explanation, Head};
+use crate::data::Encoding;
 use crate::model::{self, Base, logits_while};
 use crate::{Error, ErrorKind, Result};
 
@@ -60,10 +61,32 @@ impl TaskModel {
     ) -> Result<Logits> {
         let card = self.cut.card();
         let texts = self.base.tokenizer.encode_all(texts, pairs, card.extent())?;
-        let (encoder, weights) = (&self.base.encoder, &self.base.weights);
-        let values = logits_while(encoder, weights, &self.head, &texts.sequences, goes_on);
-        let values = values.ok_or_else(|| Error::new(ErrorKind::Interrupted, "interrupted"))?;
+        let values = self.logits_of(&texts.sequences, goes_on)?;
         Ok(Logits { values: texts.means(values, card.outputs), texts_cut: texts.cut })
+    }
+
+    fn logits_of(
+        &self,
+        texts: &[Encoding],
+        goes_on: impl FnMut(usize) -> bool,
+    ) -> Result<Vec<f32>> {
+        let (encoder, weights) = (&self.base.encoder, &self.base.weights);
+        let values = logits_while(encoder, weights, &self.head, texts, goes_on);
+        values.ok_or_else(|| Error::new(ErrorKind::Interrupted, "interrupted"))
+    }
+
+    /// [`Explanation::of`] a text, or of a pair of texts; `goes_on` as of [`TaskModel::logits`].
+    ///
+    /// # Errors
+    /// As [`TaskModel::logits`].
+    pub fn explain(
+        &self,
+        text: &str,
+        pair: Option<&str>,
+        goes_on: impl FnMut(usize) -> bool,
+    ) -> Result<Explanation> {
+        let logits = |texts: &[Encoding]| self.logits_of(texts, goes_on);
+        Explanation::of(self.cut.card(), &self.base.tokenizer, (text, pair), logits)
     }
 
     /// Checks that texts come alone or in pairs, as the task was trained. `given` says whether they are

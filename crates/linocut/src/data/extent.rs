@@ -124,7 +124,7 @@ pub struct Texts {
 
 impl Texts {
     /// Those of each text.
-    pub(super) fn new(texts: Vec<Vec<Encoding>>) -> Self {
+    pub(crate) fn new(texts: Vec<Vec<Encoding>>) -> Self {
         let cut = texts.iter().filter(|text| text.iter().any(|sequence| sequence.cut)).count();
         let mut starts = vec![0];
         let mut sequences = Vec::with_capacity(texts.len());

@@ -4,10 +4,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::Fit;
-use super::evaluate::multi_hot;
-use crate::cut::{Decision, TEMPERATURES, probabilities};
-use crate::data::{Dataset, Metric, Problem, Targets};
-use crate::model::argmax;
+use super::curves::{Scored, calibration_error};
+use crate::cut::{Decision, TEMPERATURES};
+use crate::data::{Dataset, Metric, Problem};
 use crate::{Error, ErrorKind, Result};
 
 /// What thresholds are fitted for.
@@ -59,8 +58,6 @@ const OWN: usize = 5;
 const FEW: f64 = 20.0;
 /// Shares that may be asked for.
 const SHARES: std::ops::RangeInclusive<f64> = 0.01..=0.999;
-/// Bins of the calibration error, as in Guo et al. 2017.
-const BINS: usize = 15;
 
 /// The decision of a task whose `logits`, `[rows, outputs]`, these are on the rows of `data`.
 ///
@@ -101,45 +98,25 @@ pub fn calibrate(
     let rows = data.rows();
     let outputs = logits.len().checked_div(rows).unwrap_or(0);
     can_calibrate(data, goal)?;
-    let truths = match &data.targets {
-        Targets::Classes(classes) => {
-            let mut hot = vec![false; logits.len()];
-            for (row, class) in hot.chunks_exact_mut(outputs).zip(classes) {
-                if let Some(truth) = row.get_mut(*class as usize) {
-                    *truth = true; // labels that training has not seen are never right
-                }
-            }
-            hot
-        }
-        Targets::MultiHot(rows) => {
-            let all = multi_hot(rows, data.labels.len());
-            let known = all.chunks_exact(data.labels.len()).flat_map(|row| &row[..outputs]);
-            known.map(|truth| *truth > 0.0).collect()
-        }
-        Targets::Values(_) => unreachable!("a regression is refused"),
-    };
+    let plain = Scored::new(data, logits, None)?;
+    let truths = &plain.truths;
     let (least, most) = TEMPERATURES.into_inner();
-    let targets = targets(data.problem, &truths, outputs);
+    let targets = targets(data.problem, truths, outputs);
     let slope = |sharpness: f64| slope(data.problem, logits, &targets, outputs, sharpness);
     let temperature = 1.0 / root(slope, 1.0 / most, 1.0 / least);
     let mut decision = Decision { temperature, thresholds: vec![], fitted: json!(null) };
-    let errors = [None, Some(&decision)].map(|decision| {
-        let scores = probabilities(decision, data.problem, logits, outputs);
-        calibration_error(data.problem, &scores, &truths, outputs)
-    });
-    let scores = probabilities(Some(&decision), data.problem, logits, outputs);
+    let cooled = Scored::new(data, logits, Some(&decision))?;
+    let errors = [&plain, &cooled].map(|scored| calibration_error(&scored.reliability()));
+    let scores = &cooled.scores;
     let judged = if *metric == Metric::MicroF1 { Goal::MicroF1 } else { Goal::F1 };
     decision.thresholds = match (data.problem, goal) {
         (Problem::SingleLabel, None) => vec![],
         (Problem::SingleLabel, Some(goal)) => {
-            let scored = logits.chunks_exact(outputs).enumerate().map(|(i, row)| {
-                let best = i * outputs + argmax(row);
-                (scores[best], truths[best])
-            });
-            let answers = Answers::new(scored.collect());
+            let answers =
+                Answers::new(plain.best.iter().map(|&at| (scores[at], truths[at])).collect());
             vec![answers.threshold(goal).map_err(|best| unreached(goal, best))?]
         }
-        (_, goal) => per_label(&scores, &truths, outputs, goal.unwrap_or(judged))?,
+        (_, goal) => per_label(scores, truths, outputs, goal.unwrap_or(judged))?,
     };
     let goal = match data.problem {
         Problem::SingleLabel => goal,
@@ -353,30 +330,6 @@ fn root(of: impl Fn(f64) -> f64, least: f64, most: f64) -> f64 {
         }
     }
     (0.5 * (low + high)).exp().clamp(least, most)
-}
-
-/// Mean distance between how sure a task is and how often it is right, over 15 bins of equal width weighed by
-/// their rows (Guo et al. 2017, eq. 3): of a single-label task of its most probable label, else of all labels.
-fn calibration_error(problem: Problem, scores: &[f32], truths: &[bool], outputs: usize) -> f64 {
-    let mut bins = [(0usize, 0.0f64, 0usize); BINS];
-    let mut add = |score: f32, right: bool| {
-        let bin = ((f64::from(score) * BINS as f64).ceil() as usize).clamp(1, BINS) - 1;
-        bins[bin].0 += 1;
-        bins[bin].1 += f64::from(score);
-        bins[bin].2 += usize::from(right);
-    };
-    for (scores, truths) in scores.chunks_exact(outputs).zip(truths.chunks_exact(outputs)) {
-        match problem {
-            Problem::SingleLabel => {
-                let best = argmax(scores);
-                add(scores[best], truths[best]);
-            }
-            _ => scores.iter().zip(truths).for_each(|(&score, &truth)| add(score, truth)),
-        }
-    }
-    let all: usize = bins.iter().map(|(count, ..)| count).sum();
-    let off = bins.iter().map(|(_, sure, right)| (sure - *right as f64).abs()).sum::<f64>();
-    off / all.max(1) as f64
 }
 
 #[cfg(test)]

@@ -213,6 +213,18 @@ impl Confusion {
         self.counts.iter().enumerate().map(one).collect()
     }
 
+    /// Every two classes of which one is taken for the other, and how often: `(rows, truth, predicted)`, the most
+    /// frequent first, equals in the order of the classes.
+    pub fn mistakes(&self) -> Vec<(usize, usize, usize)> {
+        let mut wrong: Vec<(usize, usize, usize)> = Vec::new();
+        for (truth, counts) in self.counts.iter().enumerate() {
+            let off = counts.iter().enumerate().filter(|&(class, &n)| class != truth && n > 0);
+            wrong.extend(off.map(|(predicted, &n)| (n, truth, predicted)));
+        }
+        wrong.sort_by_key(|&(n, truth, predicted)| (std::cmp::Reverse(n), truth, predicted));
+        wrong
+    }
+
     /// Share of rows that are right; `None` without rows.
     pub fn accuracy(&self) -> Option<f64> {
         (self.rows() > 0).then(|| ratio(self.hits(), self.rows()))

@@ -5,6 +5,7 @@ mod budget;
 mod calibrate;
 mod choices;
 mod compare;
+mod curves;
 mod evaluate;
 mod finish;
 mod folds;
@@ -30,6 +31,9 @@ pub use budget::method_within;
 pub use calibrate::{Calibration, Goal, calibrate, can_calibrate};
 pub use choices::Choices;
 pub use compare::{Comparison, Interval, Side, can_compare, compare};
+pub use curves::{
+    BINS, Bin, Covered, Found, PrecisionRecall, Residuals, Scored, calibration_error,
+};
 pub use evaluate::{Answered, Evaluation, evaluate, majority_score};
 pub use folds::{Folds, train_in_folds};
 pub use lowrank::LowRank;

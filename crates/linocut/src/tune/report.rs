@@ -11,8 +11,8 @@ const MATRIX_CLASSES: usize = 12;
 const LISTED: usize = 15;
 
 impl Evaluation {
-    /// The primary score with its interval, all scores, the classes and their confusions.
-    pub fn in_words(&self, labels: &[String]) -> String {
+    /// The primary score with its interval and, of a task that abstains, what is answered: a line each.
+    pub fn summary(&self) -> String {
         let metrics = &self.metrics;
         let primary = &metrics.primary;
         let value = score(&primary.name, primary.value);
@@ -30,13 +30,20 @@ impl Evaluation {
                 right.unwrap_or_default(),
             );
         }
+        text
+    }
+
+    /// Every score by its name in words, as a percentage where it is one.
+    pub fn scores(&self) -> Vec<Vec<String>> {
+        let values = self.metrics.values.iter();
+        values.map(|(name, value)| vec![spaced(name), score(name, *value)]).collect()
+    }
+
+    /// The primary score with its interval, all scores, the classes and their confusions.
+    pub fn in_words(&self, labels: &[String]) -> String {
+        let mut text = self.summary();
         text.push('\n');
-        let rows: Vec<Vec<String>> = metrics
-            .values
-            .iter()
-            .map(|(name, value)| vec![spaced(name), score(name, *value)])
-            .collect();
-        text += &aligned(&rows);
+        text += &aligned(&self.scores());
         if !self.classes.is_empty() {
             let mut rows =
                 vec![["label", "precision", "recall", "f1", "rows"].map(String::from).to_vec()];
@@ -117,13 +124,7 @@ fn confusions(confusion: &Confusion, labels: &[String]) -> String {
         }
         return aligned(&rows);
     }
-    let mut wrong: Vec<(usize, usize, usize)> = Vec::new();
-    for (truth, counts) in confusion.counts.iter().enumerate() {
-        let off = counts.iter().enumerate().filter(|&(predicted, &n)| predicted != truth && n > 0);
-        wrong.extend(off.map(|(predicted, &n)| (n, truth, predicted)));
-    }
-    // The most frequent first; among equals in the order of the labels.
-    wrong.sort_by_key(|&(n, truth, predicted)| (std::cmp::Reverse(n), truth, predicted));
+    let wrong = confusion.mistakes();
     if wrong.is_empty() {
         return "no confusions\n".into();
     }

@@ -1,22 +1,8 @@
+use super::super::curves::tests::data;
 use super::*;
+use crate::cut::probabilities;
+use crate::data::Targets;
 use crate::kernels::random::{normal, uniform};
-
-fn data(problem: Problem, labels: usize, targets: Targets) -> Dataset {
-    let rows = match &targets {
-        Targets::Classes(rows) => rows.len(),
-        Targets::MultiHot(rows) => rows.len(),
-        Targets::Values(rows) => rows.len(),
-    };
-    Dataset {
-        name: "rows".into(),
-        problem,
-        labels: (0..labels).map(|i| format!("label {i}")).collect(),
-        texts: vec!["text".into(); rows],
-        pairs: None,
-        targets,
-        weights: None,
-    }
-}
 
 /// Labels drawn from the probabilities of `logits`, so that these are as sure as they say.
 fn drawn(logits: &[f32], outputs: usize) -> Vec<u32> {

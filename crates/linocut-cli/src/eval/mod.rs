@@ -1,15 +1,21 @@
 //! `linocut eval`
 
+mod charts;
+mod page;
+
 use crate::args::BaseArgs;
 use crate::choices;
 use crate::model::{Model, note_texts_cut};
 use crate::output::{print, print_json};
+use crate::place;
 use crate::rows::RowsArgs;
 use crate::task::Tell;
 use clap::Args;
 use linocut::Result;
 use linocut::bank::Dtype;
+use linocut::checkpoint::write_file;
 use linocut::tune::{self, Interval};
+use page::Page;
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
 
@@ -18,7 +24,7 @@ use std::path::PathBuf;
 #[command(after_help = "\
 Examples:
   export LINOCUT_BASE=models/all-minilm-l6-v2
-  linocut eval trec6.cut --task tasks/trec6
+  linocut eval trec6.cut --task tasks/trec6 --report trec6.html
   linocut eval queue.cut --data july.csv --text body --label queue")]
 pub(crate) struct EvalArgs {
     /// Cut to score
@@ -50,9 +56,20 @@ pub(crate) struct EvalArgs {
     /// Print the scores as JSON
     #[arg(long)]
     pub json: bool,
+
+    /// Write a page with all scores, confusions, how sure the cut is, precision and recall, and what it
+    /// would answer from which probability on
+    #[arg(long, value_name = "HTML")]
+    pub report: Option<PathBuf>,
+
+    /// Replace an existing report
+    #[arg(long, requires = "report")]
+    pub force: bool,
 }
 
 pub(crate) fn run(args: EvalArgs) -> Result<()> {
+    let report = args.report.as_ref();
+    let _held = report.map(|path| place::claim(path, "report", args.force)).transpose()?;
     let (file, spec) = args.rows.file()?;
     let model = Model::open(&args.cut, &args.base, args.dtype)?;
     let card = &choices::with_threshold(model.cut().card(), args.threshold)?;
@@ -71,6 +88,16 @@ pub(crate) fn run(args: EvalArgs) -> Result<()> {
             Some(tune::evaluate(&data, &logits.values, decision, Some(metric))?)
         }
     };
+    if let Some(path) = report {
+        let mut about = format!("Cut {}, rows of {}.", args.cut.display(), file.display());
+        if args.dtype == Dtype::Int8 {
+            about += " Computed in int8.";
+        }
+        let page =
+            Page { card, data: &data, logits: &logits.values, evaluation: &evaluation, about };
+        let page = page.html()?;
+        write_file(path, args.force, |out| out.write_all(page.as_bytes()))?;
+    }
     if args.json {
         let mut result: Map<String, Value> = [
             ("cut", json!(args.cut)),

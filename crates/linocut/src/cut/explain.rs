@@ -1,0 +1,136 @@
+//! Which words moved a decision: each is left out in turn.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+use unicode_segmentation::UnicodeSegmentation;
+
+use super::Card;
+use crate::data::{Encoding, Problem, Texts, Tokenizer};
+use crate::model::argmax;
+use crate::{ErrorKind, Result};
+
+/// Most words of a text that are left out, the first ones.
+pub const WORDS: usize = 256;
+
+/// What each word of a text adds to its prediction.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Explanation {
+    /// The most probable label, whose probability the words change; none of a regression, of which they change the
+    /// number.
+    pub label: Option<String>,
+    /// The words in their order, those of a second text after those of the first.
+    pub words: Vec<Word>,
+    /// Words beyond the first [`WORDS`] of a text, which were not tried.
+    pub untried: usize,
+}
+
+/// A word, or a mark, and what it adds.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Word {
+    /// As it is written.
+    pub word: String,
+    /// Bytes of the text before it.
+    pub start: usize,
+    /// Bytes of the text up to its end.
+    pub end: usize,
+    /// Of a pair of texts the one that it stands in: `text` or `pair`.
+    #[serde(rename = "in", skip_serializing_if = "Option::is_none")]
+    pub within: Option<&'static str>,
+    /// The label's probability (0 to 1), or the number, less what it is without the word: above 0 if the word speaks
+    /// for it. None where nothing is left to read without the word.
+    pub change: Option<f32>,
+}
+
+impl Explanation {
+    /// What each word of `text`, or of a pair of texts, adds to what `card`'s task says of it. `logits`, `[texts,
+    /// outputs]`, are asked for once, for the text as it is and without each of its words: at most 1 + 2 · [`WORDS`]
+    /// texts, each of as many sequences as the task reads.
+    ///
+    /// Words are those of Unicode (UAX 29), marks among them. A mask in a word's place says as much (`bench/explain.py`),
+    /// but not every tokenizer has one.
+    ///
+    /// # Errors
+    /// A text that the tokenizer rejects, and those of `logits`.
+    pub fn of(
+        card: &Card,
+        tokenizer: &Tokenizer,
+        (text, pair): (&str, Option<&str>),
+        logits: impl FnOnce(&[Encoding]) -> Result<Vec<f32>>,
+    ) -> Result<Self> {
+        let extents = BTreeSet::from([card.extent()]);
+        let encode = |text: &str, pair: Option<&str>| -> Result<Vec<Encoding>> {
+            Ok(tokenizer.sequences(text, pair, &extents)?.into_values().flatten().collect())
+        };
+        let (mut words, mut untried) = (vec![], 0);
+        let mut texts = vec![encode(text, pair)?];
+        // For each word the text without it, where there is one.
+        let mut places: Vec<Option<usize>> = vec![];
+        for (of, within) in [(Some(text), "text"), (pair, "pair")] {
+            let Some(of) = of else { continue };
+            let mut all = of.split_word_bound_indices().filter(|(_, word)| !word.trim().is_empty());
+            for (start, word) in all.by_ref().take(WORDS) {
+                let end = start + word.len();
+                let less = without(of, start, end);
+                let found = match within {
+                    "text" => encode(&less, pair),
+                    _ => encode(text, Some(&less)),
+                };
+                places.push(match found {
+                    // A word that is not read at all changes nothing.
+                    Ok(found) if same(&found, &texts[0]) => Some(0),
+                    Ok(found) => {
+                        texts.push(found);
+                        Some(texts.len() - 1)
+                    }
+                    Err(error) if error.kind() == ErrorKind::Data => None,
+                    Err(error) => return Err(error),
+                });
+                let within = pair.is_some().then_some(within);
+                words.push(Word { word: word.into(), start, end, within, change: None });
+            }
+            untried += all.count();
+        }
+        let texts = Texts::new(texts);
+        let logits = texts.means(logits(&texts.sequences)?, card.outputs);
+        let scores = card.probabilities(&logits);
+        let decided = match card.problem {
+            Problem::Regression => 0,
+            _ => argmax(&logits[..card.outputs]),
+        };
+        for (word, place) in words.iter_mut().zip(places) {
+            word.change =
+                place.map(|place| scores[decided] - scores[place * card.outputs + decided]);
+        }
+        Ok(Self { label: card.labels.get(decided).cloned(), words, untried })
+    }
+
+    /// What there is to say of so many words untried, of one text or several.
+    pub fn note(untried: usize) -> Option<String> {
+        let words = if untried == 1 { "1 word".into() } else { format!("{untried} words") };
+        let note = || format!("{words} beyond the first {WORDS} of a text were not tried");
+        (untried > 0).then(note)
+    }
+
+    /// At most `most` words that change most, either way, the greatest change first.
+    pub fn strongest(&self, most: usize) -> Vec<&Word> {
+        let size = |word: &&Word| word.change.unwrap_or(0.0).abs();
+        let mut words: Vec<&Word> = self.words.iter().filter(|word| size(word) > 0.0).collect();
+        words.sort_by(|a, b| size(b).total_cmp(&size(a)));
+        words.truncate(most);
+        words
+    }
+}
+
+/// The text without what stands from `start` to `end`. What stood beside it does not become one word.
+fn without(text: &str, start: usize, end: usize) -> String {
+    format!("{} {}", text[..start].trim_end(), text[end..].trim_start())
+}
+
+fn same(one: &[Encoding], other: &[Encoding]) -> bool {
+    let read = |sequence: &Encoding| (sequence.ids.clone(), sequence.type_ids.clone());
+    one.iter().map(read).eq(other.iter().map(read))
+}
+
+#[cfg(test)]
+mod tests;
