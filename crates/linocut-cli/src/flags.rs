@@ -3,7 +3,7 @@
 use linocut::tune::{Method, Sampling, Scope, Selection, Target};
 
 /// Fields that the library's messages name and that are flags here: `max_length` is --max-length.
-const FIELDS: [&str; 56] = [
+const FIELDS: [&str; 58] = [
     "adapter",
     "allow_nan",
     "arms",
@@ -17,6 +17,7 @@ const FIELDS: [&str; 56] = [
     "cuts",
     "decay",
     "delimiter",
+    "distill",
     "dropout",
     "dtype",
     "early_stop",
@@ -59,6 +60,7 @@ const FIELDS: [&str; 56] = [
     "text",
     "text_pair",
     "tuned",
+    "unlabelled",
     "warmup",
 ];
 

@@ -22,6 +22,7 @@ mod rows;
 mod serve;
 mod study;
 mod task;
+mod time;
 mod train;
 mod verify;
 

@@ -1,19 +1,21 @@
 //! `linocut train`
 
 use crate::args::TrainArgs;
+use crate::choices;
 use crate::flags;
 use crate::interrupt;
 use crate::output::{print, print_json, say};
 use crate::place;
-use crate::progress::Progress;
-use crate::task;
+use crate::progress::{self, Progress};
+use crate::task::{self, Tell};
 use linocut::data::{Dataset, Targets, TaskRows};
 use linocut::model::{Base, Slim, SlimLayer};
 use linocut::output::{check_room, folder_of, in_words, keep};
+use linocut::pack;
 use linocut::study;
 use linocut::tune::metrics::{ClassScore, Score};
 use linocut::tune::{
-    self, Choices, Event, Method, Objective, Outcome, Shared, Storage, TrainOptions,
+    self, Choices, Event, Method, Objective, Outcome, Shared, Storage, Texts, TrainOptions,
 };
 use linocut::{Error, ErrorKind, Result};
 use serde_json::json;
@@ -23,19 +25,26 @@ pub(crate) fn run(args: TrainArgs) -> Result<()> {
     let state = tune::state_path(&args.out);
     let _held = place::claim(&args.out, "out", args.force)?;
     check_state(&args, &state)?;
-    let task = task::read(&args)?;
+    let choices = choices(&args)?;
+    let mut task = task::read(&args)?;
+    let unlabelled = task::unlabelled(&args)?;
     let base = args.base.open(args.pooling)?;
     let budget = args.budget.map(|budget| budget.of(base.encoder.layout().len() as u64 * 4));
     let (method, choices, chosen) =
-        study::method_for(choices(&args), &base, &task.train, budget, args.study.as_deref())?;
+        study::method_for(choices, &base, &task.train, budget, args.study.as_deref())?;
     for note in chosen.iter().flat_map(|choice| &choice.passed_over) {
         say(&format!("note: {note}"));
     }
-    let size = (task.train.problem, task.train.rows());
+    let more = unlabelled.as_ref().map_or(0, |(texts, _)| texts.len());
+    let size = (task.train.problem, task.train.rows() + more);
     let options = choices.options(method, size, base.config());
     options.check()?;
+    options.check_for(&task.train)?;
     base.check_max_length(options.max_length)?;
     check_room(&args.out, least_bytes(&options, &base, &task)?)?;
+    if let Some(teacher) = &args.distill {
+        task.train = taught(&args, teacher, &base, (task.train, unlabelled))?;
+    }
     let mut progress = Progress::new(args.base.quiet);
     progress.say(&describe(&task, &options, &base.name));
     progress.say(&labels_in_words(&task.train));
@@ -114,6 +123,28 @@ fn check_state(args: &TrainArgs, state: &Path) -> Result<()> {
     }
 }
 
+/// The rows with what the teacher says of them.
+fn taught(
+    args: &TrainArgs,
+    teacher: &Path,
+    base: &Base,
+    (train, unlabelled): (Dataset, Option<Texts>),
+) -> Result<Dataset> {
+    let teacher = pack::teacher(teacher, base, train.pairs.is_some())?;
+    let rows = train.rows() + unlabelled.as_ref().map_or(0, |(texts, _)| texts.len());
+    let bar = progress::plain(args.base.quiet, "teacher {wide_bar} {pos}/{len} rows, {eta} left");
+    bar.set_length(rows as u64);
+    let mut remarks = vec![];
+    let taught = tune::teach(&teacher, train, unlabelled, &mut remarks, &mut |done| {
+        bar.set_position(done as u64);
+        true
+    });
+    bar.finish_and_clear();
+    let taught = taught?;
+    Tell::of(args).all(&remarks)?;
+    Ok(taught)
+}
+
 /// Least size of the cut: head and trained tensors, in full; of masks nobody knows more before.
 fn least_bytes(options: &TrainOptions, base: &Base, task: &TaskRows) -> Result<u64> {
     let layout = base.encoder.layout();
@@ -129,8 +160,8 @@ fn least_bytes(options: &TrainOptions, base: &Base, task: &TaskRows) -> Result<u
     Ok(((stored + head) * options.store.size()) as u64)
 }
 
-fn choices(args: &TrainArgs) -> Choices {
-    Choices {
+fn choices(args: &TrainArgs) -> Result<Choices> {
+    let choices = Choices {
         method: args.method.clone(),
         layers: args.layers.clone(),
         only: args.only.clone(),
@@ -154,9 +185,10 @@ fn choices(args: &TrainArgs) -> Choices {
         max_length: args.max_length,
         early_stop: args.early_stop,
         eval_every: args.eval_every,
-        class_weights: args.class_weights,
+        class_weights: choices::all_weights(&args.weights, &args.class_weights)?,
         store: args.store,
-    }
+    };
+    if args.distill.is_some() { choices.taught() } else { Ok(choices) }
 }
 
 /// What a slim task keeps, in all layers together.
@@ -185,8 +217,12 @@ fn describe(task: &TaskRows, options: &TrainOptions, base: &str) -> String {
         (Objective::Pairs, Method::Head) => "found outright".into(),
         (Objective::Pairs, _) => format!("{} epochs of pairs", options.epochs),
     };
+    let unlabelled = match train.unlabelled() {
+        Some(more) => format!(", {} without labels", rows(more.rows())),
+        None => String::new(),
+    };
     format!(
-        "{}: {} rows, {} dev rows{held_out}, {kind}; {} on {base}, {how}",
+        "{}: {} rows{unlabelled}, {} dev rows{held_out}, {kind}; {} on {base}, {how}",
         train.name,
         train.rows(),
         dev.rows(),

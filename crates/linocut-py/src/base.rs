@@ -8,8 +8,8 @@ use linocut::data::{Dataset, Metric, Problem, Remark, TaskSpec};
 use linocut::hub::{self, Fetch};
 use linocut::model::{self, Pooling};
 use linocut::output::{Budget, claim, hold};
-use linocut::tune::{self, Choices, Evaluation, Event, Goal, Interval, Shared, Storage};
-use linocut::{Error, export, study};
+use linocut::tune::{self, Choices, Evaluation, Event, Goal, Interval, Shared, Storage, Texts};
+use linocut::{Error, export, pack, study};
 use pyo3::prelude::*;
 use serde::Deserialize;
 use serde_json::json;
@@ -44,6 +44,14 @@ struct Task {
     trunk_memory: usize,
     /// Whether rows are held out where no dev rows are given.
     hold_out: bool,
+}
+
+/// A model to learn from.
+#[derive(FromPyObject)]
+enum Teacher {
+    Cut(Py<Cut>),
+    /// A cut's file, or a model's folder.
+    Path(PathBuf),
 }
 
 /// What rows are scored by.
@@ -107,13 +115,14 @@ impl Base {
         }))
     }
 
-    /// Learns a task from rows and, where some count more than others, their weights; `observe` gets events as
-    /// JSON and stops the run by `False`. Gives the cut, what is known of the run as JSON, and remarks.
+    /// Learns a task from rows and, where some count more than others, their weights, and of `distill` from a teacher's
+    /// answers to them and to more texts; `observe` gets events as JSON and stops the run by `False`. Gives the cut, what is known of the run as JSON, and remarks.
     fn train(
         &self,
         py: Python<'_>,
         rows: (Rows, Option<Vec<f32>>),
         dev: Option<Rows>,
+        distill: Option<(Teacher, Option<Texts>)>,
         task: &str,
         choices: &str,
         observe: Option<Py<PyAny>>,
@@ -141,7 +150,8 @@ impl Base {
                 ..columns(&rows)
             };
             let hold_out = task.hold_out.then_some(choices.seed);
-            let (train, dev, held_out) =
+            let choices = if distill.is_some() { choices.taught()? } else { choices };
+            let (mut train, dev, held_out) =
                 datasets(rows, weights, dev, &spec, hold_out, &mut remarks)?;
             let budget =
                 task.budget.map(|budget| budget.of(self.base.encoder.layout().len() as u64 * 4));
@@ -152,8 +162,20 @@ impl Base {
                 let notes = choice.passed_over.iter().cloned().map(Remark::Warning);
                 remarks.extend(notes.chain([Remark::Note(choice.in_words())]));
             }
-            let options =
-                choices.options(method, (train.problem, train.rows()), self.base.config());
+            let unlabelled = distill.as_ref().and_then(|(_, texts)| texts.as_ref());
+            let more = unlabelled.map_or(0, |(texts, _)| texts.len());
+            let size = (train.problem, train.rows() + more);
+            let options = choices.options(method, size, self.base.config());
+            options.check()?;
+            options.check_for(&train)?;
+            if let Some((teacher, texts)) = distill {
+                let pairs = train.pairs.is_some();
+                let teacher = match teacher {
+                    Teacher::Cut(cut) => self.model(&cut.get().0)?,
+                    Teacher::Path(path) => Arc::new(pack::teacher(&path, &self.base, pairs)?),
+                };
+                train = tune::teach(&teacher, train, texts, &mut remarks, &mut |_| goes_on())?;
+            }
             let storage = Storage {
                 state: task.state,
                 resume: task.resume,
@@ -388,6 +410,14 @@ pub(crate) fn heard(observe: &Py<PyAny>, event: serde_json::Value) -> PyResult<b
 
 pub(crate) fn event_json(event: Event) -> serde_json::Value {
     match event {
+        Event::Tokens(lengths) => json!({
+            "event": "tokens",
+            "rows": lengths.rows,
+            "median": lengths.median,
+            "longest": lengths.longest,
+            "cut": lengths.cut,
+            "text": lengths.in_words(),
+        }),
         Event::Choosing { step, steps } => {
             json!({"event": "choosing", "step": step, "steps": steps})
         }

@@ -87,7 +87,7 @@ fn main() {
             continue;
         }
         trainer
-            .step(Input::Tokens(&batch), LossTargets::Classes(&classes, None), None)
+            .step(Input::Tokens(&batch), LossTargets::Classes(&classes, None), None, None)
             .expect("a finite loss");
         times.push(start.elapsed().as_secs_f64());
     }

@@ -155,7 +155,7 @@ fn check(file: &Path) {
     let losses = case.get("losses");
     for (step, want) in losses.iter().enumerate() {
         let initial_head = trainer.head().clone();
-        let got = trainer.step(Input::Tokens(&batch), targets, None).unwrap();
+        let got = trainer.step(Input::Tokens(&batch), targets, None, None).unwrap();
         assert!(
             (got - want).abs() < 2e-5 * want.abs().max(1.0),
             "{name}: step {step}: {got} {want}"

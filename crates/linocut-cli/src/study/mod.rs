@@ -3,7 +3,6 @@
 mod charts;
 mod report;
 mod session;
-mod time;
 
 use crate::args::BaseArgs;
 use crate::choices;
@@ -11,6 +10,7 @@ use crate::flags;
 use crate::interrupt;
 use crate::output::{print, print_json, say};
 use crate::task::{self, Tell};
+use crate::time;
 use clap::Args;
 use linocut::checkpoint::write_atomically;
 use linocut::data::{Reading, TaskFolder, TaskRows};

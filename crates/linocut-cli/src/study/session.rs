@@ -1,9 +1,10 @@
 //! The runs of a study as they are shown.
 
-use super::{StudyArgs, time};
+use super::StudyArgs;
 use crate::interrupt;
 use crate::output::say;
 use crate::progress::{Progress, bars};
+use crate::time;
 use linocut::Result;
 use linocut::model::Base;
 use linocut::output::in_words;

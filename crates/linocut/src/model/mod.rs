@@ -24,7 +24,7 @@ pub use encoder::{Encoder, Input};
 pub use forward::Tape;
 pub(crate) use forward::operands;
 pub use grads::Grads;
-pub use head::{Head, Loss, LossTargets};
+pub use head::{Head, Loss, LossTargets, TEACHER_SHARE, TEMPERATURE};
 pub use predict::{argmax, logits, logits_while, probabilities};
 pub use program::Program;
 pub(crate) use slim::Chosen;

@@ -1,13 +1,13 @@
 //! A whole training run: rows in, cut out.
 
-use super::batches::{Batches, Rows};
+use super::batches::{Batches, Rows, Step};
 use super::evaluate::{Evaluation, can_select, evaluate};
 use super::options::{Method, Objective, TrainOptions};
 use super::scale::Scale;
 use super::shared::{Shared, Tokens};
 use super::solve::solve;
 use super::state::{self, Progress, Snapshot};
-use super::{Masks, Rates, Trainer, finish, slim};
+use super::{Lengths, Masks, Rates, Trainer, finish, slim};
 use crate::cut::Cut;
 use crate::data::{Dataset, Metric, split_holdout};
 use crate::kernels::pool::awake;
@@ -47,6 +47,8 @@ impl Storage {
 /// What a run reports while it goes on.
 #[derive(Debug, Clone)]
 pub enum Event {
+    /// The training texts are tokens.
+    Tokens(Lengths),
     /// Frozen layers were computed for `done` of `rows` rows.
     Trunk {
         /// Rows done.
@@ -137,7 +139,7 @@ pub fn train(
     observe: &mut dyn FnMut(Event) -> bool,
 ) -> Result<Outcome> {
     options.check()?;
-    options.check_for(train.problem)?;
+    options.check_for(&train)?;
     // A metric that does not apply is found on no rows at all, before hours of training.
     evaluate(&train.select(&[]), &[], None, metric)?;
     base.check_max_length(options.max_length)?;
@@ -161,7 +163,11 @@ pub fn train(
     };
     let scale = Scale::of(&train)?;
     let encode = |data: &Dataset| storage.shared.encode(&base.tokenizer, data, options.max_length);
-    let tokens = encode(&train)?;
+    let mut tokens = encode(&train)?;
+    if let Some(unlabelled) = train.unlabelled() {
+        tokens = Arc::new(tokens.and(&*encode(unlabelled)?));
+    }
+    observe(Event::Tokens(Lengths::of(&tokens, options.max_length)));
     let held_out = match held_out {
         Some(data) => Some((encode(&data)?, data)),
         None => None,
@@ -191,7 +197,7 @@ pub fn train(
         Rows::Tokens(tokens.clone())
     } else {
         let place = (storage.trunk_memory, storage.scratch.as_path());
-        let progress = |done| observe(Event::Trunk { done, rows: train.rows() });
+        let progress = |done| observe(Event::Trunk { done, rows: tokens.rows.len() });
         let (encoder, weights, shared) = (&base.encoder, &base.weights, &storage.shared);
         Rows::Trunk(shared.trunk(encoder, weights, &tokens.rows, depth, place, progress)?)
     };
@@ -286,9 +292,9 @@ impl Run<'_> {
         observe(Event::Start { step: self.progress.step, steps, trained });
         let mut saved = Instant::now();
         while self.progress.step < steps {
-            let (input, targets, row_weights) = batches.at(self.progress.step)?;
+            let Step { input, targets, row_weights, teacher } = batches.at(self.progress.step)?;
             let tokens = input.tokens();
-            let loss = match self.trainer.step(input, targets, row_weights) {
+            let loss = match self.trainer.step(input, targets, row_weights, teacher) {
                 Ok(loss) => self.scale.map_or(loss, |scale| scale.loss(loss)),
                 Err(error) => {
                     self.save(observe);
@@ -413,6 +419,9 @@ fn identity(base: &Base, train: &Dataset, options: &TrainOptions) -> String {
     if let Some(weights) = &train.weights {
         field(format!("{weights:?}").as_bytes());
     }
+    if let Some(taught) = &train.taught {
+        field(taught.digest().as_bytes());
+    }
     format!("{TRAINING_VERSION} {}", hash.finalize())
 }
 
@@ -449,6 +458,10 @@ fn choices(base: &Base, train: &Dataset, options: &TrainOptions) -> BTreeMap<Str
     rows.update(format!("{:?} {:?} {:?}", train.problem, train.labels, train.targets).as_bytes());
     rows.update(format!("{:?}", train.weights).as_bytes());
     choices.insert("the training rows".into(), rows.finalize().to_string());
+    if let Some(taught) = &train.taught {
+        let digest = taught.digest().to_string();
+        choices.insert("the answers of the teacher".into(), digest);
+    }
     choices
 }
 

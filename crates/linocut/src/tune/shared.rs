@@ -30,6 +30,14 @@ pub struct Tokens {
     pub texts_cut: usize,
 }
 
+impl Tokens {
+    /// These, and those of `more` texts after them.
+    pub(super) fn and(&self, more: &Self) -> Self {
+        let rows = self.rows.iter().chain(&more.rows).cloned().collect();
+        Self { rows, texts_cut: self.texts_cut + more.texts_cut }
+    }
+}
+
 impl Shared {
     /// The tokens of `data`, at most `max_length` a row.
     ///

@@ -1,6 +1,6 @@
 //! Which heads and neurons a task can do without.
 
-use super::batches::{Batches, Rows};
+use super::batches::{Batches, Rows, Step};
 use super::options::{Objective, TrainOptions};
 use super::run::Event;
 use super::scale::Scale;
@@ -126,8 +126,8 @@ impl Costs {
                 let message = "interrupted while it was found out what the task needs";
                 return Err(Error::new(ErrorKind::Interrupted, message));
             }
-            let (input, targets, weights) = batches.at(step)?;
-            trainer.step(input, targets, weights)?;
+            let Step { input, targets, row_weights, teacher } = batches.at(step)?;
+            trainer.step(input, targets, row_weights, teacher)?;
             if step >= warm {
                 sums.add(&trainer, config.hidden / config.heads);
             }

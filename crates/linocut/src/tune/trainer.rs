@@ -140,8 +140,9 @@ impl Trainer {
         input: Input<'_>,
         targets: LossTargets<'_>,
         row_weights: Option<&[f32]>,
+        teacher: Option<&[f32]>,
     ) -> Result<f64> {
-        awake(|| self.step_in_pool(input, targets, row_weights))
+        awake(|| self.step_in_pool(input, targets, row_weights, teacher))
     }
 
     fn step_in_pool(
@@ -149,6 +150,7 @@ impl Trainer {
         input: Input<'_>,
         targets: LossTargets<'_>,
         row_weights: Option<&[f32]>,
+        teacher: Option<&[f32]>,
     ) -> Result<f64> {
         let (step, seed) = (self.step as u64, self.rates.seed);
         let dropout = Some(DropoutStep::new(self.encoder.config(), seed, step));
@@ -165,7 +167,7 @@ impl Trainer {
             Parameters::LowRank(low_rank) => low_rank.write(&mut self.weights),
         }
         let pooled = self.encoder.forward(&self.weights, input, dropout, true, &mut self.tape);
-        let loss = self.head.loss(pooled, targets, row_weights, dropout);
+        let loss = self.head.loss(pooled, targets, row_weights, teacher, dropout);
         let (tape, grads) = (&mut self.tape, &mut self.grads);
         self.encoder.backward(&self.weights, input, dropout, &loss.pooled_grad, tape, grads);
 

@@ -19,6 +19,7 @@ fn numbers(count: usize, seed: u64, unit: f32, zero: f32) -> Dataset {
         labels: vec![],
         targets: Targets::Values(values),
         weights: None,
+        taught: None,
         ..rows
     }
 }
@@ -139,6 +140,7 @@ fn labelled(count: usize) -> Dataset {
         labels: vec!["food".into(), "rare".into()],
         targets: Targets::MultiHot(rows.texts.iter().enumerate().map(of).collect()),
         weights: None,
+        taught: None,
         ..rows
     }
 }

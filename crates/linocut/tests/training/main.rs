@@ -51,6 +51,7 @@ fn rows(count: usize, seed: u64) -> Dataset {
         pairs: None,
         targets: Targets::Classes(classes),
         weights: None,
+        taught: None,
     }
 }
 

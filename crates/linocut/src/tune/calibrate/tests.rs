@@ -15,6 +15,7 @@ fn data(problem: Problem, labels: usize, targets: Targets) -> Dataset {
         pairs: None,
         targets,
         weights: None,
+        taught: None,
     }
 }
 

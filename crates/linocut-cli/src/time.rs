@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Reads `45s`, `90m`, `2h` or `1h30m`.
-pub(super) fn parse(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     let wrong = || format!("expected a time such as 45s, 90m, 2h or 1h30m, found {text:?}");
     let (mut seconds, mut rest) = (0u64, text);
     while !rest.is_empty() {
@@ -28,7 +28,7 @@ pub(super) fn parse(text: &str) -> Result<Duration, String> {
 }
 
 /// `12 s`, `34 min`, `5 h 6 min`.
-pub(super) fn shown(time: Duration) -> String {
+pub(crate) fn shown(time: Duration) -> String {
     let seconds = time.as_secs_f64().round() as u64;
     match seconds {
         0..100 => format!("{seconds} s"),
