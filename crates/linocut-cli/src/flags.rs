@@ -3,7 +3,7 @@
 use linocut::tune::{Method, Sampling, Scope, Selection, Target};
 
 /// Fields that the library's messages name and that are flags here: `max_length` is --max-length.
-const FIELDS: [&str; 58] = [
+const FIELDS: [&str; 59] = [
     "adapter",
     "allow_nan",
     "arms",
@@ -36,6 +36,7 @@ const FIELDS: [&str; 58] = [
     "mask_lr",
     "max_length",
     "method",
+    "objective",
     "only",
     "out",
     "pairs",

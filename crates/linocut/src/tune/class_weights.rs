@@ -50,7 +50,7 @@ impl ClassWeights {
             }
             if !(*weight as f32 > 0.0 && (*weight as f32).is_finite()) {
                 let message = format!(
-                    "the weight of label {label:?} is {weight:?}, expected a number above 0 that float32 holds"
+                    "the weight of label {label:?} is {weight}, expected a number above 0 that float32 holds"
                 );
                 return Err(Error::new(ErrorKind::Config, message));
             }

@@ -28,7 +28,8 @@ pub fn teach(
     let card = teacher.cut.card();
     let order = order(card, &train)?;
     let pairs = train.pairs.is_some();
-    teacher.check_pairs(pairs, "the teacher", "a teacher reads what the rows hold")?;
+    let hint = "give a teacher of such rows, or name their columns: `text` and `text_pair`";
+    teacher.check_pairs(pairs, "the teacher", hint)?;
     if let Some((_, second)) = &unlabelled
         && second.is_some() != pairs
     {

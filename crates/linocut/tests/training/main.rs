@@ -4,6 +4,7 @@
 
 mod few;
 mod labels;
+mod taught;
 
 use linocut::cut::{Cut, Edit};
 use linocut::data::{Batch, Dataset, Problem, Targets, epoch_order};
