@@ -25,6 +25,7 @@ mod slim;
 mod stop;
 mod study;
 mod study_refusals;
+mod teach;
 mod train;
 mod usage;
 mod using;
