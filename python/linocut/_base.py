@@ -158,7 +158,7 @@ class Base:
         observe = _progress.observer(progress)
         try:
             core, about, remarks = self._core.train(
-                (given_rows, weights), given_dev, teacher, json.dumps(task), json.dumps(given), observe
+                (given_rows, weights, given_dev), teacher, json.dumps(task), json.dumps(given), observe
             )
         finally:
             if observe is not None:

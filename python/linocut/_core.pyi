@@ -38,8 +38,7 @@ class Base:
     def about(self) -> str: ...
     def train(
         self,
-        rows: tuple[Rows, list[float] | None],
-        dev: Rows | None,
+        rows: tuple[Rows, list[float] | None, Rows | None],
         distill: tuple[Cut | str, tuple[list[str], list[str] | None] | None] | None,
         task: str,
         choices: str,

@@ -316,7 +316,7 @@ pub(crate) struct TrainArgs {
     pub pooling: Option<Pooling>,
 
     /// What is learned from [default: pairs for up to 500 rows with one label each, unless --epochs, --head-lr,
-    /// --early-stop, --eval-every, --class-weights or --weights says how labels are learned; else labels]
+    /// --early-stop, --eval-every, --class-weights, --weights or --distill says how labels are learned; else labels]
     #[arg(long, help_heading = "Training", value_parser = choices::objective())]
     pub objective: Option<Objective>,
 

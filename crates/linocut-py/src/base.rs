@@ -115,19 +115,19 @@ impl Base {
         }))
     }
 
-    /// Learns a task from rows and, where some count more than others, their weights, and of `distill` from a teacher's
-    /// answers to them and to more texts; `observe` gets events as JSON and stops the run by `False`. Gives the cut, what is known of the run as JSON, and remarks.
+    /// Learns a task from rows and, where some count more than others, their weights, and scores it on the third of
+    /// `rows`. `distill` is a teacher to learn from, too, and more texts that it answers. `observe` gets events as
+    /// JSON and stops the run by `False`. Gives the cut, what is known of the run as JSON, and remarks.
     fn train(
         &self,
         py: Python<'_>,
-        rows: (Rows, Option<Vec<f32>>),
-        dev: Option<Rows>,
+        rows: (Rows, Option<Vec<f32>>, Option<Rows>),
         distill: Option<(Teacher, Option<Texts>)>,
         task: &str,
         choices: &str,
         observe: Option<Py<PyAny>>,
     ) -> PyResult<(Cut, String, Told)> {
-        let (rows, weights) = rows;
+        let (rows, weights, dev) = rows;
         let (task, choices): (Task, Choices) = (read(py, task)?, read(py, choices)?);
         let mut remarks = vec![];
         let state = task.state.clone();

@@ -47,7 +47,7 @@ impl Storage {
 /// What a run reports while it goes on.
 #[derive(Debug, Clone)]
 pub enum Event {
-    /// The training texts are tokens.
+    /// The training texts are tokenised, with those that have no labels.
     Tokens(Lengths),
     /// Frozen layers were computed for `done` of `rows` rows.
     Trunk {
