@@ -6,14 +6,14 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import _core, _progress
 from ._cut import Cut, Predictions, core_of, predictions
 from ._errors import BaseError, ConfigError, DataError
 from ._report import Report
-from ._texts import encodable, plain, same_length
+from ._texts import by_label, encodable, plain, same_length
 from ._texts import labels as as_labels
 from ._texts import texts as as_texts
 from ._texts import weights as as_weights
@@ -73,6 +73,8 @@ class Base:
         trunk_memory: int = 2048,
         folds: int | None = None,
         search: float | None = None,
+        distill: Cut | str | os.PathLike[str] | None = None,
+        unlabelled: Any = None,
         progress: _progress.Progress = False,
         **choices: Any,
     ) -> Cut:
@@ -105,12 +107,16 @@ class Base:
             temperature and thresholds are fitted on the predictions of rows not trained on.
         :param search: seconds to try in what scores better on a fifth of the rows, or by ``folds``: pairs or labels, the
             head alone, half and double the rate, double the epochs, dropout. What is given is not changed.
+        :param distill: a teacher to learn from, too: a cut of this base, its file, or the folder of a fine-tuned model. Half of
+            the loss is how far the answers are from its own.
+        :param unlabelled: texts without labels, of a task on pairs ``(texts, pairs)``: of these the teacher's answers alone
+            are learned.
         :param progress: a bar on standard error, or a callable that gets every event as a dict (the last is ``scored``,
             where dev rows are) and stops the run by ``False`` (see :mod:`linocut.logging`), or several of these.
         :param choices: ``objective``, ``epochs``, ``batch``, ``lr``, ``mask_lr``, ``head_lr``, ``dropout``, ``warmup``, ``seed``,
             ``max_length``, ``long``, ``early_stop``, ``eval_every``, ``calibrate``, ``target_precision``, ``target_recall``, ``class_weights``, ``store``, ``sampling``, ``sparsity``,
             ``sparsity_scope``, ``init_sparsity``, ``candidates``, ``init_scale``, ``rank``, ``compute``, as the
-            command's options.
+            command's options. ``class_weights`` may also be a dict of numbers by label, as the command's ``--weights``.
         :raises linocut.DataError: what is wrong with texts or labels.
         :raises linocut.ConfigError: an argument out of its range.
 
@@ -121,6 +127,8 @@ class Base:
         if layers is not None and not isinstance(layers, str):
             layers = ",".join(str(layer) for layer in (layers if isinstance(layers, (list, tuple, range)) else [layers]))
         kinds = [only] if isinstance(only, str) else None if only is None else list(only)
+        if isinstance(choices.get("class_weights"), Mapping):
+            choices["class_weights"] = by_label(choices["class_weights"])
         given = {"method": method, "layers": layers, "only": kinds, **choices}
         given = {key: plain(key, value) for key, value in given.items() if value is not None}
         if budget is not None and (method, layers, only) != ("mask", None, None):
@@ -151,10 +159,15 @@ class Base:
         if not (dev is None or isinstance(dev, (bool, tuple, list))):
             raise DataError(f"dev is {type(dev).__name__}, expected (texts, labels), (texts, pairs, labels) or False")
         given_dev = dev_rows(dev) if isinstance(dev, (tuple, list)) else None
+        teacher = None
+        if distill is not None:
+            teacher = (core_of(distill) if isinstance(distill, Cut) else os.fsdecode(distill), unlabelled_rows(unlabelled, pairs is not None))
+        elif unlabelled is not None:
+            raise ConfigError("unlabelled has no meaning without distill", "give the teacher that answers: distill=...")
         observe = _progress.observer(progress)
         try:
             core, about, in_folds, remarks = self._core.train(
-                (given_rows, weights), given_dev, json.dumps(task), json.dumps(given), observe
+                (given_rows, weights, given_dev), teacher, json.dumps(task), json.dumps(given), observe
             )
         finally:
             if observe is not None:
@@ -316,6 +329,23 @@ def dev_rows(dev: Sequence[Any]) -> _core.Rows:
     if len(dev) == 3:
         return rows(dev[0], dev[1], dev[2])[0]
     raise DataError(f"dev has {len(dev)} parts, expected (texts, labels) or (texts, pairs, labels)")
+
+
+def unlabelled_rows(unlabelled: Any, are_pairs: bool) -> tuple[list[str], list[str] | None] | None:
+    """Texts without labels, or ``(texts, pairs)`` of them."""
+    if unlabelled is None:
+        return None
+    if not are_pairs:
+        first, second = as_texts(unlabelled, "unlabelled"), None
+    elif isinstance(unlabelled, (tuple, list)) and len(unlabelled) == 2 and not any(isinstance(part, str) for part in unlabelled):
+        first, second = as_texts(unlabelled[0], "unlabelled[0]"), as_texts(unlabelled[1], "unlabelled[1]")
+    else:
+        raise DataError(f"unlabelled is {type(unlabelled).__name__}, expected (texts, pairs), since the rows are pairs")
+    same_length(unlabelled=first, pairs=second)
+    for i, text in enumerate(first):
+        if not text.strip():
+            raise DataError(f"unlabelled[{i}] is blank, expected a text", "leave it out")
+    return first, second
 
 
 def _reopened(folder: str, pooling: str | None, fingerprint: str) -> Base:

@@ -60,6 +60,8 @@ class Bar:
             value = "undefined" if record["score"] is None else f"{100 * record['score']:.2f}"
             score = record.get("failed") or f"{record['metric'].replace('_', ' ')} {value}, {record['bytes']:,} bytes"
             self.line(f"{record['task']}: {record['arm']}, seed {record['seed']}: {score}")
+        elif kind == "tokens" and not self.run:
+            self.line(event["text"])
         elif kind == "start":
             self.steps = event["steps"]
         elif kind == "step":

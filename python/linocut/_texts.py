@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ._errors import ConfigError, DataError
@@ -122,6 +122,19 @@ def weights(values: Any, rows: int, what: str = "sample_weight") -> list[float]:
             raise DataError(f"{what}[{i}] is {value!r}, expected a number, 0 or more")
     if len(found) != rows:
         raise DataError(f"there are {rows} texts, {len(found)} of {what}: expected as many of each")
+    return found
+
+
+def by_label(values: Mapping[Any, Any], what: str = "class_weights") -> dict[str, float]:
+    """Numbers by label, each label as the library reads it."""
+    found: dict[str, float] = {}
+    for label, value in values.items():
+        label = label.item() if getattr(label, "shape", None) == () else label
+        value = value.item() if getattr(value, "shape", None) == () else value
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value < 3e38:
+            raise ConfigError(f"{what}[{label!r}] is {value!r}, expected a number above 0")
+        whole = isinstance(label, float) and label.is_integer()
+        found[str(int(label) if whole else label)] = float(value)
     return found
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import unicodedata
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -110,7 +111,7 @@ class _Estimator(BaseEstimator):
         max_length: int | None = None,
         long: str | None = None,
         early_stop: float | None = None,
-        class_weights: str | None = None,
+        class_weights: str | Mapping[Any, float] | None = None,
         store: str | None = None,
         random_state: int | None = 0,
         progress: bool = False,
@@ -138,10 +139,15 @@ class _Estimator(BaseEstimator):
         self.random_state = random_state
         self.progress = progress
 
-    def _trained(self, texts: list[str], labels: list[Any], problem: str, sample_weight: Any) -> Cut:
+    def _trained(
+        self, texts: list[str], labels: list[Any], problem: str, sample_weight: Any, names: dict[Any, str] | None = None
+    ) -> Cut:
         own = {"base", "pooling", "random_state"}  # all else is Base.train's
         given = self.get_params(deep=False).items()
         choices = {name: value for name, value in given if name not in own and value is not None}
+        if names is not None and isinstance(self.class_weights, Mapping):
+            # The classes are the caller's own, and stand in the card by these names.
+            choices["class_weights"] = {names.get(label, label): weight for label, weight in self.class_weights.items()}
         base = _base(self.base, self.pooling)
         # Every row is learned from: scores are for who holds rows out.
         return base.train(
@@ -189,7 +195,8 @@ class CutClassifier(ClassifierMixin, _Estimator):
 
     Parameters are those of :meth:`linocut.Base.train`; ``base`` is a folder, a hub name or a :class:`linocut.Base`,
     and ``random_state`` the seed. Labels are texts, numbers or truth values, one a text, or an indicator matrix of 0 and 1,
-    ``[texts, labels]``, for any number of labels.
+    ``[texts, labels]``, for any number of labels. ``class_weights`` is ``"balanced"``, or a dict of numbers by class (by
+    column of a matrix).
 
     After ``fit``: ``cut_`` (the :class:`linocut.Cut`), ``classes_``.
     """
@@ -221,7 +228,7 @@ class CutClassifier(ClassifierMixin, _Estimator):
             if not seen.all():
                 missing = np.flatnonzero(~seen).tolist()
                 raise DataError(f"no row has the labels of columns {missing}", "leave those columns out")
-            cut = self._trained(texts, labels, "multi-label", sample_weight)
+            cut = self._trained(texts, labels, "multi-label", sample_weight, dict(enumerate(names)))
             order = [cut.labels.index(name) for name in names]
             self._take(cut, classes_=np.arange(matrix.shape[1]), _indicator=True, _order=order)
             return self
@@ -236,7 +243,8 @@ class CutClassifier(ClassifierMixin, _Estimator):
         names = [str(label) for label in classes.tolist()]
         if not all(isinstance(c, int) or (isinstance(c, str) and _plain(c)) for c in classes.tolist()):
             names = [str(i) for i in range(len(names))]
-        cut = self._trained(texts, [names[i] for i in codes], "single-label", sample_weight)
+        of_classes = dict(zip(classes.tolist(), names))
+        cut = self._trained(texts, [names[i] for i in codes], "single-label", sample_weight, of_classes)
         order = [cut.labels.index(name) for name in names]
         self._take(cut, classes_=classes, _indicator=False, _order=order)
         return self

@@ -95,6 +95,43 @@ def test_every_kind_of_task(base):
     assert classes.labels == ["0", "1"]
 
 
+def test_weights_by_label(base):
+    given = dict(method="head", epochs=2)
+    plain = base.train(TEXTS, LABELS, **given)
+    weighted = base.train(TEXTS, LABELS, class_weights={"refund": np.float32(5)}, **given)
+    assert weighted.card["training"]["class_weights"] == {"refund": 5.0}
+    assert weighted.to_bytes() != plain.to_bytes()
+    for labels, weights in [([0, 0, 1, 1] * 5, {1: 5, 0: 1}), ([False, False, True, True] * 5, {True: 5, False: 1})]:
+        found = base.train(TEXTS, labels, class_weights=weights, **given).card["training"]["class_weights"]
+        assert list(found.values()) == [1.0, 5.0]
+    for wrong, message in [({"refnd": 5}, "not among the 2 labels"), ({"refund": 0}, "above 0"), ({"refund": "5"}, "above 0")]:
+        with pytest.raises(ValueError, match=message):
+            base.train(TEXTS, LABELS, class_weights=wrong, **given)
+
+
+def test_a_teacher(base, cut, tmp_path):
+    more = ["my parcel is late", "money, please"] * 3
+    taught = base.train(TEXTS, LABELS, distill=cut, unlabelled=more, method="head", epochs=2)
+    training = taught.card["training"]
+    assert (training["teacher"], training["unlabelled_rows"]) == ("queue", 6)
+    cut.save(tmp_path / "queue.cut")
+    again = base.train(TEXTS, LABELS, distill=tmp_path / "queue.cut", unlabelled=more, method="head", epochs=2)
+    assert again.to_bytes() == taught.to_bytes()
+    base.export(cut, tmp_path / "hf")
+    of_folder = base.train(TEXTS, LABELS, distill=str(tmp_path / "hf"), unlabelled=more, method="head", epochs=2)
+    assert of_folder.card["training"]["loss"] == pytest.approx(training["loss"])
+    for wrong, message in [
+        ({"unlabelled": more}, "without distill"),
+        ({"distill": cut, "unlabelled": ["a", " "]}, "blank"),
+        ({"distill": cut, "objective": "pairs"}, "no meaning with `distill`"),
+        ({"distill": cut, "pairs": TEXTS}, "takes one text"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            base.train(TEXTS, LABELS, epochs=1, **wrong)
+    with pytest.raises(linocut.DataError, match="does not know"):
+        base.train(TEXTS, ["x", "y"] * 10, distill=cut, epochs=1)
+
+
 def test_evaluation(base, cut):
     found = base.evaluate(cut, TEXTS, LABELS)
     right = np.mean([a == b for a, b in zip(base.predict(cut, TEXTS).labels, LABELS)])

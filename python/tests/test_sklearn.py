@@ -42,6 +42,17 @@ def test_classes_are_the_callers_own(quick, labels):
     assert quick.predict(TEXTS[:1]).tolist() == labels[:1]
 
 
+def test_weights_are_by_class(quick):
+    plain = quick.fit(TEXTS, [10, 10, 9, 9] * 5).cut_.to_bytes()
+    weighted = clone(quick).set_params(class_weights={9: 4.0}).fit(TEXTS, [10, 10, 9, 9] * 5)
+    assert weighted.cut_.to_bytes() != plain and weighted.cut_.card["training"]["class_weights"] == {"9": 4.0}
+    # Classes that a card keeps by their numbers.
+    odd = clone(quick).set_params(class_weights={"a ": 2.0}).fit(TEXTS, ["a ", "a ", "b", "b"] * 5)
+    assert odd.cut_.card["training"]["class_weights"] == {"0": 2.0}
+    with pytest.raises(ValueError, match="not among the 2 labels"):
+        clone(quick).set_params(class_weights={"c": 2.0}).fit(TEXTS, ["a", "a", "b", "b"] * 5)
+
+
 def test_labels_that_no_file_would_keep(quick):
     quick.fit(TEXTS, ["a ", "a ", "b", "b"] * 5)
     assert set(quick.predict(TEXTS)) <= {"a ", "b"}

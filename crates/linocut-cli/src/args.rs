@@ -1,7 +1,7 @@
 //! The command line as typed.
 
 use crate::calibrate::CalibrateArgs;
-use crate::choices;
+use crate::choices::{self, LabelWeights};
 use crate::compare::CompareArgs;
 use crate::eval::EvalArgs;
 use crate::export::ExportArgs;
@@ -318,7 +318,7 @@ pub(crate) struct TrainArgs {
     pub pooling: Option<Pooling>,
 
     /// What is learned from [default: pairs for up to 500 rows with one label each, unless --epochs, --head-lr,
-    /// --early-stop, --eval-every or --class-weights says how labels are learned; else labels]
+    /// --early-stop, --eval-every, --class-weights, --weights or --distill says how labels are learned; else labels]
     #[arg(long, help_heading = "Training", value_parser = choices::objective())]
     pub objective: Option<Objective>,
 
@@ -419,6 +419,26 @@ pub(crate) struct TrainArgs {
     /// How rows weigh in the loss of a task with labels
     #[arg(long, default_value = "none", help_heading = "Training", value_parser = choices::class_weights())]
     pub class_weights: ClassWeights,
+
+    /// The same by hand, in the place of --class-weights: how much a row of the label counts beside others (spam=5,ham=1;
+    /// may be repeated); with several labels a row, how much a row that has the label counts beside one that has it not
+    /// [default: 1 for each label that is not named]
+    #[arg(
+        long,
+        value_name = "LABEL=NUMBER",
+        conflicts_with = "class_weights",
+        help_heading = "Training"
+    )]
+    pub weights: Vec<LabelWeights>,
+
+    /// Learn from a teacher, too: a cut of the same base, or the folder of a fine-tuned model. Half of the loss is how far the
+    /// answers are from its own. Few rows are then learned by their labels, not in pairs
+    #[arg(long, value_name = "CUT|DIR", help_heading = "Training")]
+    pub distill: Option<PathBuf>,
+
+    /// Rows without labels, on which the teacher alone is learned from: the text columns of the training rows
+    #[arg(long, value_name = "FILE", requires = "distill", help_heading = "Training")]
+    pub unlabelled: Option<PathBuf>,
 
     /// Format in which head and trained tensors are stored
     #[arg(long, default_value = "bf16", help_heading = "Training", value_parser = choices::store())]

@@ -8,6 +8,8 @@ use linocut::model::Pooling;
 use linocut::tune::{ClassWeights, Method, Objective, Sampling, Scope};
 use linocut::{Error, ErrorKind, Result};
 use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::str::FromStr;
 
 /// One of these values by its name; the last of the three is its help.
 fn choice<T: Clone + Send + Sync + 'static, const N: usize>(
@@ -101,6 +103,50 @@ pub(crate) fn class_weights() -> impl TypedValueParser<Value = ClassWeights> {
     ])
 }
 
+/// Labels and their weights, as one `--weights` has them.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct LabelWeights(Vec<(String, f64)>);
+
+impl FromStr for LabelWeights {
+    type Err = String;
+
+    /// `spam=5`, or several such with commas between them. A label may hold `=`, and commas, too: what stands before a
+    /// comma and has no number is the label's beginning.
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let expected = "expected LABEL=NUMBER, such as spam=5";
+        let (mut weights, mut begun) = (vec![], String::new());
+        for part in text.split(',') {
+            let Some((label, number)) = part.rsplit_once('=') else {
+                begun += &format!("{part},");
+                continue;
+            };
+            let number =
+                number.trim().parse().map_err(|_| format!("{expected}, found {part:?}"))?;
+            weights.push((format!("{begun}{label}").trim().to_string(), number));
+            begun.clear();
+        }
+        if begun.is_empty() { Ok(Self(weights)) } else { Err(expected.into()) }
+    }
+}
+
+/// The weights that several `--weights` give; those of `--class-weights` where there is none.
+///
+/// # Errors
+/// A label that is given twice.
+pub(crate) fn all_weights(by_label: &[LabelWeights], or: &ClassWeights) -> Result<ClassWeights> {
+    if by_label.is_empty() {
+        return Ok(or.clone());
+    }
+    let mut all = BTreeMap::new();
+    for (label, weight) in by_label.iter().flat_map(|LabelWeights(weights)| weights) {
+        if all.insert(label.clone(), *weight).is_some() {
+            let message = format!("--weights gives label {label:?} twice");
+            return Err(Error::new(ErrorKind::Config, message));
+        }
+    }
+    Ok(ClassWeights::ByLabel(all))
+}
+
 pub(crate) fn store() -> impl TypedValueParser<Value = StoreType> {
     choice([
         ("f32", StoreType::F32, "4 bytes a number, exact"),
@@ -130,4 +176,33 @@ pub(crate) fn with_threshold(card: &Card, threshold: Option<f64>) -> Result<Cow<
     let decision = Decision::at(threshold, card)
         .map_err(|e| Error::new(ErrorKind::Config, format!("--threshold: {}", e.message())))?;
     Ok(Cow::Owned(Card { decision: Some(decision), ..card.clone() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_stand_behind_the_last_sign() {
+        let read = |text: &str| text.parse().map(|LabelWeights(weights)| weights);
+        let one = |label: &str, weight| (label.to_string(), weight);
+        for (text, weights) in [
+            ("spam=5", vec![one("spam", 5.0)]),
+            ("spam=5, ham=1e-1", vec![one("spam", 5.0), one("ham", 0.1)]),
+            ("a=b=2", vec![one("a=b", 2.0)]),
+            ("salt, pepper=2,x=1", vec![one("salt, pepper", 2.0), one("x", 1.0)]),
+            ("=3", vec![one("", 3.0)]),
+            ("x=-1", vec![one("x", -1.0)]),
+        ] {
+            assert_eq!(read(text), Ok(weights), "{text}");
+        }
+        for wrong in ["", "spam", "spam=", "spam=much", "spam=1,ham", "spam:5"] {
+            assert!(read(wrong).unwrap_err().contains("LABEL=NUMBER"), "{wrong}");
+        }
+        let given = ["a=1,b=2", "a=3"].map(|text| text.parse().unwrap());
+        assert!(
+            all_weights(&given, &ClassWeights::None).unwrap_err().message().contains("\"a\" twice")
+        );
+        assert_eq!(all_weights(&[], &ClassWeights::Balanced).unwrap(), ClassWeights::Balanced);
+    }
 }

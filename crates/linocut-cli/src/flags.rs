@@ -4,7 +4,7 @@ use linocut::tune::{Method, Sampling, Scope, Selection, Target};
 use serde_json::Value;
 
 /// Fields that the library's messages name and that are flags here: `max_length` is --max-length.
-const FIELDS: [&str; 60] = [
+const FIELDS: [&str; 63] = [
     "adapter",
     "allow_nan",
     "arms",
@@ -19,6 +19,7 @@ const FIELDS: [&str; 60] = [
     "cuts",
     "decay",
     "delimiter",
+    "distill",
     "dropout",
     "dtype",
     "early_stop",
@@ -39,6 +40,7 @@ const FIELDS: [&str; 60] = [
     "mask_lr",
     "max_length",
     "method",
+    "objective",
     "only",
     "out",
     "pairs",
@@ -64,6 +66,7 @@ const FIELDS: [&str; 60] = [
     "text",
     "text_pair",
     "tuned",
+    "unlabelled",
     "warmup",
 ];
 

@@ -2,6 +2,7 @@
 
 use crate::flags;
 use crate::output::say;
+use crate::time;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use linocut::tune::{Event, Trial};
 use std::time::{Duration, Instant};
@@ -33,6 +34,10 @@ pub(crate) fn percent(score: Option<f64>) -> String {
     score.map_or("undefined".into(), |score| format!("{:.2}", 100.0 * score))
 }
 
+/// How long steps are watched before it is said how long the others take, and from what time on that is said.
+const TIMED: Duration = Duration::from_secs(5);
+const LONG: Duration = Duration::from_secs(60);
+
 /// Shows a run's events.
 pub(crate) struct Progress {
     bar: ProgressBar,
@@ -46,6 +51,8 @@ pub(crate) struct Progress {
     pub steps_time: Duration,
     pub steps_tokens: usize,
     last: Option<Instant>,
+    /// When the steps began, and at which; nothing once it is known how long they take.
+    timed: Option<(Instant, usize)>,
     /// Whether it was said that the state cannot be saved.
     unsaved: bool,
 }
@@ -72,6 +79,7 @@ impl Progress {
             steps_time: Duration::ZERO,
             steps_tokens: 0,
             last: None,
+            timed: None,
             unsaved: false,
         }
     }
@@ -87,6 +95,7 @@ impl Progress {
     /// Shows one event.
     pub(crate) fn show(&mut self, event: Event) {
         match event {
+            Event::Tokens(lengths) => self.say(&lengths.in_words()),
             Event::Trunk { done, rows } => {
                 if done == 0 {
                     self.begin("frozen layers {wide_bar} {pos}/{len} rows, {eta} left", 0, rows);
@@ -116,6 +125,7 @@ impl Progress {
                 let template = "training {wide_bar} {pos}/{len} steps  {msg}  {eta} left";
                 self.begin(template, step, steps);
                 self.last = Some(Instant::now());
+                self.timed = self.last.map(|now| (now, step));
             }
             Event::Step { step, loss, tokens, sparsity } => {
                 let before = self.loss.unwrap_or(loss);
@@ -134,6 +144,7 @@ impl Progress {
                 }
                 self.bar.set_message(message);
                 self.bar.set_position(step as u64);
+                self.guess(step);
             }
             Event::Evaluated { step, score, held_out } => {
                 let rows = if held_out { "held-out rows" } else { "dev rows" };
@@ -149,6 +160,21 @@ impl Progress {
                 }
                 self.last = Some(Instant::now());
             }
+        }
+    }
+
+    /// Says once how long the steps will take, if that is long.
+    fn guess(&mut self, step: usize) {
+        let Some((began, first)) = self.timed else { return };
+        let (taken, steps) = (step - first, self.bar.length().unwrap_or(0) as usize);
+        if began.elapsed() < TIMED || taken < 2 {
+            return;
+        }
+        self.timed = None;
+        let left = steps.saturating_sub(step);
+        let time = began.elapsed().mul_f64(left as f64 / taken as f64);
+        if time > LONG {
+            self.say(&format!("about {} for the {left} steps that are left", time::shown(time)));
         }
     }
 

@@ -1,12 +1,31 @@
 //! From the options that name a task's files to its rows.
 
 use crate::args::TrainArgs;
-use linocut::data::{Reading, Remark, TaskFolder, TaskRows, TaskSpec};
+use linocut::data::{Dataset, Reading, Remark, Table, TaskFolder, TaskRows, TaskSpec};
+use linocut::tune::Unlabelled;
 use linocut::{Error, ErrorKind, Result};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Reads what `--task`, or `--train` and `--dev`, name.
 pub(crate) fn read(args: &TrainArgs) -> Result<TaskRows> {
+    let (spec, train, dev) = files(args)?;
+    let reading = args.format.reading(spec.columns(), args.limit);
+    // With folds every row is reported on by a cut that was not trained on it.
+    let hold_out = args.folds.is_none().then_some(args.seed);
+    rows(&spec, &train, dev.as_deref(), &reading, hold_out, Tell::of(args))
+}
+
+/// Reads the texts that `--unlabelled` names, with the columns of the task's.
+pub(crate) fn unlabelled(args: &TrainArgs) -> Result<Option<Unlabelled>> {
+    let Some(file) = &args.unlabelled else { return Ok(None) };
+    let (spec, ..) = files(args)?;
+    let table = Table::read(file, &args.format.reading(spec.texts_only(), args.limit))?;
+    Tell::of(args).all(table.remarks())?;
+    Dataset::texts(&table, &spec).map(Some)
+}
+
+/// What the task is, its training rows and its dev rows.
+fn files(args: &TrainArgs) -> Result<(TaskSpec, PathBuf, Option<PathBuf>)> {
     let (mut spec, train, dev) = match &args.task {
         Some(folder) => {
             let folder = TaskFolder::open(folder)?;
@@ -27,11 +46,7 @@ pub(crate) fn read(args: &TrainArgs) -> Result<TaskRows> {
     if let Some(problem) = args.problem {
         spec.problem = Some(problem);
     }
-    let reading = args.format.reading(spec.columns(), args.limit);
-    let tell = Tell { quiet: args.base.quiet, strict: args.strict };
-    // With folds every row is reported on by a cut that was not trained on it.
-    let hold_out = args.folds.is_none().then_some(args.seed);
-    rows(&spec, &train, dev.as_deref(), &reading, hold_out, tell)
+    Ok((spec, train, dev))
 }
 
 /// [`TaskRows::read`], with what there is to say of them said.
@@ -61,6 +76,10 @@ pub(crate) struct Tell {
 }
 
 impl Tell {
+    pub(crate) fn of(args: &TrainArgs) -> Self {
+        Self { quiet: args.base.quiet, strict: args.strict }
+    }
+
     /// Says all remarks on standard error.
     ///
     /// # Errors

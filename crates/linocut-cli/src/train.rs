@@ -1,23 +1,25 @@
 //! `linocut train`
 
 use crate::args::TrainArgs;
+use crate::choices;
 use crate::flags;
 use crate::interrupt;
 use crate::output::{json_line, print, print_json, say};
 use crate::place;
 use crate::predict::{More, Predictions};
-use crate::progress::{Progress, percent};
-use crate::task;
+use crate::progress::{self, Progress, percent};
+use crate::task::{self, Tell};
 use linocut::checkpoint::write_file;
 use linocut::cut::Card;
 use linocut::data::{Dataset, Targets, TaskRows};
 use linocut::model::{Base, Slim, SlimLayer};
 use linocut::output::{check_room, folder_of, in_words, keep};
+use linocut::pack;
 use linocut::study;
 use linocut::tune::metrics::{ClassScore, Score};
 use linocut::tune::{
-    self, Choices, Event, Folds, Found, Goal, Method, Objective, Outcome, Search, Shared, Storage,
-    TrainOptions,
+    self, Choices, Event, Folds, Goal, Method, Objective, Outcome, Search, Searched, Shared,
+    Storage, TrainOptions, Unlabelled,
 };
 use linocut::{Error, ErrorKind, Result};
 use serde_json::{Map, json};
@@ -27,19 +29,26 @@ pub(crate) fn run(args: TrainArgs) -> Result<()> {
     let state = tune::state_path(&args.out);
     let _held = place::claim(&args.out, "out", args.force)?;
     check_state(&args, &state)?;
-    let task = task::read(&args)?;
+    let choices = choices(&args)?;
+    let mut task = task::read(&args)?;
+    let unlabelled = task::unlabelled(&args)?;
     let base = args.base.open(args.pooling)?;
     let budget = args.budget.map(|budget| budget.of(base.encoder.layout().len() as u64 * 4));
     let (method, mut choices, chosen) =
-        study::method_for(choices(&args), &base, &task.train, budget, args.study.as_deref())?;
+        study::method_for(choices, &base, &task.train, budget, args.study.as_deref())?;
     for note in chosen.iter().flat_map(|choice| &choice.passed_over) {
         say(&format!("note: {note}"));
     }
-    let size = (task.train.problem, task.train.rows());
+    let more = unlabelled.as_ref().map_or(0, |(texts, _)| texts.len());
+    let size = (task.train.problem, task.train.rows() + more);
     let mut options = choices.options(method, size, base.config());
     options.check()?;
+    options.check_for(&task.train)?;
     base.check_max_length(options.max_length)?;
     check_room(&args.out, least_bytes(&options, &base, &task)?)?;
+    if let Some(teacher) = &args.distill {
+        task.train = taught(&args, teacher, &base, (task.train, unlabelled))?;
+    }
     let mut progress = Progress::new(args.base.quiet);
     progress.say(&describe(&task, &options, &base.name));
     progress.say(&labels_in_words(&task.train));
@@ -149,6 +158,28 @@ fn check_state(args: &TrainArgs, state: &Path) -> Result<()> {
     }
 }
 
+/// The rows with what the teacher says of them.
+fn taught(
+    args: &TrainArgs,
+    teacher: &Path,
+    base: &Base,
+    (train, unlabelled): (Dataset, Option<Unlabelled>),
+) -> Result<Dataset> {
+    let teacher = pack::teacher(teacher, base, train.pairs.is_some())?;
+    let rows = train.rows() + unlabelled.as_ref().map_or(0, |(texts, _)| texts.len());
+    let bar = progress::plain(args.base.quiet, "teacher {wide_bar} {pos}/{len} rows, {eta} left");
+    bar.set_length(rows as u64);
+    let mut remarks = vec![];
+    let taught = tune::teach(&teacher, train, unlabelled, &mut remarks, &mut |done| {
+        bar.set_position(done as u64);
+        true
+    });
+    bar.finish_and_clear();
+    let taught = taught?;
+    Tell::of(args).all(&remarks)?;
+    Ok(taught)
+}
+
 /// Least size of the cut: head and trained tensors, in full; of masks nobody knows more before.
 fn least_bytes(options: &TrainOptions, base: &Base, task: &TaskRows) -> Result<u64> {
     let layout = base.encoder.layout();
@@ -164,8 +195,8 @@ fn least_bytes(options: &TrainOptions, base: &Base, task: &TaskRows) -> Result<u
     Ok(((stored + head) * options.store.size()) as u64)
 }
 
-fn choices(args: &TrainArgs) -> Choices {
-    Choices {
+fn choices(args: &TrainArgs) -> Result<Choices> {
+    let choices = Choices {
         method: args.method.clone(),
         layers: args.layers.clone(),
         only: args.only.clone(),
@@ -194,9 +225,10 @@ fn choices(args: &TrainArgs) -> Choices {
         target_precision: args.target_precision.filter(|_| args.folds.is_none()),
         target_recall: args.target_recall.filter(|_| args.folds.is_none()),
         eval_every: args.eval_every,
-        class_weights: args.class_weights,
+        class_weights: choices::all_weights(&args.weights, &args.class_weights)?,
         store: args.store,
-    }
+    };
+    if args.distill.is_some() { choices.taught() } else { Ok(choices) }
 }
 
 /// What a slim task keeps, in all layers together.
@@ -232,8 +264,12 @@ fn describe(task: &TaskRows, options: &TrainOptions, base: &str) -> String {
         (Objective::Pairs, Method::Head) => "found outright".into(),
         (Objective::Pairs, _) => format!("{} epochs of pairs", options.epochs),
     };
+    let unlabelled = match train.unlabelled() {
+        Some(more) => format!(", {} without labels", rows(more.rows())),
+        None => String::new(),
+    };
     format!(
-        "{}: {} rows{fitted}, {dev_rows}{kind}; {} on {base}, {how}",
+        "{}: {} rows{unlabelled}{fitted}, {dev_rows}{kind}; {} on {base}, {how}",
         train.name,
         train.rows(),
         options.method.name(),
@@ -329,7 +365,7 @@ struct Scored<'a> {
     held_out: bool,
     majority: Option<Score>,
     folds: Option<&'a Folds>,
-    found: Option<&'a Found>,
+    found: Option<&'a Searched>,
 }
 
 fn report(
@@ -446,7 +482,7 @@ fn in_folds(folds: &Folds, labels: &[String], progress: &Progress, always: Strin
 }
 
 /// What a search chose, and how.
-fn searched(found: &Found) -> String {
+fn searched(found: &Searched) -> String {
     let trials = found.trials.len();
     let mut text = format!("best of {trials} tried on {}: {}", found.by(), percent(found.score()));
     let flags = found.changes();

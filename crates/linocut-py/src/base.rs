@@ -8,8 +8,10 @@ use linocut::data::{Dataset, Metric, Problem, Remark, TaskSpec};
 use linocut::hub::{self, Fetch};
 use linocut::model::{self, Pooling};
 use linocut::output::{Budget, claim, hold};
-use linocut::tune::{self, Choices, Evaluation, Event, Goal, Interval, Search, Shared, Storage};
-use linocut::{Error, ErrorKind, export, study};
+use linocut::tune::{
+    self, Choices, Evaluation, Event, Goal, Interval, Search, Shared, Storage, Unlabelled,
+};
+use linocut::{Error, ErrorKind, export, pack, study};
 use pyo3::prelude::*;
 use serde::Deserialize;
 use serde_json::json;
@@ -48,6 +50,14 @@ struct Task {
     folds: Option<usize>,
     /// Seconds to search for.
     search: Option<f64>,
+}
+
+/// A model to learn from.
+#[derive(FromPyObject)]
+enum Teacher {
+    Cut(Py<Cut>),
+    /// A cut's file, or a model's folder.
+    Path(PathBuf),
 }
 
 /// What rows are scored by.
@@ -108,18 +118,19 @@ impl Base {
         }))
     }
 
-    /// Learns a task from rows and, where some count more than others, their weights; `observe` gets events as
+    /// Learns a task from rows and, where some count more than others, their weights, and scores it on the third of
+    /// `rows`. `distill` is a teacher to learn from, too, and more texts that it answers. `observe` gets events as
     /// JSON and stops the run by `False`.
     fn train(
         &self,
         py: Python<'_>,
-        rows: (Rows, Option<Vec<f32>>),
-        dev: Option<Rows>,
+        rows: (Rows, Option<Vec<f32>>, Option<Rows>),
+        distill: Option<(Teacher, Option<Unlabelled>)>,
         task: &str,
         choices: &str,
         observe: Option<Py<PyAny>>,
     ) -> PyResult<Trained> {
-        let (rows, weights) = rows;
+        let (rows, weights, dev) = rows;
         let (task, choices): (Task, Choices) = (read(py, task)?, read(py, choices)?);
         let mut remarks = vec![];
         let state = task.state.clone();
@@ -142,7 +153,7 @@ impl Base {
                 ..columns(&rows)
             };
             let goal = Goal::of(choices.target_precision, choices.target_recall)?;
-            let mut choices = choices;
+            let mut choices = if distill.is_some() { choices.taught()? } else { choices };
             if task.folds.is_some() {
                 // They fit on what was not trained on without holding rows out.
                 choices.calibrate.get_or_insert(0.0);
@@ -150,7 +161,7 @@ impl Base {
             }
             // With folds every row is reported on by a cut that was not trained on it.
             let hold_out = (task.hold_out && task.folds.is_none()).then_some(choices.seed);
-            let (train, dev, held_out) =
+            let (mut train, dev, held_out) =
                 datasets(rows, weights, dev, &spec, hold_out, &mut remarks)?;
             let budget =
                 task.budget.map(|budget| budget.of(self.base.encoder.layout().len() as u64 * 4));
@@ -161,9 +172,20 @@ impl Base {
                 let notes = choice.passed_over.iter().cloned().map(Remark::Warning);
                 remarks.extend(notes.chain([Remark::Note(choice.in_words())]));
             }
-            let size = (train.problem, train.rows());
+            let unlabelled = distill.as_ref().and_then(|(_, texts)| texts.as_ref());
+            let more = unlabelled.map_or(0, |(texts, _)| texts.len());
+            let size = (train.problem, train.rows() + more);
             let mut options = choices.options(method, size, self.base.config());
             options.check()?;
+            options.check_for(&train)?;
+            if let Some((teacher, texts)) = distill {
+                let pairs = train.pairs.is_some();
+                let teacher = match teacher {
+                    Teacher::Cut(cut) => self.model(&cut.get().0)?,
+                    Teacher::Path(path) => Arc::new(pack::teacher(&path, &self.base, pairs)?),
+                };
+                train = tune::teach(&teacher, train, texts, &mut remarks, &mut |_| goes_on())?;
+            }
             let storage = Storage {
                 state: task.state,
                 resume: task.resume,
@@ -448,6 +470,14 @@ pub(crate) fn heard(observe: &Py<PyAny>, event: serde_json::Value) -> PyResult<b
 
 pub(crate) fn event_json(event: Event) -> serde_json::Value {
     match event {
+        Event::Tokens(lengths) => json!({
+            "event": "tokens",
+            "rows": lengths.rows,
+            "median": lengths.median,
+            "longest": lengths.longest,
+            "cut": lengths.cut,
+            "text": lengths.in_words(),
+        }),
         Event::Choosing { step, steps } => {
             json!({"event": "choosing", "step": step, "steps": steps})
         }

@@ -92,6 +92,7 @@ fn main() {
                 windows: &[],
                 targets: LossTargets::Classes(&classes, None),
                 weights: None,
+                teacher: None,
             })
             .expect("a finite loss");
         times.push(start.elapsed().as_secs_f64());

@@ -155,9 +155,9 @@ fn check(file: &Path) {
     let losses = case.get("losses");
     for (step, want) in losses.iter().enumerate() {
         let initial_head = trainer.head().clone();
-        let got = trainer
-            .step(Examples { input: Input::Tokens(&batch), windows: &[], targets, weights: None })
-            .unwrap();
+        let input = Input::Tokens(&batch);
+        let examples = Examples { input, windows: &[], targets, weights: None, teacher: None };
+        let got = trainer.step(examples).unwrap();
         assert!(
             (got - want).abs() < 2e-5 * want.abs().max(1.0),
             "{name}: step {step}: {got} {want}"

@@ -28,6 +28,7 @@ fn labels_unseen_in_training_where_nothing_lists_them() {
     warning: dev.csv: # of # rows have labels that are not among the # of the training rows, and count as wrong: "Wet" (#)
     train: # rows, # dev rows, # labels; head on base, # epochs
     # rows of each label
+    texts of # tokens (median), # at most; none is cut
     "#);
     let scores = place.run("eval t.cut --base base --data dev.csv --json").json();
     assert_eq!(scores["classes"][2]["label"], "(not in training)");
@@ -124,6 +125,7 @@ fn a_label_column_that_may_be_misread() {
     note: label column "code": # labels, one a row, since its # different numbers in # rows are hardly amounts; --problem says otherwise
     code: # rows, # dev rows held out, # labels; head on base, # epochs
     # rows of each label
+    texts of # tokens (median), # at most; none is cut
     "#);
     let told = format!("{train} --force --delimiter ; --problem single-label");
     assert_snapshot!(place.run(&told).rough(), @"
@@ -134,6 +136,7 @@ fn a_label_column_that_may_be_misread() {
     --- stderr
     code: # rows, # dev rows held out, # labels; head on base, # epochs
     # rows of each label
+    texts of # tokens (median), # at most; none is cut
     ");
     place.write("icd.csv", rows.replace("401.9", "250.00 "));
     assert_snapshot!(place.run(&format!("{train} --force")), @r#"
@@ -178,6 +181,7 @@ fn vectors_of_zeros_and_ones() {
     note: label column "labels": # labels, any number a row, since its lists say # or # for each; --problem says otherwise
     hot: # rows, # dev rows held out, # labels; head on base, # epochs
     most frequent label: "LABEL_1" (# rows), rarest: "LABEL_0" (# rows); without any: # rows
+    texts of # tokens (median), # at most; none is cut
     "#);
     let labels = &place.run("inspect h.cut --json").json()["card"]["labels"];
     assert_eq!(labels.to_string(), r#"["LABEL_0","LABEL_1","LABEL_2"]"#);

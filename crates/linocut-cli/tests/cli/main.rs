@@ -26,6 +26,7 @@ mod slim;
 mod stop;
 mod study;
 mod study_refusals;
+mod teach;
 mod train;
 mod usage;
 mod using;

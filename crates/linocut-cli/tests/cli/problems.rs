@@ -23,6 +23,7 @@ fn pairs_of_texts() {
     warning: pairs.tsv is the training file itself: its score says what was learned by heart
     pairs: # rows, # dev rows, # labels; head on base, # epochs
     # rows of each label
+    texts of # tokens (median), # at most; none is cut
     "#);
     let shown = place.run_with("predict p.cut --base base --top 1", &["the rain", "the snow"], b"");
     assert!(shown.to_string().starts_with("exit 0"), "{shown}");
@@ -85,6 +86,7 @@ fn several_labels() {
     warning: many.jsonl is the training file itself: its score says what was learned by heart
     many: # rows, # dev rows, # labels; full on base, # epochs
     most frequent label: "wet" (# rows), rarest: "cold" (# rows); without any: # rows
+    texts of # tokens (median), # at most; none is cut
     "#);
     assert_snapshot!(place.run("eval m.cut --base base --data many.jsonl"), @"
     exit 0
@@ -160,6 +162,7 @@ fn a_number() {
     warning: n.jsonl is the training file itself: its score says what was learned by heart
     n: # rows, # dev rows, regression; full on base, # epochs
     numbers from # to #, mean #
+    texts of # tokens (median), # at most; none is cut
     "#);
     assert_snapshot!(place.run("eval n.cut --base base --data n.jsonl").rough(), @"
     exit 0
@@ -214,6 +217,7 @@ fn quoted_csv() {
     warning: q.csv is the training file itself: its score says what was learned by heart
     queue: # rows, # dev rows, # labels; head on base, # epochs
     # rows of each label
+    texts of # tokens (median), # at most; none is cut
     "#);
     let shown =
         place.run("predict q.cut --base base --in q.csv --text body --out o.csv --scores -q");

@@ -352,6 +352,7 @@ fn a_budget_of_bytes() {
     topics: # rows, # dev rows, # labels; mask on base, # epochs
     # rows of each label
     for # KB at most: --method mask --sparsity #
+    texts of # tokens (median), # at most; none is cut
     ");
     assert!(place.read("t.cut").len() <= 20_000);
     assert_snapshot!(place.run(&format!("{train} --out u.cut --budget 1KB")).rough(), @"

@@ -16,6 +16,7 @@ fn a_mask() {
     --- stderr
     topics: # rows, # dev rows, # labels; mask on base, # epochs
     # rows of each label
+    texts of # tokens (median), # at most; none is cut
     ");
     assert_eq!(place.names(), ["base", "t.cut", "topics"]);
 }
@@ -222,6 +223,7 @@ fn rows_are_held_out_without_a_dev_file() {
     note: label column "label": # labels, one a row, since it holds texts; --problem says otherwise
     train: # rows, # dev rows held out, # labels; head on base, # epochs
     most frequent label: "food" (# rows), rarest: "travel" (# rows)
+    texts of # tokens (median), # at most; none is cut
     "#);
 }
 
@@ -290,6 +292,7 @@ fn early_stop_holds_rows_out() {
     --- stderr
     topics: # rows, # dev rows, # labels; head on base, # epochs
     # rows of each label
+    texts of # tokens (median), # at most; none is cut
     step #: # on held-out rows
     step #: # on held-out rows
     step #: # on held-out rows

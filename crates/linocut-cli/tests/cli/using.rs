@@ -122,6 +122,7 @@ fn many_labels_are_listed_by_confusion() {
     warning: many.tsv is the training file itself: its score says what was learned by heart
     many: # rows, # dev rows, # labels; head on base, # epochs
     # rows of each label
+    texts of # tokens (median), # at most; none is cut
     "#);
     let shown = place.run("eval m.cut --base base --data many.tsv");
     assert_snapshot!(rough(shown.stdout.lines().find(|line| line.contains("confusions")).unwrap()), @"most frequent of # confusions");

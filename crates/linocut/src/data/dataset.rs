@@ -8,6 +8,7 @@ use super::labels::{self, Labels};
 use super::remark::Remark;
 use super::table::{Table, data_error};
 use super::task::TaskSpec;
+use super::taught::Taught;
 use crate::Result;
 
 /// What is to be predicted, for each row.
@@ -38,6 +39,8 @@ pub struct Dataset {
     pub targets: Targets,
     /// How much each row counts in training, above 0; equally without. Scores count all rows alike.
     pub weights: Option<Vec<f32>>,
+    /// What a teacher says of the rows, where one is learned from.
+    pub taught: Option<Taught>,
 }
 
 impl Dataset {
@@ -118,7 +121,16 @@ impl Dataset {
             spec.name.clone()
         };
         let Labels { problem, names, .. } = labels;
-        Ok(Self { name, problem, labels: names, texts, pairs, targets, weights: None })
+        Ok(Self {
+            name,
+            problem,
+            labels: names,
+            texts,
+            pairs,
+            targets,
+            weights: None,
+            taught: None,
+        })
     }
 
     /// A text column with few different texts may be another one.
@@ -168,6 +180,16 @@ impl Dataset {
         self.texts.len()
     }
 
+    /// Number of rows that are learned from, with those that have no labels, if a teacher answers such.
+    pub fn learned_rows(&self) -> usize {
+        self.rows() + self.unlabelled().map_or(0, Self::rows)
+    }
+
+    /// Rows that have no labels, but a teacher's answers.
+    pub fn unlabelled(&self) -> Option<&Self> {
+        self.taught.as_ref()?.unlabelled.as_deref()
+    }
+
     /// How many rows have each label of [`Dataset::labels`]; nothing of regression.
     pub fn label_counts(&self) -> Vec<usize> {
         let mut counts = vec![0; self.labels.len()];
@@ -201,6 +223,7 @@ impl Dataset {
                 Targets::Values(all) => Targets::Values(pick(all, rows)),
             },
             weights: self.weights.as_ref().map(|weights| pick(weights, rows)),
+            taught: self.taught.as_ref().map(|taught| taught.select(self.rows(), rows)),
         }
     }
 

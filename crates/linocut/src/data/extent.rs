@@ -135,6 +135,21 @@ impl Texts {
         Self { sequences, starts, cut }
     }
 
+    /// These, and `more` after them.
+    pub(crate) fn and(&self, more: &Self) -> Self {
+        let sequences: Vec<Encoding> =
+            self.sequences.iter().chain(&more.sequences).cloned().collect();
+        let later = more.starts[1..].iter().map(|start| self.sequences.len() + start);
+        let starts = self.starts.iter().copied().chain(later).collect();
+        Self { sequences, starts, cut: self.cut + more.cut }
+    }
+
+    /// Tokens of each text.
+    pub fn tokens(&self) -> impl Iterator<Item = usize> {
+        let each = self.starts.windows(2).map(|of| &self.sequences[of[0]..of[1]]);
+        each.map(|of| of.iter().map(|sequence| sequence.ids.len()).sum())
+    }
+
     /// The sequences of text `i`.
     pub fn of(&self, i: usize) -> Range<usize> {
         self.starts[i]..self.starts[i + 1]

@@ -5,6 +5,7 @@ mod lists;
 mod spelling;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt::Display;
 
 use super::column::Cell;
 use super::remark::{Remark, shown};
@@ -341,7 +342,7 @@ pub(super) fn targets(
     };
     if let Some((row, label)) = first {
         if !labels.open || known_rows == 0 {
-            return Err(unknown(table, row, &label, &labels.names, whose));
+            return Err(unknown_label(table.place(row), &label, &labels.names, whose));
         }
         let rows = table.rows() - known_rows;
         let names: Vec<String> =
@@ -428,12 +429,17 @@ fn unlabelled(table: &Table, column: usize, absent: fn(Cell<'_>) -> bool) -> Err
     .with_hint("remove the rows without a label, or give them one")
 }
 
-fn unknown(table: &Table, row: usize, label: &str, labels: &[String], whose: &str) -> Error {
+/// The error of a `label` found in `place` that is none of `labels`, those of `whose`; the hint has the nearest.
+pub(crate) fn unknown_label(
+    place: impl Display,
+    label: &str,
+    labels: &[String],
+    whose: &str,
+) -> Error {
     let near = nearest(label, labels.iter().map(String::as_str), 5);
     let near: Vec<String> = near.into_iter().map(shown).collect();
     data_error(format!(
-        "{}: label {} is not among the {} labels of {whose}",
-        table.place(row),
+        "{place}: label {} is not among the {} labels of {whose}",
         shown(label),
         labels.len(),
     ))

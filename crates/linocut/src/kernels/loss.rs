@@ -30,7 +30,38 @@ pub fn cross_entropy(
     loss
 }
 
-/// Binary cross-entropy of `logits` against targets in {0, 1}, both `[rows, labels]`; mean over
+/// T²·KL(teacher ‖ student) of softmax(`teacher` / T) and softmax(`logits` / T), both logits `[rows, classes]`, with the
+/// temperature T; mean over rows (Hinton et al. 2015, by whose T² the gradient keeps its size). Returns the loss and turns
+/// `logits` into its gradient.
+pub fn divergence(
+    logits: &mut [f32],
+    teacher: &[f32],
+    (classes, temperature): (usize, f64),
+    rows: Option<&[f32]>,
+) -> f64 {
+    let n = (logits.len() / classes) as f64;
+    let mut loss = 0.0;
+    let pairs = logits.chunks_exact_mut(classes).zip(teacher.chunks_exact(classes));
+    for (i, (row, teacher)) in pairs.enumerate() {
+        let (own, its) = (log_softmax(row, temperature), log_softmax(teacher, temperature));
+        let share = of_row(rows, i) / n;
+        for (z, (q, p)) in row.iter_mut().zip(own.into_iter().zip(its)) {
+            loss += share * temperature * temperature * p.exp() * (p - q);
+            *z = (share * temperature * (q.exp() - p.exp())) as f32;
+        }
+    }
+    loss
+}
+
+/// ln softmax(`row` / T).
+fn log_softmax(row: &[f32], temperature: f64) -> Vec<f64> {
+    let cooled: Vec<f64> = row.iter().map(|&z| f64::from(z) / temperature).collect();
+    let most = cooled.iter().fold(f64::NEG_INFINITY, |a, &b| a.max(b));
+    let sum: f64 = cooled.iter().map(|z| (z - most).exp()).sum();
+    cooled.into_iter().map(|z| z - most - sum.ln()).collect()
+}
+
+/// Binary cross-entropy of `logits` against targets from 0 to 1, both `[rows, labels]`; mean over
 /// all entries. With `positive`, `[labels]`, a target of 1 counts so many times, as by the
 /// `pos_weight` of `torch.nn.BCEWithLogitsLoss`. Returns the loss and turns `logits` into its
 /// gradient.
@@ -123,10 +154,12 @@ mod tests {
     fn gradients_agree_with_finite_differences() {
         let logits = [0.3f32, -1.2, 2.0, 0.1, 0.0, -0.4];
         let weights = [0.5, 2.0, 1.0];
+        let teacher = [1.0, 0.2, -0.7, 0.1, -2.5, 0.3];
+        let shares = [0.9, 0.2, 0.5, 0.0, 1.0, 0.3];
         type Loss<'a> = (&'a str, Box<dyn Fn(&mut [f32]) -> f64 + 'a>);
         let times = [1.5, 0.5];
         let hot = [1.0, 0.0, 1.0, 0.0, 0.0, 1.0];
-        let losses: [Loss<'_>; 8] = [
+        let losses: [Loss<'_>; 11] = [
             ("cross-entropy", Box::new(|z| cross_entropy(z, &[2, 0], None, None))),
             ("weighted", Box::new(|z| cross_entropy(z, &[2, 0], Some(&weights), None))),
             ("rows", Box::new(|z| cross_entropy(z, &[2, 0], Some(&weights), Some(&times)))),
@@ -138,6 +171,9 @@ mod tests {
             ("binary", Box::new(|z| binary_cross_entropy(z, &hot, None, None))),
             ("positive", Box::new(|z| binary_cross_entropy(z, &hot, Some(&weights), None))),
             ("squared", Box::new(|z| squared_error(z, &[1.0, 0.0, 3.0, 0.5, -1.0, 1.0], None))),
+            ("divergence", Box::new(|z| divergence(z, &teacher, (3, 2.0), None))),
+            ("divergence rows", Box::new(|z| divergence(z, &teacher, (3, 1.5), Some(&times)))),
+            ("shares", Box::new(|z| binary_cross_entropy(z, &shares, None, Some(&times)))),
         ];
         for (name, loss) in &losses {
             let mut grad = logits;
@@ -184,12 +220,34 @@ mod tests {
         assert_eq!((value, grad), (1.0, vec![0.0; 4]));
     }
 
+    /// Σ p (ln p − ln q) of the definition, in float64.
+    #[test]
+    fn the_divergence_is_hintons() {
+        let (logits, teacher) = ([0.3f32, -1.2, 2.0], [1.0f32, 0.2, -0.7]);
+        let softmax = |z: &[f32], t: f64| {
+            let powers: Vec<f64> = z.iter().map(|&z| (f64::from(z) / t).exp()).collect();
+            let sum: f64 = powers.iter().sum();
+            powers.into_iter().map(move |power| power / sum).collect::<Vec<f64>>()
+        };
+        for t in [1.0, 2.0, 5.0] {
+            let (q, p) = (softmax(&logits, t), softmax(&teacher, t));
+            let want: f64 = t * t * p.iter().zip(q).map(|(p, q)| p * (p / q).ln()).sum::<f64>();
+            let found = divergence(&mut logits.clone(), &teacher, (3, t), None);
+            assert!((found - want).abs() < 1e-12, "{t}: {found} {want}");
+        }
+        // Of what the teacher says already, nothing is to be learned.
+        let mut same = teacher;
+        assert_eq!((divergence(&mut same, &teacher, (3, 2.0), None), same), (0.0, [0.0; 3]));
+    }
+
     #[test]
     fn huge_logits_stay_finite() {
         let mut z = [1e30f32, -1e30, 3e38, -3e38];
         assert!(cross_entropy(&mut z, &[0, 0], None, None).is_finite());
         let mut z = [1e30f32, -1e30];
         assert!(binary_cross_entropy(&mut z, &[1.0, 0.0], None, None).is_finite());
+        let mut z = [1e30f32, -1e30, 3e38, -3e38];
+        assert!(divergence(&mut z, &[-1e30, 1e30, -3e38, 3e38], (2, 2.0), None).is_finite());
     }
 
     /// scikit-learn's meaning: a row that counts twice is as good as two of it.

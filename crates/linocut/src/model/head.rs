@@ -5,6 +5,11 @@ use crate::kernels::gemm::{Mat, matmul};
 use crate::kernels::random::{Purpose, key, normal};
 use crate::kernels::{layernorm, loss, sums};
 
+/// What logits are divided by where one model learns from another's, so that small probabilities count, too.
+pub const TEMPERATURE: f64 = 2.0;
+/// How much of the loss is the teacher's there.
+pub const TEACHER_SHARE: f64 = 0.5;
+
 /// logits = pooled·Wᵀ + b, or of pooled vectors made as long as 1
 #[derive(Debug, Clone, PartialEq)]
 pub struct Head {
@@ -38,6 +43,57 @@ pub enum LossTargets<'a> {
     /// One class a row, but what is compared is the pooled vectors of the rows with one another, see
     /// [`loss::pair_cosines`]; the head has no part in it.
     Pairs(&'a [u32]),
+}
+
+impl LossTargets<'_> {
+    /// The loss of `logits`, `[rows, outputs]`, which become its gradient.
+    fn loss(&self, logits: &mut [f32], row_weights: Option<&[f32]>) -> f64 {
+        match *self {
+            Self::Classes(classes, weights) => {
+                loss::cross_entropy(logits, classes, weights, row_weights)
+            }
+            Self::MultiHot(labels, weights) => {
+                loss::binary_cross_entropy(logits, labels, weights, row_weights)
+            }
+            Self::Values(values) => loss::squared_error(logits, values, row_weights),
+            Self::Pairs(_) => unreachable!("pairs compare vectors, not logits"),
+        }
+    }
+
+    /// The same with a teacher's share in it, see [`Head::loss`].
+    fn taught(
+        &self,
+        logits: &mut [f32],
+        outputs: usize,
+        teacher: &[f32],
+        row_weights: Option<&[f32]>,
+    ) -> f64 {
+        let rows = logits.len() / outputs;
+        let labelled = match *self {
+            Self::Classes(classes, _) | Self::Pairs(classes) => classes.len(),
+            Self::MultiHot(labels, _) => labels.len() / outputs,
+            Self::Values(values) => values.len(),
+        };
+        let mut of_labels = logits[..labelled * outputs].to_vec();
+        let label_loss = match labelled {
+            0 => 0.0,
+            _ => self.loss(&mut of_labels, row_weights.map(|weights| &weights[..labelled])),
+        };
+        let teacher_loss = match self {
+            Self::MultiHot(..) => loss::binary_cross_entropy(logits, teacher, None, row_weights),
+            Self::Values(_) => loss::squared_error(logits, teacher, row_weights),
+            Self::Classes(..) | Self::Pairs(_) => {
+                loss::divergence(logits, teacher, (outputs, TEMPERATURE), row_weights)
+            }
+        };
+        // Both are means over the rows they are of.
+        let label_share = (1.0 - TEACHER_SHARE) * labelled as f64 / rows as f64;
+        logits.iter_mut().for_each(|grad| *grad *= TEACHER_SHARE as f32);
+        for (grad, of_label) in logits.iter_mut().zip(of_labels) {
+            *grad += label_share as f32 * of_label;
+        }
+        label_share * label_loss + TEACHER_SHARE * teacher_loss
+    }
 }
 
 /// Loss of a batch and the gradients of the head and of what it read.
@@ -82,6 +138,11 @@ impl Head {
     /// Loss and gradients; `dropout` applies to `pooled`. With `row_weights`, `[rows]`, a row's loss counts so
     /// many times; their mean over all training rows is 1. Pairs know neither.
     ///
+    /// With a `teacher`'s answers, `[rows, outputs]`, the loss of a row is half its label's and half the teacher's: of
+    /// classes the divergence from the teacher's logits, [`loss::divergence`]; of labels that are 0 or 1 the binary
+    /// cross-entropy against its probabilities; of numbers the squared error to its own. `targets` may then be of the first
+    /// rows alone: of the others only the teacher's half counts.
+    ///
     /// # Panics
     /// If the head reads vectors over their lengths, which none that is trained by steps does.
     pub fn loss(
@@ -89,6 +150,7 @@ impl Head {
         pooled: &[f32],
         targets: LossTargets<'_>,
         row_weights: Option<&[f32]>,
+        teacher: Option<&[f32]>,
         dropout: Option<DropoutStep>,
     ) -> Loss {
         let (outputs, hidden) = (self.outputs(), self.weight.len() / self.outputs());
@@ -105,15 +167,9 @@ impl Head {
             layernorm::dropout(pooled, hidden, d, &mut read);
         }
         let mut logits = self.forward(&read);
-        let value = match targets {
-            LossTargets::Classes(classes, weights) => {
-                loss::cross_entropy(&mut logits, classes, weights, row_weights)
-            }
-            LossTargets::MultiHot(labels, weights) => {
-                loss::binary_cross_entropy(&mut logits, labels, weights, row_weights)
-            }
-            LossTargets::Values(values) => loss::squared_error(&mut logits, values, row_weights),
-            LossTargets::Pairs(_) => unreachable!("pairs have been compared"),
+        let value = match teacher {
+            None => targets.loss(&mut logits, row_weights),
+            Some(teacher) => targets.taught(&mut logits, outputs, teacher, row_weights),
         };
         let mut result = Loss {
             value,
@@ -131,5 +187,72 @@ impl Head {
             result.pooled_grad = read;
         }
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_teacher_says_is_half_of_the_loss() {
+        let head = Head {
+            weight: vec![0.3, -0.2, 0.5, 0.1, 0.7, -0.4],
+            bias: vec![0.1, 0.0, -0.2],
+            unit: false,
+        };
+        let pooled = [0.5f32, -1.0, 2.0, 0.3, -0.7, 1.1];
+        let logits = [1.0f32, 0.2, -0.7, 0.1, -2.5, 0.3, 0.4, 0.0, -1.0];
+        let shares = [0.9f32, 0.2, 0.5, 0.0, 1.0, 0.3, 0.7, 0.6, 0.1];
+        let (weights, times) = ([0.5f32, 2.0, 1.0], [0.5f32, 1.5, 1.0]);
+        let one = Head { weight: vec![0.3, -0.2], bias: vec![0.1], unit: false };
+        // The first two of three rows have labels.
+        let (hot, values) = ([1.0f32, 0.0, 1.0, 0.0, 0.0, 1.0], [0.5f32, -2.0]);
+        for (name, head, targets, teacher) in [
+            ("classes", &head, LossTargets::Classes(&[2, 0], Some(&weights)), &logits[..]),
+            ("labels", &head, LossTargets::MultiHot(&hot, Some(&weights)), &shares),
+            ("numbers", &one, LossTargets::Values(&values), &[0.2, -1.5, 3.0]),
+        ] {
+            let loss = |pooled: &[f32], head: &Head| {
+                head.loss(pooled, targets, Some(&times), Some(teacher), None)
+            };
+            let found = loss(&pooled, head);
+            let first = head.loss(&pooled[..4], targets, Some(&times[..2]), None, None).value;
+            let mut said = head.forward(&pooled);
+            let taught = match name {
+                "classes" => loss::divergence(&mut said, teacher, (3, 2.0), Some(&times)),
+                "labels" => loss::binary_cross_entropy(&mut said, teacher, None, Some(&times)),
+                _ => loss::squared_error(&mut said, teacher, Some(&times)),
+            };
+            let want = 0.5 * first * 2.0 / 3.0 + 0.5 * taught;
+            assert!((found.value - want).abs() < 1e-12, "{name}: {} {want}", found.value);
+            let slope = |of: &dyn Fn(f32) -> f64| (of(1e-2) - of(-1e-2)) / 2e-2;
+            for i in 0..pooled.len() {
+                let want = slope(&|h| {
+                    let mut moved = pooled;
+                    moved[i] += h;
+                    loss(&moved, head).value
+                });
+                let found = f64::from(found.pooled_grad[i]);
+                assert!((found - want).abs() < 2e-4, "{name}, pooled {i}: {found} {want}");
+            }
+            for i in 0..head.weight.len() {
+                let want = slope(&|h| {
+                    let mut moved = head.clone();
+                    moved.weight[i] += h;
+                    loss(&pooled, &moved).value
+                });
+                let found = f64::from(found.weight_grad[i]);
+                assert!((found - want).abs() < 2e-4, "{name}, weight {i}: {found} {want}");
+            }
+            // Of a batch without labels the teacher's half is all.
+            let none = match targets {
+                LossTargets::Classes(..) => LossTargets::Classes(&[], Some(&weights)),
+                LossTargets::MultiHot(..) => LossTargets::MultiHot(&[], None),
+                _ => LossTargets::Values(&[]),
+            };
+            let alone = head.loss(&pooled, none, Some(&times), Some(teacher), None).value;
+            assert!((alone - 0.5 * taught).abs() < 1e-12, "{name}");
+        }
     }
 }

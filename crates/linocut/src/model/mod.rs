@@ -24,7 +24,7 @@ pub use encoder::{Encoder, Input};
 pub use forward::Tape;
 pub(crate) use forward::operands;
 pub use grads::Grads;
-pub use head::{Head, Loss, LossTargets, unit_rows};
+pub use head::{Head, Loss, LossTargets, TEACHER_SHARE, TEMPERATURE, unit_rows};
 pub use predict::{argmax, logits, logits_while, probabilities};
 pub use program::Program;
 pub(crate) use slim::Chosen;

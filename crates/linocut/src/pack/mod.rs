@@ -11,6 +11,7 @@ mod lossless;
 mod outline;
 mod restore;
 mod survey;
+mod teacher;
 mod tokenizer;
 mod verify;
 
@@ -21,4 +22,5 @@ pub use ingest::Tuned;
 pub use lossless::lossless;
 pub use outline::Outline;
 pub use restore::restore;
+pub use teacher::teacher;
 pub use verify::{check_logits, check_restored};

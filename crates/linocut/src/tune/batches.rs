@@ -1,12 +1,13 @@
 //! The batches of a run: rows in the order that its seed gives, with their targets.
 
+use super::ClassWeights;
 use super::evaluate::multi_hot;
-use super::options::{ClassWeights, Objective, TrainOptions};
+use super::options::{Objective, TrainOptions};
 use super::scale::Scale;
 use super::shared::TrunkRows;
 use super::trainer::Examples;
 use crate::Result;
-use crate::data::{Batch, Dataset, Targets, Texts, epoch_order};
+use crate::data::{Batch, Dataset, Problem, Targets, Texts, epoch_order};
 use crate::model::{Input, LossTargets};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -35,7 +36,7 @@ pub(super) struct Batches<'a> {
 }
 
 impl<'a> Batches<'a> {
-    /// Batches of `train`, whose rows are `rows`; numbers are learned in the unit of `scale`.
+    /// Batches of `train`, whose rows, with those without labels after them, are `rows`; numbers are learned in the unit of `scale`.
     pub(super) fn new(
         train: &'a Dataset,
         rows: Rows,
@@ -44,9 +45,9 @@ impl<'a> Batches<'a> {
     ) -> Self {
         Self {
             rows,
-            targets: TargetsOf::new(train, options.class_weights, scale),
+            targets: TargetsOf::new(train, &options.class_weights, scale),
             objective: options.objective,
-            count: train.rows(),
+            count: train.learned_rows(),
             size: options.batch,
             seed: options.seed,
             order: Vec::new(),
@@ -55,7 +56,9 @@ impl<'a> Batches<'a> {
             row_weights: train.weights.as_ref().map(|weights| {
                 let sum: f64 = weights.iter().map(|&w| f64::from(w)).sum();
                 let mean = sum / weights.len() as f64;
-                weights.iter().map(|&w| (f64::from(w) / mean) as f32).collect()
+                let rows = weights.iter().map(|&w| (f64::from(w) / mean) as f32);
+                rows.chain(train.unlabelled().iter().flat_map(|more| vec![1.0; more.rows()]))
+                    .collect()
             }),
             weights: Vec::new(),
         }
@@ -78,15 +81,18 @@ impl<'a> Batches<'a> {
             }
             self.epoch = Some(epoch);
         }
-        let chosen = &self.order[at * self.size..((at + 1) * self.size).min(self.count)];
+        let chosen = &mut self.order[at * self.size..((at + 1) * self.size).min(self.count)];
+        // Rows with labels come first; all the others stay in their order.
+        let labelled = self.targets.labelled();
+        chosen.sort_by_key(|&row| row as usize >= labelled);
         let (input, windows) = self.rows.input(chosen, &mut self.buffers)?;
         let weights = self.row_weights.as_ref().map(|all| {
             self.weights.clear();
             self.weights.extend(chosen.iter().map(|&r| all[r as usize]));
             &self.weights[..]
         });
-        let targets = self.targets.of(chosen, self.objective);
-        Ok(Examples { input, windows, targets, weights })
+        let (targets, teacher) = self.targets.of(chosen, self.objective);
+        Ok(Examples { input, windows, targets, weights, teacher })
     }
 
     /// The vectors, `[rows, hidden]`, of all rows in their order, of which `pooled` appends those of some sequences.
@@ -105,7 +111,7 @@ impl<'a> Batches<'a> {
     /// The labels of all rows in their order, and how much the rows count, where that differs.
     pub(super) fn labels(&mut self) -> (LossTargets<'_>, Option<&[f32]>) {
         let all = self.in_order();
-        (self.targets.of(&all, Objective::Labels), self.row_weights.as_deref())
+        (self.targets.of(&all, Objective::Labels).0, self.row_weights.as_deref())
     }
 
     fn in_order(&self) -> Vec<u32> {
@@ -157,12 +163,15 @@ struct TargetsOf<'a> {
     hot: Vec<f32>,
     class_weights: Option<Vec<f32>>,
     scale: Option<Scale>,
+    /// A teacher's answers to all rows, as the loss takes them, and how many a row.
+    teacher: Option<(Vec<f32>, usize)>,
     classes: Vec<u32>,
     values: Vec<f32>,
+    taught: Vec<f32>,
 }
 
 impl<'a> TargetsOf<'a> {
-    fn new(train: &'a Dataset, weights: ClassWeights, scale: Option<Scale>) -> Self {
+    fn new(train: &'a Dataset, weights: &ClassWeights, scale: Option<Scale>) -> Self {
         let hot = match &train.targets {
             Targets::MultiHot(rows) => multi_hot(rows, train.labels.len()),
             _ => Vec::new(),
@@ -170,17 +179,36 @@ impl<'a> TargetsOf<'a> {
         Self {
             all: &train.targets,
             hot,
-            class_weights: class_weights(train, weights),
+            class_weights: weights.of(train),
             scale,
+            teacher: teacher(train, scale),
             classes: Vec::new(),
             values: Vec::new(),
+            taught: Vec::new(),
         }
     }
 
-    fn of(&mut self, rows: &[u32], objective: Objective) -> LossTargets<'_> {
-        let chosen = rows.iter().map(|&r| r as usize);
-        self.values.clear();
+    /// Rows that have labels: the first.
+    fn labelled(&self) -> usize {
         match self.all {
+            Targets::Classes(all) => all.len(),
+            Targets::MultiHot(all) => all.len(),
+            Targets::Values(all) => all.len(),
+        }
+    }
+
+    /// Those of `rows`, as far as they have labels, and what a teacher says of all of them.
+    fn of(&mut self, rows: &[u32], objective: Objective) -> (LossTargets<'_>, Option<&[f32]>) {
+        let labelled = self.labelled();
+        let chosen = rows.iter().map(|&r| r as usize).filter(|&r| r < labelled);
+        self.values.clear();
+        let teacher = self.teacher.as_ref().map(|(all, outputs)| {
+            self.taught.clear();
+            let of = |&r: &u32| &all[r as usize * outputs..(r as usize + 1) * outputs];
+            self.taught.extend(rows.iter().flat_map(of));
+            &self.taught[..]
+        });
+        let targets = match self.all {
             Targets::Classes(all) => {
                 self.classes.clear();
                 self.classes.extend(chosen.map(|r| all[r]));
@@ -204,8 +232,23 @@ impl<'a> TargetsOf<'a> {
                 self.values.extend(chosen.map(|r| standard(all[r])));
                 LossTargets::Values(&self.values)
             }
-        }
+        };
+        (targets, teacher)
     }
+}
+
+/// What a teacher says of the rows of `train` and of those without labels after them, and how many numbers of each: logits
+/// of classes, probabilities of labels, numbers in the unit of `scale`.
+fn teacher(train: &Dataset, scale: Option<Scale>) -> Option<(Vec<f32>, usize)> {
+    let taught = train.taught.as_ref()?;
+    let more = train.unlabelled().and_then(|more| more.taught.as_ref());
+    let logits = taught.logits.iter().chain(more.iter().flat_map(|more| &more.logits));
+    let answer = |&z: &f32| match train.problem {
+        Problem::SingleLabel => z,
+        Problem::MultiLabel => (1.0 / (1.0 + (-f64::from(z)).exp())) as f32,
+        Problem::Regression => scale.map_or(z, |scale| scale.standard(z)),
+    };
+    Some((logits.map(answer).collect(), train.labels.len().max(1)))
 }
 
 /// Rows of one class that stand together in the order, so that batches have pairs of the same class however many
@@ -230,33 +273,9 @@ fn side_by_side(order: &[u32], classes: &[u32]) -> Vec<u32> {
     groups.concat()
 }
 
-/// Weights of the classes, or of the positives of each label; see [`ClassWeights::Balanced`].
-fn class_weights(data: &Dataset, weights: ClassWeights) -> Option<Vec<f32>> {
-    if weights == ClassWeights::None {
-        return None;
-    }
-    let counts = data.label_counts();
-    match &data.targets {
-        Targets::Classes(rows) => {
-            let classes = counts.iter().filter(|&&n| n > 0).count();
-            let weight = |n: usize| rows.len() as f64 / (classes * n.max(1)) as f64;
-            Some(counts.into_iter().map(|n| weight(n) as f32).collect())
-        }
-        Targets::MultiHot(rows) => {
-            let weight = |n: usize| match (n, rows.len() - n) {
-                (0, _) | (_, 0) => 1.0,
-                (positive, negative) => negative as f64 / positive as f64,
-            };
-            Some(counts.into_iter().map(|n| weight(n) as f32).collect())
-        }
-        Targets::Values(_) => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Problem;
 
     #[test]
     fn rows_of_a_class_stand_side_by_side() {
@@ -270,29 +289,5 @@ mod tests {
         let mut sorted = found;
         sorted.sort_unstable();
         assert_eq!(sorted, (0..60).collect::<Vec<u32>>());
-    }
-
-    /// `torch.nn.BCEWithLogitsLoss(pos_weight=negatives / positives)` in float64, and scikit-learn's
-    /// `compute_class_weight("balanced")`.
-    #[test]
-    fn balanced_weights_are_pytorchs_and_scikit_learns() {
-        let data = |problem, targets| Dataset {
-            name: "t".into(),
-            problem,
-            labels: ["a", "b", "c", "d"].map(String::from).to_vec(),
-            texts: vec![String::new(); 5],
-            pairs: None,
-            targets,
-            weights: None,
-        };
-        let rows = vec![vec![0, 3], vec![0, 1, 3], vec![3], vec![0, 3], vec![3]];
-        let many = data(Problem::MultiLabel, Targets::MultiHot(rows));
-        // Label c has no positive, d no negative: nothing is known of what they should weigh.
-        let weights = class_weights(&many, ClassWeights::Balanced).unwrap();
-        assert_eq!(weights, [2.0 / 3.0, 4.0, 1.0, 1.0]);
-        assert_eq!(class_weights(&many, ClassWeights::None), None);
-        let one = data(Problem::SingleLabel, Targets::Classes(vec![0, 0, 0, 1, 3]));
-        let weights = class_weights(&one, ClassWeights::Balanced).unwrap();
-        assert_eq!(weights, [5.0 / 9.0, 5.0 / 3.0, 5.0 / 3.0, 5.0 / 3.0]);
     }
 }

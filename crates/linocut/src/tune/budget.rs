@@ -91,6 +91,7 @@ mod tests {
             pairs: None,
             targets: Targets::Classes(vec![]),
             weights: None,
+            taught: None,
         };
         let method = |budget| method_within(budget, &encoder, &task);
         let mask = |budget| match method(budget).unwrap() {

@@ -79,6 +79,7 @@ const SHARES: std::ops::RangeInclusive<f64> = 0.01..=0.999;
 ///     pairs: None,
 ///     targets: Targets::Classes((0..200).map(|i| u32::from(i % 4 > 0)).collect()),
 ///     weights: None,
+///     taught: None,
 /// };
 /// let found = calibrate(&data, &[-3.0, 3.0].repeat(200), None, &Metric::Accuracy)?;
 /// // 1 / (1 + exp(-6 / T)) is about ¾.

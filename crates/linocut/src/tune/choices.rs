@@ -198,6 +198,17 @@ impl Choices {
         })
     }
 
+    /// These for rows that a teacher answers, which are learned by their labels.
+    ///
+    /// # Errors
+    /// Pairs, which a teacher has no answers to.
+    pub fn taught(self) -> Result<Self> {
+        match self.objective {
+            Some(Objective::Pairs) => Err(Objective::no_teacher()),
+            _ => Ok(Self { objective: Some(Objective::Labels), ..self }),
+        }
+    }
+
     /// These, and where they say nothing the numbers of `others`.
     #[must_use]
     pub fn or(self, others: &Self) -> Self {
@@ -282,7 +293,7 @@ impl Choices {
             early_stop: self.early_stop,
             calibrate: self.fit(problem, rows),
             eval_every: self.eval_every,
-            class_weights: self.class_weights,
+            class_weights: self.class_weights.clone(),
             store: self.store,
             ..default
         }

@@ -297,6 +297,7 @@ mod tests {
             pairs: None,
             targets: Targets::Classes(classes),
             weights: None,
+            taught: None,
         }
     }
 

@@ -10,7 +10,7 @@ use super::{ClassWeights, Dropout, Method, Objective, TrainOptions, Trainer};
 use crate::Result;
 use crate::cut::{self, BaseId, Card, Cut, Edit, Probe, TensorEdit, Zeros};
 use crate::data::{Dataset, Metric, Problem, Texts};
-use crate::model::{Head, logits};
+use crate::model::{Head, TEACHER_SHARE, TEMPERATURE, logits};
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -199,6 +199,15 @@ fn training(
             _ => "class_weights",
         };
         said[weighted] = json!(options.class_weights);
+    }
+    if let Some(taught) = &identity.task.taught {
+        said["teacher"] = json!(taught.teacher);
+        said["teacher_fingerprint"] = json!(taught.fingerprint);
+        said["teacher_share"] = json!(TEACHER_SHARE);
+        if identity.task.problem == Problem::SingleLabel {
+            said["teacher_temperature"] = json!(TEMPERATURE);
+        }
+        said["unlabelled_rows"] = json!(identity.task.unlabelled().map_or(0, Dataset::rows));
     }
     if identity.task.weights.is_some() {
         said["row_weights"] = json!("given");

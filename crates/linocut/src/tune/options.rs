@@ -1,8 +1,8 @@
 //! What a training run is asked to do.
 
-use super::{Goal, Sampling, Selection, Target};
+use super::{ClassWeights, Goal, Sampling, Selection, Target};
 use crate::cut::StoreType;
-use crate::data::{Extent, Long, Problem};
+use crate::data::{Dataset, Extent, Long, Problem};
 use crate::model::{Encoder, Place, Role, TensorSpec};
 use crate::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
@@ -203,19 +203,6 @@ impl Method {
     }
 }
 
-/// How rows weigh in the loss of a task with labels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ClassWeights {
-    /// All alike.
-    #[default]
-    None,
-    /// Single-label: rows / (classes · rows of the class), as scikit-learn's `balanced`. Multi-label:
-    /// where a row has the label, its rows without over its rows with it, as PyTorch recommends for
-    /// `pos_weight`; 1 for a label that no row or every row has. Regression has no classes.
-    Balanced,
-}
-
 /// What a run learns from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -235,6 +222,13 @@ impl Objective {
 
     fn is_labels(&self) -> bool {
         *self == Self::Labels
+    }
+
+    /// The error of pairs where a teacher is learned from.
+    pub(super) fn no_teacher() -> Error {
+        let message =
+            "`objective=pairs` has no meaning with `distill`: a teacher answers row by row";
+        Error::new(ErrorKind::Config, message).with_hint("leave one of them out")
     }
 }
 
@@ -392,25 +386,26 @@ impl TrainOptions {
         Extent { max_length: self.max_length, long: self.long }
     }
 
-    /// Checks that every option has a meaning for a task of this kind, on texts alone or on `pairs`.
+    /// Checks that every option has a meaning for these rows.
     ///
     /// # Errors
-    /// Class weights of a task without classes; pairs of rows that have not one label each; parts of pairs of texts
-    /// that are not read.
-    pub fn check_for(&self, problem: Problem, pairs: bool) -> Result<()> {
-        self.long.map_or(Ok(()), |long| long.check_for(pairs))?;
-        if self.objective == Objective::Pairs && problem != Problem::SingleLabel {
+    /// Class weights of a task without classes, of a label that is none, or out of range; pairs of rows that have not
+    /// one label each, or where a teacher is learned from, whose answers must be numbers for all rows; parts of pairs of
+    /// texts that are not read.
+    pub fn check_for(&self, train: &Dataset) -> Result<()> {
+        self.long.map_or(Ok(()), |long| long.check_for(train.pairs.is_some()))?;
+        if self.objective == Objective::Pairs && train.problem != Problem::SingleLabel {
             let message =
                 "`objective=pairs` is for rows with one label each, found several or numbers";
             return Err(Error::new(ErrorKind::Config, message).with_hint("leave it out"));
         }
-        if (problem, self.class_weights) == (Problem::Regression, ClassWeights::Balanced) {
-            let message = "`class_weights=balanced` has no meaning for regression, whose labels are \
-                           numbers and not classes";
-            return Err(Error::new(ErrorKind::Config, message)
-                .with_hint("leave it out, or `problem=single-label` if the numbers are classes"));
+        if let Some(taught) = &train.taught {
+            if self.objective == Objective::Pairs {
+                return Err(Objective::no_teacher());
+            }
+            taught.check(train.rows(), train.labels.len().max(1))?;
         }
-        Ok(())
+        self.class_weights.check(train)
     }
 
     /// Checks every range.

@@ -8,7 +8,7 @@ use super::scale::Scale;
 use super::shared::Shared;
 use super::solve::solve;
 use super::state::{self, Progress, Snapshot};
-use super::{Masks, Rates, Trainer, Trial, finish, slim};
+use super::{Lengths, Masks, Rates, Trainer, Trial, finish, slim};
 use crate::cut::Cut;
 use crate::data::{Dataset, Metric, Texts, split_holdout};
 use crate::kernels::pool::awake;
@@ -48,6 +48,8 @@ impl Storage {
 /// What a run reports while it goes on.
 #[derive(Debug, Clone)]
 pub enum Event {
+    /// The training texts are tokenised, with those that have no labels.
+    Tokens(Lengths),
     /// Frozen layers were computed for `done` of `rows` rows.
     Trunk {
         /// Sequences done.
@@ -151,7 +153,7 @@ pub fn train(
     observe: &mut dyn FnMut(Event) -> bool,
 ) -> Result<Outcome> {
     options.check()?;
-    options.check_for(train.problem, train.pairs.is_some())?;
+    options.check_for(&train)?;
     // A metric that does not apply is found on no rows at all, before hours of training.
     evaluate(&train.select(&[]), &[], None, metric)?;
     base.check_max_length(options.max_length)?;
@@ -183,7 +185,11 @@ pub fn train(
     };
     let scale = Scale::of(&train)?;
     let encode = |data: &Dataset| storage.shared.encode(&base.tokenizer, data, options.extent());
-    let tokens = encode(&train)?;
+    let mut tokens = encode(&train)?;
+    if let Some(unlabelled) = train.unlabelled() {
+        tokens = Arc::new(tokens.and(&*encode(unlabelled)?));
+    }
+    observe(Event::Tokens(Lengths::of(&tokens, options.extent())));
     let held_out = match held_out {
         Some(data) => Some((encode(&data)?, data)),
         None => None,
@@ -442,6 +448,9 @@ fn identity(base: &Base, train: &Dataset, options: &TrainOptions) -> String {
     if let Some(weights) = &train.weights {
         field(format!("{weights:?}").as_bytes());
     }
+    if let Some(taught) = &train.taught {
+        field(taught.digest().as_bytes());
+    }
     format!("{TRAINING_VERSION} {}", hash.finalize())
 }
 
@@ -478,6 +487,10 @@ fn choices(base: &Base, train: &Dataset, options: &TrainOptions) -> BTreeMap<Str
     rows.update(format!("{:?} {:?} {:?}", train.problem, train.labels, train.targets).as_bytes());
     rows.update(format!("{:?}", train.weights).as_bytes());
     choices.insert("the training rows".into(), rows.finalize().to_string());
+    if let Some(taught) = &train.taught {
+        let digest = taught.digest().to_string();
+        choices.insert("the answers of the teacher".into(), digest);
+    }
     choices
 }
 

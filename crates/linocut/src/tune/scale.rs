@@ -125,6 +125,7 @@ mod tests {
             pairs: None,
             targets: Targets::Values(values.to_vec()),
             weights: None,
+            taught: None,
         };
         Ok(Scale::of(&train)?.unwrap())
     }

@@ -37,7 +37,7 @@ pub struct Trial {
 
 /// What a search found.
 #[derive(Debug, Clone)]
-pub struct Found {
+pub struct Searched {
     /// What was given, and in the place of what was not said the best that was tried.
     pub choices: Choices,
     /// All trials, in their order.
@@ -64,7 +64,7 @@ impl Search {
         choices: &Choices,
         storage: &Storage,
         observe: &mut dyn FnMut(Event) -> bool,
-    ) -> Result<Found> {
+    ) -> Result<Searched> {
         let started = Instant::now();
         let held = match self.folds {
             Some(_) => None,
@@ -133,7 +133,7 @@ impl Search {
                 best = (candidate, options, found);
             }
         }
-        Ok(Found { choices: best.0, trials, untried, rows, search: self })
+        Ok(Searched { choices: best.0, trials, untried, rows, search: self })
     }
 }
 
@@ -195,7 +195,7 @@ impl Kind {
                 let factor = if self == Kind::Faster { 2.0 } else { 0.5 };
                 let (name, rate, default) = match options.method {
                     Method::Mask { .. } => ("mask_lr", &mut new.mask_lr, options.mask_lr),
-                    // Found outright, at no rate.
+                    // Searched outright, at no rate.
                     Method::Head if pairs => return None,
                     Method::Head => ("head_lr", &mut new.head_lr, options.head_lr),
                     _ => ("lr", &mut new.lr, options.lr),
@@ -226,7 +226,7 @@ impl Kind {
     }
 }
 
-impl Found {
+impl Searched {
     /// The best score, if any is defined.
     pub fn score(&self) -> Option<f64> {
         let scores = self.trials.iter().filter_map(|trial| trial.score);
@@ -283,6 +283,7 @@ mod tests {
             pairs: None,
             targets: Targets::Classes((0..rows as u32).map(|i| i % 2).collect()),
             weights: None,
+            taught: None,
         }
     }
 

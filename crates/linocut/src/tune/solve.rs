@@ -42,7 +42,7 @@ pub(super) fn solve(
         Head { weight, bias, unit: false }
     };
     let evaluate = |x: &[f64]| {
-        let loss = head(x).loss(pooled, targets, row_weights, None);
+        let loss = head(x).loss(pooled, targets, row_weights, None, None);
         let mut value = loss.value;
         let grads = loss.weight_grad.iter().chain(&loss.bias_grad);
         let mut grad: Vec<f64> = grads.map(|&g| f64::from(g)).collect();

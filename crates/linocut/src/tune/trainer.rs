@@ -84,6 +84,8 @@ pub struct Examples<'a> {
     pub targets: LossTargets<'a>,
     /// How much the rows count, where that differs.
     pub weights: Option<&'a [f32]>,
+    /// A teacher's answers, `[rows, outputs]`, see [`Head::loss`].
+    pub teacher: Option<&'a [f32]>,
 }
 
 /// A model in training.
@@ -153,7 +155,7 @@ impl Trainer {
     }
 
     fn step_in_pool(&mut self, examples: Examples<'_>) -> Result<f64> {
-        let Examples { input, windows, targets, weights: row_weights } = examples;
+        let Examples { input, windows, targets, weights, teacher } = examples;
         let (step, seed) = (self.step as u64, self.rates.seed);
         let dropout = Some(DropoutStep::new(self.encoder.config(), seed, step));
         if let (Some(words), Input::Tokens(batch)) = (&mut self.words, input) {
@@ -171,10 +173,10 @@ impl Trainer {
         let pooled = self.encoder.forward(&self.weights, input, dropout, true, &mut self.tape);
         let hidden = self.encoder.config().hidden;
         let loss = match windows {
-            [] => self.head.loss(pooled, targets, row_weights, dropout),
+            [] => self.head.loss(pooled, targets, weights, teacher, dropout),
             windows => {
                 let vectors = means(pooled, hidden, windows);
-                let mut loss = self.head.loss(&vectors, targets, row_weights, dropout);
+                let mut loss = self.head.loss(&vectors, targets, weights, teacher, dropout);
                 loss.pooled_grad = means_grad(&loss.pooled_grad, hidden, windows);
                 loss
             }

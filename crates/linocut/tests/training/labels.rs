@@ -9,7 +9,7 @@ use linocut::tune::{self, ClassWeights, Event, Method, Storage, TrainOptions};
 use std::path::Path;
 
 /// The topics as numbers: how many of the four words are of food, at `unit` from `zero`.
-fn numbers(count: usize, seed: u64, unit: f32, zero: f32) -> Dataset {
+pub(crate) fn numbers(count: usize, seed: u64, unit: f32, zero: f32) -> Dataset {
     let rows = rows(count, seed);
     let food = |text: &String| text.split(' ').filter(|word| FOOD.contains(word)).count();
     let values = rows.texts.iter().map(|text| zero + unit * food(text) as f32).collect();
@@ -19,6 +19,7 @@ fn numbers(count: usize, seed: u64, unit: f32, zero: f32) -> Dataset {
         labels: vec![],
         targets: Targets::Values(values),
         weights: None,
+        taught: None,
         ..rows
     }
 }
@@ -128,7 +129,7 @@ fn a_slim_run_that_is_resumed_keeps_what_it_chose() {
 }
 
 /// A task of two labels a row, `food` where there are food words and `rare` in one row of eight.
-fn labelled(count: usize) -> Dataset {
+pub(crate) fn labelled(count: usize) -> Dataset {
     let rows = rows(count, 1);
     let of = |(i, text): (usize, &String)| {
         let food = text.split(' ').any(|word| FOOD.contains(&word)).then_some(0);
@@ -139,6 +140,7 @@ fn labelled(count: usize) -> Dataset {
         labels: vec!["food".into(), "rare".into()],
         targets: Targets::MultiHot(rows.texts.iter().enumerate().map(of).collect()),
         weights: None,
+        taught: None,
         ..rows
     }
 }
@@ -160,6 +162,37 @@ fn balanced_weights_change_what_they_are_said_to_change() {
     assert_eq!(said(&plain, "positive_weights"), None);
     let single = train(rows(200, 1), ClassWeights::Balanced).unwrap().cut;
     assert_eq!(said(&single, "class_weights"), Some("balanced".into()));
+    // By hand the same numbers give the same task, and a positive counts as PyTorch's pos_weight has it.
+    let by_hand = |weights: &[(&str, f64)]| {
+        ClassWeights::ByLabel(weights.iter().map(|(label, w)| (label.to_string(), *w)).collect())
+    };
+    let counts = labelled(200).label_counts();
+    let weights: Vec<f64> = counts.iter().map(|&n| (200 - n) as f64 / n as f64).collect();
+    let same =
+        train(labelled(200), by_hand(&[("food", weights[0]), ("rare", weights[1])])).unwrap();
+    assert_eq!(same.cut.head(), balanced.head());
+    let said_of = |cut: &Cut| said(cut, "positive_weights").unwrap();
+    let one = train(labelled(200), by_hand(&[("rare", 7.0)])).unwrap().cut;
+    assert_eq!(said_of(&one), serde_json::json!({"rare": 7.0}));
+    // A row of each counts the same: all that is said is how they compare.
+    let twice = train(rows(200, 1), by_hand(&[("food", 2.0), ("travel", 2.0)])).unwrap().cut;
+    let once = train(rows(200, 1), ClassWeights::None).unwrap().cut;
+    for (a, b) in twice.head().weight.iter().zip(&once.head().weight) {
+        assert!((a - b).abs() < 1e-2, "{a} {b}");
+    }
+    for (weights, expected) in [
+        (by_hand(&[("fod", 2.0)]), "label \"fod\" is not among the 2 labels"),
+        (by_hand(&[("food", 0.0)]), "the weight of label \"food\" is 0, expected"),
+        (by_hand(&[("food", -1.0)]), "expected a number above 0"),
+        (by_hand(&[("food", f64::NAN)]), "is NaN, expected"),
+        (by_hand(&[("food", 1e39)]), "that float32 holds"),
+        (by_hand(&[("food", 1e-60)]), "that float32 holds"),
+    ] {
+        let error = train(rows(50, 1), weights).err().unwrap().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    let error = train(numbers(50, 1, 1.0, 0.0), by_hand(&[("food", 2.0)])).err().unwrap();
+    assert!(error.to_string().contains("weights of labels have no meaning"), "{error}");
     let error = train(numbers(50, 1, 1.0, 0.0), ClassWeights::Balanced).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(error.to_string().contains("has no meaning for regression"), "{error}");

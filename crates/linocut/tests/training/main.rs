@@ -6,6 +6,7 @@ mod few;
 mod folds;
 mod labels;
 mod long;
+mod taught;
 
 use linocut::cut::{Cut, Edit};
 use linocut::data::{Batch, Dataset, Problem, Targets, epoch_order};
@@ -53,6 +54,7 @@ fn rows(count: usize, seed: u64) -> Dataset {
         pairs: None,
         targets: Targets::Classes(classes),
         weights: None,
+        taught: None,
     }
 }
 

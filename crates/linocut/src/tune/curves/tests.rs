@@ -40,6 +40,7 @@ pub(in crate::tune) fn data(problem: Problem, labels: usize, targets: Targets) -
         pairs: None,
         targets,
         weights: None,
+        taught: None,
     }
 }
 
