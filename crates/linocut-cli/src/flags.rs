@@ -3,7 +3,7 @@
 use linocut::tune::{Method, Sampling, Scope, Selection, Target};
 
 /// Fields that the library's messages name and that are flags here: `max_length` is --max-length.
-const FIELDS: [&str; 56] = [
+const FIELDS: [&str; 58] = [
     "adapter",
     "allow_nan",
     "arms",
@@ -28,6 +28,7 @@ const FIELDS: [&str; 56] = [
     "init_sparsity",
     "jobs",
     "label",
+    "label_separator",
     "labels",
     "layers",
     "limit",
@@ -36,6 +37,7 @@ const FIELDS: [&str; 56] = [
     "max_length",
     "method",
     "only",
+    "other",
     "out",
     "pairs",
     "pooling",
@@ -71,7 +73,7 @@ pub(crate) fn in_message(text: &str) -> String {
         out += before;
         let flag = found.strip_prefix('`').and_then(|code| code.split_once('`'));
         let flag = flag.and_then(|(code, after)| Some((of_field(code)?, after)));
-        rest = match (flag, quoted(found)) {
+        rest = match (flag, quotation(found)) {
             (Some((flag, after)), _) => {
                 out += &flag;
                 after
@@ -86,7 +88,7 @@ pub(crate) fn in_message(text: &str) -> String {
 }
 
 /// Bytes up to the end of what stands in quotation marks at the start of `text`; 1 where it is not.
-fn quoted(text: &str) -> usize {
+fn quotation(text: &str) -> usize {
     let mut escaped = false;
     let end = text.char_indices().skip(1).find(|(_, c)| {
         let ends = *c == '"' && !escaped;
@@ -104,6 +106,16 @@ fn of_field(code: &str) -> Option<String> {
     };
     let flag = FIELDS.contains(&name).then(|| format!("--{}", name.replace('_', "-")))?;
     Some(value.map_or(flag.clone(), |value| format!("{flag} {value}")))
+}
+
+/// A value as a shell takes it for one word.
+pub(crate) fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./~=+@:,".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.into()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }
 
 /// The flags of `linocut train` that give `method`.

@@ -6,7 +6,6 @@ use crate::interrupt;
 use crate::output::{print, print_json, say};
 use crate::place;
 use crate::progress::Progress;
-use crate::task;
 use linocut::data::{Dataset, Targets, TaskRows};
 use linocut::model::{Base, Slim, SlimLayer};
 use linocut::output::{check_room, folder_of, in_words, keep};
@@ -23,7 +22,7 @@ pub(crate) fn run(args: TrainArgs) -> Result<()> {
     let state = tune::state_path(&args.out);
     let _held = place::claim(&args.out, "out", args.force)?;
     check_state(&args, &state)?;
-    let task = task::read(&args)?;
+    let task = args.rows.read(args.task.as_deref(), args.seed, args.base.quiet)?;
     let base = args.base.open(args.pooling)?;
     let budget = args.budget.map(|budget| budget.of(base.encoder.layout().len() as u64 * 4));
     let (method, choices, chosen) =

@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 pub use batch::{Batch, epoch_order};
 pub use column::{Cell, Value};
 pub use dataset::{Dataset, Targets};
+pub use labels::read_labels;
 pub use remark::Remark;
 pub use rows::TaskRows;
 pub use split::split_holdout;

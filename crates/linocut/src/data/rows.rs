@@ -23,7 +23,8 @@ const HELD_OUT: f64 = 0.1;
 
 impl TaskRows {
     /// Reads the rows of each file; without dev rows, holds some out by `seed`. `remarks` get what there is
-    /// to say of them.
+    /// to say of them. Of training rows a limit takes those that `seed` says; of dev rows those that `reading`
+    /// says, so that runs of different seeds are scored on the same ones.
     ///
     /// # Errors
     /// As [`Table::read`], [`Dataset::train`], [`Dataset::evaluation`] and [`split_holdout`].
@@ -35,7 +36,7 @@ impl TaskRows {
         seed: u64,
         remarks: &mut Vec<Remark>,
     ) -> Result<Self> {
-        let table = Table::read(train, reading)?;
+        let table = Table::read(train, &Reading { seed, ..reading.clone() })?;
         remarks.extend_from_slice(table.remarks());
         let rows = Dataset::train(&table, spec, remarks)?;
         drop(table);

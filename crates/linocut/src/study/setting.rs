@@ -171,7 +171,7 @@ impl Setting {
                 let file = files.folder.join(file);
                 let message = format!("{} changed since {path} was started", file.display());
                 return Err(Error::new(ErrorKind::Data, message)
-                    .with_hint("restore the file, or start another study with another `out`"));
+                    .with_hint("restore the file, or the options that read it; or start another study with another `out`"));
             }
         }
         Ok(())
