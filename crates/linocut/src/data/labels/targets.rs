@@ -202,7 +202,7 @@ fn unknown(
         Some(hint) => hint,
         // Where labels are listed, leaving some out may be meant.
         None if !labels.open => format!(
-            "{}; `other=LABEL` has all labels not among them count as that one",
+            "{}; `other=LABEL` counts labels not among them as that one",
             nearest_of(label, &labels.names)
         ),
         None => nearest_of(label, &labels.names),
