@@ -128,12 +128,12 @@ pub(crate) struct ColumnArgs {
     #[arg(long, value_name = "COLUMN")]
     pub label: Option<String>,
 
-    /// What stands between several labels of a row, as ';' in \"a;b\": the task is multi-label then
-    /// [default: commas, of a multi-label task]
+    /// What stands between labels in one text, such as ';': a row has any number of labels then [default: a
+    /// comma, where the task is multi-label]
     #[arg(long, value_name = "SEP")]
     pub label_separator: Option<String>,
 
-    /// Take labels that are not among the task's for this one of them
+    /// The one of the task's labels that stands for all that are not among them
     #[arg(long, value_name = "LABEL")]
     pub other: Option<String>,
 }

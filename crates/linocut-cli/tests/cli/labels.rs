@@ -130,7 +130,7 @@ fn labels_of_a_file() {
     assert_eq!(labels.to_string(), r#"["weather","food","travel"]"#);
 
     let train = format!("{train} --force");
-    assert_snapshot!(place.run(&format!("train --base base --task topics --out u.cut --labels labels.txt")), @"
+    assert_snapshot!(place.run("train --base base --task topics --out u.cut --labels labels.txt"), @"
     exit 2
     --- stderr
     error: both --labels and topics/task.json list the labels
