@@ -81,6 +81,18 @@ def test_the_command_reads_the_folder(base, tmp_path):
         study.run("head")
 
 
+def test_a_folder_says_how_its_labels_are_read(base, tmp_path):
+    rows = "".join(f"{t}\turgent;{l}\n" for t, l in zip(TEXTS, LABELS))
+    (tmp_path / "train.tsv").write_text("sentence1\tlabel\n" + rows)
+    said = {"name": "queue", "labels": ["urgent"], "other": "rest", "label_separator": ";"}
+    (tmp_path / "task.json").write_text(json.dumps(said))
+    _, cut = linocut.Study(base, [tmp_path], epochs=1).train("queue", "head")
+    assert (cut.card["problem"], cut.labels) == ("multi-label", ["urgent", "rest"])
+    (tmp_path / "task.json").write_text(json.dumps({**said, "type": "classification"}))
+    with pytest.raises(linocut.ConfigError, match="several labels a row"):
+        linocut.Study(base, [tmp_path], epochs=1)
+
+
 def test_an_observer_stops_a_study(base, tmp_path):
     study = linocut.Study(base, TASKS, tmp_path / "out", epochs=2)
     with pytest.raises(linocut.Stopped):

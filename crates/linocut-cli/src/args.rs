@@ -13,11 +13,12 @@ use crate::plan::PlanArgs;
 use crate::predict::PredictArgs;
 use crate::serve::ServeArgs;
 use crate::study::StudyArgs;
+use crate::task::TaskArgs;
 use crate::time;
 use crate::verify::VerifyArgs;
 use clap::{Arg, ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use linocut::cut::StoreType;
-use linocut::data::{Columns, Long, Problem, Reading, TaskSpec};
+use linocut::data::{Columns, Long, Reading, TaskSpec};
 use linocut::model::Pooling;
 use linocut::output::Budget;
 use linocut::tune::{ClassWeights, Method, Objective, Sampling, Scope};
@@ -114,7 +115,7 @@ pub(crate) struct BaseArgs {
     pub quiet: bool,
 }
 
-/// Columns of a table of texts.
+/// Columns of a table of texts, and how its labels are read.
 #[derive(Args, Clone)]
 pub(crate) struct ColumnArgs {
     /// Column of the text [default: text, sentence, sentence1, …, the first present]
@@ -128,17 +129,33 @@ pub(crate) struct ColumnArgs {
     /// Column of the label [default: label, labels, class, …, the first present]
     #[arg(long, value_name = "COLUMN")]
     pub label: Option<String>,
+
+    /// What stands between labels in one text, such as ';': a row has any number of labels then [default: a
+    /// comma, where the task is multi-label]
+    #[arg(long, value_name = "SEP")]
+    pub label_separator: Option<String>,
+
+    /// The one of the task's labels that stands for all that are not among them
+    #[arg(long, value_name = "LABEL")]
+    pub other: Option<String>,
 }
 
 impl ColumnArgs {
-    /// Puts the named columns in place of the task's own.
+    /// Puts what is named in place of the task's own.
     pub(crate) fn name_in(&self, spec: &mut TaskSpec) {
         if self.text.is_some() {
             spec.text.clone_from(&self.text);
             spec.pair.clone_from(&self.text_pair);
         }
-        if self.label.is_some() {
-            spec.label.clone_from(&self.label);
+        let own = [
+            (&self.label, &mut spec.label),
+            (&self.label_separator, &mut spec.label_separator),
+            (&self.other, &mut spec.other),
+        ];
+        for (named, own) in own {
+            if named.is_some() {
+                own.clone_from(named);
+            }
         }
     }
 }
@@ -160,7 +177,7 @@ impl FormatArgs {
     /// How to read `columns`, and at most `limit` rows, of such a file.
     pub(crate) fn reading(&self, columns: Columns, limit: Option<usize>) -> Reading {
         let quotes = self.quotes.map(|quotes| matches!(quotes, QuotesName::Csv));
-        Reading { columns, limit, delimiter: self.delimiter, quotes }
+        Reading { columns, limit, delimiter: self.delimiter, quotes, ..Reading::default() }
     }
 }
 
@@ -217,35 +234,8 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "DIR", conflicts_with = "dev", help_heading = "Task")]
     pub task: Option<PathBuf>,
 
-    /// Training rows: TSV, CSV, JSONL or Parquet
-    #[arg(long, value_name = "FILE", help_heading = "Task")]
-    pub train: Option<PathBuf>,
-
-    /// Rows to report the score on [default: a tenth of the training rows, held out by --seed]
-    #[arg(long, value_name = "FILE", help_heading = "Task")]
-    pub dev: Option<PathBuf>,
-
     #[command(flatten, next_help_heading = "Task")]
-    pub columns: ColumnArgs,
-
-    #[command(flatten, next_help_heading = "Task")]
-    pub format: FormatArgs,
-
-    /// Name of the task in the card [default: the folder's or the label column's]
-    #[arg(long, help_heading = "Task")]
-    pub name: Option<String>,
-
-    /// What is predicted [default: seen from the label column]
-    #[arg(long, value_name = "KIND", help_heading = "Task", value_parser = choices::problem())]
-    pub problem: Option<Problem>,
-
-    /// Read at most this many rows of each file, spread over it
-    #[arg(long, value_name = "ROWS", help_heading = "Task")]
-    pub limit: Option<usize>,
-
-    /// Stop at what is otherwise warned of, such as dev labels that training has not seen
-    #[arg(long, help_heading = "Task")]
-    pub strict: bool,
+    pub rows: TaskArgs,
 
     /// What is trained beside the head
     #[arg(long, default_value = "mask", help_heading = "Method", value_parser = choices::method())]

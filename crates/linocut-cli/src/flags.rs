@@ -4,7 +4,7 @@ use linocut::tune::{Method, Sampling, Scope, Selection, Target};
 use serde_json::Value;
 
 /// Fields that the library's messages name and that are flags here: `max_length` is --max-length.
-const FIELDS: [&str; 63] = [
+const FIELDS: [&str; 65] = [
     "adapter",
     "allow_nan",
     "arms",
@@ -32,6 +32,7 @@ const FIELDS: [&str; 63] = [
     "init_sparsity",
     "jobs",
     "label",
+    "label_separator",
     "labels",
     "layers",
     "limit",
@@ -42,6 +43,7 @@ const FIELDS: [&str; 63] = [
     "method",
     "objective",
     "only",
+    "other",
     "out",
     "pairs",
     "pooling",
@@ -79,7 +81,7 @@ pub(crate) fn in_message(text: &str) -> String {
         out += before;
         let flag = found.strip_prefix('`').and_then(|code| code.split_once('`'));
         let flag = flag.and_then(|(code, after)| Some((of_field(code)?, after)));
-        rest = match (flag, quoted(found)) {
+        rest = match (flag, quotation(found)) {
             (Some((flag, after)), _) => {
                 out += &flag;
                 after
@@ -94,7 +96,7 @@ pub(crate) fn in_message(text: &str) -> String {
 }
 
 /// Bytes up to the end of what stands in quotation marks at the start of `text`; 1 where it is not.
-fn quoted(text: &str) -> usize {
+fn quotation(text: &str) -> usize {
     let mut escaped = false;
     let end = text.char_indices().skip(1).find(|(_, c)| {
         let ends = *c == '"' && !escaped;
@@ -118,6 +120,16 @@ fn of_field(code: &str) -> Option<String> {
     };
     let flag = FIELDS.contains(&name).then(|| format!("--{}", name.replace('_', "-")))?;
     Some(value.map_or(flag.clone(), |value| format!("{flag} {value}")))
+}
+
+/// A value as a shell takes it for one word.
+pub(crate) fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./~=+@:,".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.into()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }
 
 /// The flags of `linocut train` that give `method`.

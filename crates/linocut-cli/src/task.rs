@@ -1,69 +1,156 @@
 //! From the options that name a task's files to its rows.
 
-use crate::args::TrainArgs;
-use linocut::data::{Dataset, Reading, Remark, Table, TaskFolder, TaskRows, TaskSpec};
+use crate::args::{ColumnArgs, FormatArgs};
+use crate::choices;
+use crate::flags::quoted;
+use clap::{Args, ValueEnum};
+use linocut::data::{Dataset, Problem, Remark, Table, TaskFolder, TaskRows, TaskSpec, read_labels};
 use linocut::tune::Unlabelled;
 use linocut::{Error, ErrorKind, Result};
+use serde_json::json;
 use std::path::{Path, PathBuf};
 
-/// Reads what `--task`, or `--train` and `--dev`, name.
-pub(crate) fn read(args: &TrainArgs) -> Result<TaskRows> {
-    let (spec, train, dev) = files(args)?;
-    let reading = args.format.reading(spec.columns(), args.limit);
-    // With folds every row is reported on by a cut that was not trained on it.
-    let hold_out = args.folds.is_none().then_some(args.seed);
-    rows(&spec, &train, dev.as_deref(), &reading, hold_out, Tell::of(args))
+/// Rows to learn a task from, and how they are read; `--task` stands with the commands.
+#[derive(Args, Clone)]
+pub(crate) struct TaskArgs {
+    /// Training rows: TSV, CSV, JSONL or Parquet
+    #[arg(long, value_name = "FILE")]
+    pub train: Option<PathBuf>,
+
+    /// Rows to report the score on [default: a tenth of the training rows, held out by `train`'s --seed]
+    #[arg(long, value_name = "FILE")]
+    pub dev: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub columns: ColumnArgs,
+
+    #[command(flatten)]
+    pub format: FormatArgs,
+
+    /// Name of the task in the card [default: the folder's or the label column's]
+    #[arg(long)]
+    pub name: Option<String>,
+
+    /// What is predicted [default: seen from the label column]
+    #[arg(long, value_name = "KIND", value_parser = choices::problem())]
+    pub problem: Option<Problem>,
+
+    /// File with all labels, one a line, in the order of the logits [default: those of the training rows, sorted].
+    /// --other LABEL is added at the end unless it is there
+    #[arg(long, value_name = "FILE")]
+    pub labels: Option<PathBuf>,
+
+    /// Read at most this many rows of each file, spread over it; `train`'s --seed says which of the training
+    /// rows
+    #[arg(long, value_name = "ROWS")]
+    pub limit: Option<usize>,
+
+    /// Stop at what is otherwise warned of, such as dev labels that training has not seen
+    #[arg(long)]
+    pub strict: bool,
 }
 
-/// Reads the texts that `--unlabelled` names, with the columns of the task's.
-pub(crate) fn unlabelled(args: &TrainArgs) -> Result<Option<Unlabelled>> {
-    let Some(file) = &args.unlabelled else { return Ok(None) };
-    let (spec, ..) = files(args)?;
-    let table = Table::read(file, &args.format.reading(spec.texts_only(), args.limit))?;
-    Tell::of(args).all(table.remarks())?;
-    Dataset::texts(&table, &spec).map(Some)
-}
+impl TaskArgs {
+    /// Reads the task in `folder`, or what --train and --dev name, and says what there is to say of it. The seed says which
+    /// training rows a limit takes and, where there is no dev file and rows are to be held out, which.
+    pub(crate) fn read(
+        &self,
+        folder: Option<&Path>,
+        (seed, hold_out): (u64, bool),
+        quiet: bool,
+    ) -> Result<TaskRows> {
+        let (spec, train, dev) = self.files(folder)?;
+        let reading = self.format.reading(spec.columns(), self.limit);
+        let tell = Tell { quiet, strict: self.strict };
+        let (dev, seed) = (dev.as_deref(), (seed, hold_out));
+        let mut remarks = vec![];
+        let rows = TaskRows::read(&spec, &train, dev, &reading, seed, &mut remarks);
+        // What was seen of a file may be the reason for what is wrong with it.
+        let rows = rows.inspect_err(|_| tell.notes(&remarks))?;
+        tell.all(&remarks)?;
+        Ok(rows)
+    }
 
-/// What the task is, its training rows and its dev rows.
-fn files(args: &TrainArgs) -> Result<(TaskSpec, PathBuf, Option<PathBuf>)> {
-    let (mut spec, train, dev) = match &args.task {
-        Some(folder) => {
-            let folder = TaskFolder::open(folder)?;
-            (folder.spec, folder.train, folder.dev)
+    /// Reads texts without labels, with the columns of the task's.
+    pub(crate) fn unlabelled(
+        &self,
+        folder: Option<&Path>,
+        file: &Path,
+        quiet: bool,
+    ) -> Result<Unlabelled> {
+        let (spec, ..) = self.files(folder)?;
+        let table = Table::read(file, &self.format.reading(spec.texts_only(), self.limit))?;
+        Tell { quiet, strict: self.strict }.all(table.remarks())?;
+        Dataset::texts(&table, &spec)
+    }
+
+    /// What the task is, its training rows and its dev rows.
+    fn files(&self, folder: Option<&Path>) -> Result<(TaskSpec, PathBuf, Option<PathBuf>)> {
+        let (mut spec, train, dev) = match folder {
+            Some(folder) => {
+                let folder = TaskFolder::open(folder)?;
+                (folder.spec, folder.train, folder.dev)
+            }
+            None => {
+                let train = self.train.clone().expect("clap requires --task or --train");
+                (TaskSpec::default(), train, self.dev.clone())
+            }
+        };
+        self.columns.name_in(&mut spec);
+        if let (Some(label), true) = (&self.columns.label, spec.name.is_empty()) {
+            spec.name.clone_from(label);
         }
-        None => {
-            let train = args.train.clone().expect("clap requires --task or --train");
-            (TaskSpec::default(), train, args.dev.clone())
+        if let Some(name) = &self.name {
+            spec.name.clone_from(name);
         }
-    };
-    args.columns.name_in(&mut spec);
-    if let (Some(label), true) = (&args.columns.label, spec.name.is_empty()) {
-        spec.name.clone_from(label);
+        if let Some(problem) = self.problem {
+            spec.problem = Some(problem);
+        }
+        if let Some(file) = &self.labels {
+            if let (Some(folder), false) = (folder, spec.labels.is_empty()) {
+                let task = folder.join("task.json");
+                let message = format!("both --labels and {} list the labels", task.display());
+                return Err(
+                    Error::new(ErrorKind::Config, message).with_hint("leave one of the two out")
+                );
+            }
+            spec.labels = read_labels(file)?;
+        }
+        Ok((spec, train, dev))
     }
-    if let Some(name) = &args.name {
-        spec.name.clone_from(name);
-    }
-    if let Some(problem) = args.problem {
-        spec.problem = Some(problem);
-    }
-    Ok((spec, train, dev))
-}
 
-/// [`TaskRows::read`], with what there is to say of them said.
-pub(crate) fn rows(
-    spec: &TaskSpec,
-    train: &Path,
-    dev: Option<&Path>,
-    reading: &Reading,
-    hold_out: Option<u64>,
-    tell: Tell,
-) -> Result<TaskRows> {
-    let mut remarks = vec![];
-    let rows = TaskRows::read(spec, train, dev, reading, hold_out, &mut remarks);
-    // What was seen of a file may be the reason for what is wrong with it.
-    let rows = rows.inspect_err(|_| tell.notes(&remarks))?;
-    tell.all(&remarks)?;
-    Ok(rows)
+    /// The flags of `linocut train` that read what these do, --limit left out.
+    pub(crate) fn flags(&self) -> String {
+        let Self { train, dev, columns, format, name, problem, labels, limit: _, strict: _ } = self;
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+        let delimiter =
+            format.delimiter.map(|c| if c == '\t' { "tab".into() } else { c.to_string() });
+        let flags = [
+            ("train", path(train)),
+            ("dev", path(dev)),
+            ("text", columns.text.clone()),
+            ("text-pair", columns.text_pair.clone()),
+            ("label", columns.label.clone()),
+            ("label-separator", columns.label_separator.clone()),
+            ("labels", path(labels)),
+            ("other", columns.other.clone()),
+            ("problem", problem.and_then(|problem| json!(problem).as_str().map(String::from))),
+            ("delimiter", delimiter),
+            (
+                "quotes",
+                format
+                    .quotes
+                    .and_then(|quotes| Some(quotes.to_possible_value()?.get_name().into())),
+            ),
+            ("name", name.clone()),
+        ];
+        let given = flags.into_iter().filter_map(|(flag, value)| {
+            let value = value?;
+            let by = if value.starts_with('-') { '=' } else { ' ' };
+            Some(format!(" --{flag}{by}{}", quoted(&value)))
+        });
+        given.collect()
+    }
 }
 
 /// Whether and how remarks on data are told.
@@ -76,10 +163,6 @@ pub(crate) struct Tell {
 }
 
 impl Tell {
-    pub(crate) fn of(args: &TrainArgs) -> Self {
-        Self { quiet: args.base.quiet, strict: args.strict }
-    }
-
     /// Says all remarks on standard error.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use crate::output::{json_line, print, print_json, say};
 use crate::place;
 use crate::predict::{More, Predictions};
 use crate::progress::{self, Progress, percent};
-use crate::task::{self, Tell};
+use crate::task::Tell;
 use linocut::checkpoint::write_file;
 use linocut::cut::Card;
 use linocut::data::{Dataset, Targets, TaskRows};
@@ -30,8 +30,14 @@ pub(crate) fn run(args: TrainArgs) -> Result<()> {
     let _held = place::claim(&args.out, "out", args.force)?;
     check_state(&args, &state)?;
     let choices = choices(&args)?;
-    let mut task = task::read(&args)?;
-    let unlabelled = task::unlabelled(&args)?;
+    // With folds every row is reported on by a cut that was not trained on it.
+    let hold_out = (args.seed, args.folds.is_none());
+    let folder = args.task.as_deref();
+    let mut task = args.rows.read(folder, hold_out, args.base.quiet)?;
+    let unlabelled = match &args.unlabelled {
+        Some(file) => Some(args.rows.unlabelled(folder, file, args.base.quiet)?),
+        None => None,
+    };
     let base = args.base.open(args.pooling)?;
     let budget = args.budget.map(|budget| budget.of(base.encoder.layout().len() as u64 * 4));
     let (method, mut choices, chosen) =
@@ -176,7 +182,7 @@ fn taught(
     });
     bar.finish_and_clear();
     let taught = taught?;
-    Tell::of(args).all(&remarks)?;
+    Tell { quiet: args.base.quiet, strict: args.rows.strict }.all(&remarks)?;
     Ok(taught)
 }
 

@@ -88,7 +88,7 @@ impl Study {
                 let (spec, dev) = (&folder.spec, folder.dev.as_deref());
                 let reading = Reading { columns: spec.columns(), limit, ..Reading::default() };
                 let task =
-                    TaskRows::read(spec, &folder.train, dev, &reading, Some(0), &mut remarks)?;
+                    TaskRows::read(spec, &folder.train, dev, &reading, (0, true), &mut remarks)?;
                 files.push(TaskFiles::of_folder(&path, &folder)?);
                 all.push(task);
             }

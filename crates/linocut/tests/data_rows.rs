@@ -6,6 +6,8 @@
 mod hostile;
 #[path = "data_rows/labels.rs"]
 mod labels;
+#[path = "data_rows/listed.rs"]
+mod listed;
 #[path = "data_rows/reader.rs"]
 mod reader;
 

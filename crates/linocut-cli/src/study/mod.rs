@@ -9,11 +9,11 @@ use crate::choices;
 use crate::flags;
 use crate::interrupt;
 use crate::output::{print, print_json, say};
-use crate::task::{self, Tell};
+use crate::task::TaskArgs;
 use crate::time;
-use clap::Args;
+use clap::{ArgGroup, Args};
 use linocut::checkpoint::write_atomically;
-use linocut::data::{Reading, TaskFolder, TaskRows};
+use linocut::data::{TaskFolder, TaskRows};
 use linocut::model::Pooling;
 use linocut::output::check_folder;
 use linocut::study::{
@@ -31,6 +31,7 @@ use std::time::Duration;
 /// Every run is a cut with its card in OUT/cuts. The same command again does only what is missing,
 /// and may add tasks, arms and seeds. OUT/study.md and OUT/study.html say what was found.
 #[derive(Args)]
+#[command(group = ArgGroup::new("rows").args(["task", "train"]).required(true))]
 #[command(after_help = "\
 Arms (--arms takes names, patterns such as 'layer-*', core, all):
   core             head, full, mask, random-mask, magnitude, mask-0.05, bottom-K and top-K (the first and the last half
@@ -46,17 +47,14 @@ Arms (--arms takes names, patterns such as 'layer-*', core, all):
   mask-of-another-task  head over the zeros learned for the next task
   lora-R, lora-all-R  low-rank factors of query and value, or of every matrix, rank 1 to 32
   ARM+OPTION=N     an arm with epochs, batch, lr, mask_lr, head_lr, dropout or warmup: lora-1+lr=0.003+epochs=10
-Example:
+Examples:
   export LINOCUT_BASE=models/all-minilm-l6-v2
   linocut study --task tasks/trec6 --task tasks/cola --out study \\
-    --time-budget 2h")]
+    --time-budget 2h
+  linocut study --train mails.csv --text body --label queue --out study")]
 pub(crate) struct StudyArgs {
     #[command(flatten)]
     pub base: BaseArgs,
-
-    /// Folder with task.json, train.tsv and dev.tsv; may be repeated
-    #[arg(long, value_name = "DIR", required = true)]
-    pub task: Vec<PathBuf>,
 
     /// Folder of the study
     #[arg(long, value_name = "DIR")]
@@ -79,10 +77,6 @@ pub(crate) struct StudyArgs {
     #[arg(long, value_name = "TIME", value_parser = time::parse)]
     pub time_budget: Option<Duration>,
 
-    /// Read at most this many rows of each file
-    #[arg(long, value_name = "ROWS")]
-    pub limit: Option<usize>,
-
     /// Passes over the training rows [default: as train: 3 to 10, for about 1,500 steps]
     #[arg(long)]
     pub epochs: Option<usize>,
@@ -98,6 +92,13 @@ pub(crate) struct StudyArgs {
     /// Print the results as JSON
     #[arg(long)]
     pub json: bool,
+
+    /// Folder with task.json, train.tsv and dev.tsv; may be repeated
+    #[arg(long, value_name = "DIR", conflicts_with = "dev", help_heading = "Task")]
+    pub task: Vec<PathBuf>,
+
+    #[command(flatten, next_help_heading = "Task")]
+    pub rows: TaskArgs,
 }
 
 pub(crate) fn run(args: StudyArgs) -> Result<()> {
@@ -105,7 +106,7 @@ pub(crate) fn run(args: StudyArgs) -> Result<()> {
     let (tasks, files) = tasks(&args)?;
     let base = args.base.open(args.pooling)?;
     let arms = choose(&Arm::offered(&base.encoder, tasks.len()), &args.arms, base.config())?;
-    let setting = Setting::new(&base, (args.epochs, args.limit), files);
+    let setting = Setting::new(&base, (args.epochs, args.rows.limit), files);
     let shared = Shared::default();
     let counted = |task| StudyTask::new(task, &base, &shared);
     let tasks = tasks.into_iter().map(counted).collect::<Result<Vec<_>>>()?;
@@ -153,25 +154,31 @@ fn check(args: &StudyArgs) -> Result<()> {
     check_folder(&args.out)
 }
 
-/// The tasks' rows, and the digests of their files by name of the task.
+/// The tasks' rows, and by name of the task the digests of their files or of the rows as read.
 fn tasks(args: &StudyArgs) -> Result<(Vec<TaskRows>, BTreeMap<String, TaskFiles>)> {
     let (mut tasks, mut all) = (Vec::new(), BTreeMap::<String, TaskFiles>::new());
-    for path in &args.task {
-        let folder = TaskFolder::open(path)?;
-        let dev = folder.dev.as_deref();
+    let folders = match &args.task[..] {
+        [] => vec![None],
+        folders => folders.iter().map(|folder| Some(folder.as_path())).collect(),
+    };
+    for folder in folders {
         // The rows held out, where a task has no dev file, are the same for every seed.
-        let reading =
-            Reading { columns: folder.spec.columns(), limit: args.limit, ..Reading::default() };
-        let tell = Tell { quiet: args.base.quiet, strict: false };
-        let task = task::rows(&folder.spec, &folder.train, dev, &reading, Some(0), tell)?;
+        let task = args.rows.read(folder, (0, true), args.base.quiet)?;
+        let files = match folder {
+            // Nothing but the files decides what is read.
+            Some(folder) if args.rows.flags().is_empty() => {
+                TaskFiles::of_folder(folder, &TaskFolder::open(folder)?)?
+            }
+            folder => {
+                let folder = folder.map_or(PathBuf::new(), PathBuf::from);
+                TaskFiles { folder, ..TaskFiles::of_rows(&task) }
+            }
+        };
         let name = task.train.name.clone();
-        let other = all.insert(name.clone(), TaskFiles::of_folder(path, &folder)?);
-        if let Some(other) = other {
-            let message = format!(
-                "{} and {} are both named {name:?}",
-                other.folder.display(),
-                path.display()
-            );
+        let folder = files.folder.display().to_string();
+        if let Some(other) = all.insert(name.clone(), files) {
+            let message =
+                format!("{} and {folder} are both named {name:?}", other.folder.display());
             return Err(Error::new(ErrorKind::Data, message)
                 .with_hint("give each task a name of its own in its task.json"));
         }

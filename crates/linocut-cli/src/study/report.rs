@@ -2,7 +2,7 @@
 
 use super::StudyArgs;
 use super::charts;
-use crate::flags;
+use crate::flags::{self, quoted};
 use crate::measure::charts::heat_map;
 use crate::measure::page::{escaped, figure, head};
 use crate::output::aligned;
@@ -14,7 +14,6 @@ use linocut::study::{
     TaskSummary,
 };
 use std::fmt::Write as _;
-use std::path::Path;
 
 /// A heading with what stands under it.
 pub(super) struct Section {
@@ -116,19 +115,18 @@ fn title(task: &TaskSummary) -> String {
 fn command(advice: &Advice, args: &StudyArgs, setting: &Setting) -> Option<String> {
     let (task, method) = (advice.task.as_ref()?, advice.train.as_ref()?);
     let flags = flags::of_method(method);
-    let quoted = |path: &Path| {
-        let text = path.display().to_string();
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./~=+@:,".contains(c);
-        if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
-    };
-    let folder = quoted(&setting.tasks.get(task)?.folder);
-    let out = quoted(Path::new(&format!("{task}.cut")));
+    let folder = &setting.tasks.get(task)?.folder;
+    let mut rows = args.rows.flags();
+    if !folder.as_os_str().is_empty() {
+        rows = format!(" --task {}{rows}", quoted(&folder.display().to_string()));
+    }
+    let out = quoted(&format!("{task}.cut"));
     let mut more = setting.epochs.map_or(String::new(), |n| format!(" --epochs {n}"));
     if args.pooling.is_some() {
         more += &format!(" --pooling {}", setting.pooling);
     }
-    let base = quoted(Path::new(&args.base.base));
-    Some(format!("linocut train --base {base} --task {folder} {flags}{more} --out {out}"))
+    let base = quoted(&args.base.base);
+    Some(format!("linocut train --base {base}{rows} {flags}{more} --out {out}"))
 }
 
 fn points(share: f64) -> String {

@@ -95,14 +95,14 @@ fn a_label_unseen_in_training() {
     exit 1
     --- stderr
     error: topics/dev.tsv, line 4: label "Weather" is not among the 3 labels of the training rows
-    hint: the nearest known are "weather", "travel", "food"
+    hint: the nearest known are "weather", "travel", "food"; --other LABEL counts labels not among them as that one
     "#);
     let shown = place.run("train --base base --task topics --method head --out t.cut");
     assert_snapshot!(shown, @r#"
     exit 1
     --- stderr
     error: topics/dev.tsv, line 4: label "Weather" is not among the 3 labels of the training rows
-    hint: the nearest known are "weather", "travel", "food"
+    hint: the nearest known are "weather", "travel", "food"; --other LABEL counts labels not among them as that one
     "#);
 }
 

@@ -97,7 +97,7 @@ fn what_does_not_fit_together() {
     exit 1
     --- stderr
     error: topics/dev.tsv changed since s was started
-    hint: restore the file, or start another study with another --out
+    hint: restore the file, or the options that read it; or start another study with another --out
     ");
     place.edit("base/config.json", "\"num_attention_heads\": 3", "\"num_attention_heads\": 4");
     assert_snapshot!(place.run(study), @r#"

@@ -88,7 +88,7 @@ impl Dataset {
     ///
     /// A label that is not among `labels` counts as wrong and is told in `remarks`, with how many
     /// rows have it; [`Dataset::labels`] then ends with one name for all such. It is an error where
-    /// `spec` lists the labels.
+    /// `spec` lists the labels. Where `spec` says what stands for others, it counts as that one.
     ///
     /// # Errors
     /// As [`Dataset::train`], and labels none of which is known; any number of classes may occur.
@@ -100,8 +100,7 @@ impl Dataset {
         remarks: &mut Vec<Remark>,
     ) -> Result<Self> {
         let column = spec.label_column(table)?;
-        let open = spec.labels.is_empty();
-        let known = labels::known(table, column, problem, labels, open)?;
+        let known = labels::known(table, column, problem, labels, spec)?;
         Self::read(table, spec, column, known, "the training rows", remarks)
     }
 

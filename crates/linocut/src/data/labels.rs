@@ -1,20 +1,26 @@
 //! A label column as classes, sets of classes or numbers: judged once, before it is believed.
 
+mod cells;
 mod infer;
+mod listed;
 mod lists;
 mod spelling;
+mod targets;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt::Display;
+use std::collections::{BTreeMap, HashMap};
 
+use super::Problem;
 use super::column::Cell;
 use super::remark::{Remark, shown};
 use super::table::{Table, data_error};
 use super::task::TaskSpec;
-use super::{Problem, Targets};
-use crate::nearest::nearest;
-use crate::{Error, Result};
-use infer::{Given, given, wrong};
+use crate::{Error, ErrorKind, Result};
+use cells::{multiple, single};
+use infer::wrong;
+pub(super) use listed::check_listed;
+pub use listed::read_labels;
+pub(super) use targets::targets;
+pub(crate) use targets::unknown_label;
 
 /// The label, among those of rows to evaluate, of all that training has not seen.
 pub(super) const UNSEEN: &str = "(not in training)";
@@ -29,6 +35,10 @@ pub(super) struct Labels {
     by_position: bool,
     /// Whether a label may be missing among them.
     open: bool,
+    /// What stands between the labels of a text; `None` for commas.
+    separator: Option<String>,
+    /// The label that stands for those missing among them.
+    other: Option<String>,
 }
 
 /// What the label column of training rows holds: problem and labels, as `spec` says or else as the
@@ -36,7 +46,7 @@ pub(super) struct Labels {
 ///
 /// # Errors
 /// A column that cannot be meant: see [`infer::infer`]; nearly a label a row; lists of 0 and 1 of
-/// different lengths, or of other numbers; a row without a label.
+/// different lengths, or of other numbers; a row without a label; a `spec` that contradicts itself.
 pub(super) fn judge(
     table: &Table,
     column: usize,
@@ -44,7 +54,7 @@ pub(super) fn judge(
     remarks: &mut Vec<Remark>,
 ) -> Result<Labels> {
     let listed = !spec.labels.is_empty();
-    let (problem, why) = match spec.problem {
+    let (problem, why) = match spec.said_problem() {
         Some(problem) => (problem, None),
         None => match infer::infer(table, column) {
             // Listed labels are classes, even if they look like numbers.
@@ -52,8 +62,10 @@ pub(super) fn judge(
             judged => judged.map(|(problem, why)| (problem, (!listed).then_some(why)))?,
         },
     };
+    spec.fits(problem)?;
+    let separator = spec.label_separator.as_deref();
     let places = match problem {
-        Problem::MultiLabel => places(table, column)?,
+        Problem::MultiLabel => places(table, column, separator)?,
         _ => None,
     };
     let names = match (problem, places) {
@@ -61,16 +73,23 @@ pub(super) fn judge(
         (_, Some(places)) if listed && spec.labels.len() != places => {
             return Err(places_differ(table, column, places, spec.labels.len()));
         }
-        _ if listed => spec.labels.clone(),
+        _ if listed => listed::with_other(&spec.labels, spec.other.as_ref()),
+        _ if spec.other.is_some() => {
+            let message = "`other` stands for labels that are not listed, and none are listed";
+            return Err(
+                Error::new(ErrorKind::Config, message).with_hint("list the others: `labels`")
+            );
+        }
         (_, Some(places)) => (0..places).map(|i| format!("LABEL_{i}")).collect(),
-        _ => collect(table, column, problem, remarks)?,
+        _ => collect(table, column, problem, separator, remarks)?,
     };
+    remarks.extend(separator.and_then(|separator| separates_none(table, column, separator)));
     if problem == Problem::SingleLabel && spec.problem.is_none() && !listed {
         infer::check_repeated(table, column, &names)?;
         if let Some((label, by)) = spelling::joined(&names) {
             let hint = match by {
-                ',' => "`problem=multi-label` reads it as several",
-                _ => "write several labels as a list, [\"a\", \"b\"]",
+                ',' => "`problem=multi-label` reads it as several".to_string(),
+                _ => format!("`label_separator='{by}'` reads it as several"),
             };
             remarks.push(Remark::Warning(format!(
                 "label {} is made of others, joined by {by:?}; {hint}",
@@ -93,21 +112,49 @@ pub(super) fn judge(
             "label column {name}: {what}, since {why}; `problem` says otherwise"
         )));
     }
-    Ok(Labels { problem, names, by_position: places.is_some(), open: false })
+    Ok(Labels::new(spec, problem, names, places.is_some(), false))
 }
 
-/// How rows to evaluate are read when `problem` and `names` are known. Unless the task lists its
-/// labels, one that is not among them is kept as [`UNSEEN`].
+/// What is said of a separator that stands in no row.
+fn separates_none(table: &Table, column: usize, separator: &str) -> Option<Remark> {
+    let has = |row| matches!(table.cell(row, column), Cell::Text(text) if text.contains(separator));
+    (!(0..table.rows()).any(has)).then(|| {
+        Remark::Warning(format!(
+            "{}: {} separates no labels in column {}; if something else does, name that: \
+             `label_separator`",
+            table.path().display(),
+            shown(separator),
+            shown(&table.columns()[column]),
+        ))
+    })
+}
+
+impl Labels {
+    fn new(
+        spec: &TaskSpec,
+        problem: Problem,
+        names: Vec<String>,
+        by_position: bool,
+        open: bool,
+    ) -> Self {
+        let (separator, other) = (spec.label_separator.clone(), spec.other.clone());
+        Self { problem, names, by_position, open, separator, other }
+    }
+}
+
+/// How rows to evaluate are read when `problem` and `names` are known. Unless `spec` lists the labels
+/// or says what stands for others, one that is not among them is kept as [`UNSEEN`].
 pub(super) fn known(
     table: &Table,
     column: usize,
     problem: Problem,
     names: &[String],
-    open: bool,
+    spec: &TaskSpec,
 ) -> Result<Labels> {
+    spec.fits(problem)?;
     let places = match problem {
         Problem::MultiLabel if !names.iter().all(|name| lists::bit(name).is_some()) => {
-            places(table, column)?
+            places(table, column, spec.label_separator.as_deref())?
         }
         _ => None,
     };
@@ -115,7 +162,10 @@ pub(super) fn known(
         Some(places) if places != names.len() => {
             Err(places_differ(table, column, places, names.len()))
         }
-        _ => Ok(Labels { problem, names: names.to_vec(), by_position: places.is_some(), open }),
+        _ => {
+            let open = spec.labels.is_empty();
+            Ok(Labels::new(spec, problem, names.to_vec(), places.is_some(), open))
+        }
     }
 }
 
@@ -128,12 +178,12 @@ fn places_differ(table: &Table, column: usize, places: usize, labels: usize) -> 
 }
 
 /// How many labels the lists of a column say 0 or 1 for, if that is what they do.
-fn places(table: &Table, column: usize) -> Result<Option<usize>> {
+fn places(table: &Table, column: usize, separator: Option<&str>) -> Result<Option<usize>> {
     let mut first: Option<(usize, usize)> = None;
     let (mut uneven, mut repeated, mut no_bit) = (None, false, None);
     let (mut numbers, mut fraction) = (true, None);
     for row in 0..table.rows() {
-        let items = multiple(table, row, column)?;
+        let items = multiple(table, row, column, separator)?;
         let (_, length) = *first.get_or_insert((row, items.len()));
         if items.len() != length {
             uneven.get_or_insert((row, items.len()));
@@ -176,6 +226,7 @@ fn collect(
     table: &Table,
     column: usize,
     problem: Problem,
+    separator: Option<&str>,
     remarks: &mut Vec<Remark>,
 ) -> Result<Vec<String>> {
     // For each label as written: its rows, and the first of them.
@@ -188,7 +239,8 @@ fn collect(
         match problem {
             Problem::SingleLabel => count(row, single(table, row, column)?),
             Problem::MultiLabel => {
-                multiple(table, row, column)?.iter().for_each(|label| count(row, label));
+                let labels = multiple(table, row, column, separator)?;
+                labels.iter().for_each(|label| count(row, label));
             }
             Problem::Regression => {}
         }
@@ -246,202 +298,4 @@ fn first_of(all: &[String]) -> String {
     let more = all.len().saturating_sub(5);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     all[..all.len().min(5)].join(", ") + &more
-}
-
-/// Positions of labels by the ways in which they may be written.
-struct Positions<'a> {
-    exact: HashMap<&'a str, u32>,
-    keys: HashMap<String, u32>,
-    whole: HashMap<&'a str, u32>,
-}
-
-impl<'a> Positions<'a> {
-    fn new(names: &'a [String]) -> Self {
-        let numbered = || names.iter().zip(0u32..).map(|(name, i)| (name.as_str(), i));
-        let all_whole = names.iter().all(|name| spelling::whole(name).is_some());
-        let whole = numbered().filter_map(|(name, i)| Some((spelling::whole(name)?, i)));
-        Self {
-            exact: numbered().collect(),
-            keys: numbered().map(|(name, i)| (spelling::key(name), i)).collect(),
-            whole: if all_whole { whole.collect() } else { HashMap::new() },
-        }
-    }
-
-    fn find(&self, label: &str) -> Option<u32> {
-        let exact = self.exact.get(label).copied();
-        exact.or_else(|| {
-            let key = spelling::key(label);
-            let whole = || self.whole.get(spelling::whole(&key)?);
-            self.keys.get(&key).or_else(whole).copied()
-        })
-    }
-}
-
-/// Reads the column by `labels`. `whose` names where they come from. Remarks on labels that are not
-/// among them, whose rows count as [`UNSEEN`], a label that `labels` then ends with.
-///
-/// # Errors
-/// Rows without a label, a label not among `labels`, unless some may be missing and others are not,
-/// a value that is not a finite number.
-pub(super) fn targets(
-    table: &Table,
-    column: usize,
-    labels: &mut Labels,
-    whose: &str,
-    remarks: &mut Vec<Remark>,
-) -> Result<Targets> {
-    let rows = 0..table.rows();
-    if labels.problem == Problem::Regression {
-        return Ok(Targets::Values(
-            rows.map(|row| value(table, row, column)).collect::<Result<_>>()?,
-        ));
-    }
-    let positions = Positions::new(&labels.names);
-    let unseen_at = labels.names.len() as u32;
-    // Rows that have each label unseen, by the label, and the first row of any.
-    let mut unseen: BTreeMap<String, usize> = BTreeMap::new();
-    let mut first = None;
-    let mut known_rows = 0;
-    let mut number = |row: usize, label: &str| {
-        let found = positions.find(label);
-        if found.is_none() {
-            *unseen.entry(label.to_string()).or_default() += 1;
-            first.get_or_insert((row, label.to_string()));
-        }
-        found.unwrap_or(unseen_at)
-    };
-    let targets = match labels.problem {
-        Problem::SingleLabel => {
-            let classes = rows
-                .map(|row| {
-                    let class = number(row, single(table, row, column)?);
-                    known_rows += usize::from(class != unseen_at);
-                    Ok(class)
-                })
-                .collect::<Result<_>>()?;
-            Targets::Classes(classes)
-        }
-        _ => {
-            let sets = rows
-                .map(|row| {
-                    let given = multiple(table, row, column)?;
-                    let set: BTreeSet<u32> = if labels.by_position {
-                        let bits = given.iter().zip(0..);
-                        bits.filter(|(bit, _)| lists::bit(bit) == Some(true))
-                            .map(|(_, i)| i)
-                            .collect()
-                    } else {
-                        given.iter().map(|label| number(row, label)).collect()
-                    };
-                    known_rows += usize::from(!set.contains(&unseen_at));
-                    Ok(set.into_iter().collect())
-                })
-                .collect::<Result<_>>()?;
-            Targets::MultiHot(sets)
-        }
-    };
-    if let Some((row, label)) = first {
-        if !labels.open || known_rows == 0 {
-            return Err(unknown_label(table.place(row), &label, &labels.names, whose));
-        }
-        let rows = table.rows() - known_rows;
-        let names: Vec<String> =
-            unseen.iter().map(|(l, n)| format!("{} ({n})", shown(l))).collect();
-        remarks.push(Remark::Warning(format!(
-            "{}: {} have labels that are not among the {} of {whose}, and count as wrong: {}",
-            table.path().display(),
-            super::dataset::counted(rows, table.rows()),
-            labels.names.len(),
-            first_of(&names),
-        )));
-        labels.names.push(UNSEEN.to_string());
-    }
-    Ok(targets)
-}
-
-fn single(table: &Table, row: usize, column: usize) -> Result<&str> {
-    match table.cell(row, column) {
-        Cell::Text(text) if !text.trim().is_empty() => Ok(text),
-        cell if is_blank(cell) => Err(unlabelled(table, column, is_blank)),
-        cell => {
-            let found = match cell {
-                Cell::Other(what) => what,
-                _ => "a list",
-            };
-            Err(wrong(table, row, column, "one label", found)
-                .with_hint("a list of labels in every row makes a multi-label task"))
-        }
-    }
-}
-
-/// An empty list or an empty text is a row to which no label applies; null is a missing answer.
-fn multiple(table: &Table, row: usize, column: usize) -> Result<Vec<String>> {
-    let items = match (table.cell(row, column), given(table.cell(row, column))) {
-        (Cell::Missing, _) => return Err(unlabelled(table, column, |c| c == Cell::Missing)),
-        (_, Given::Other(what)) => {
-            return Err(wrong(table, row, column, "a list of labels", what));
-        }
-        (_, Given::Blank) => return Ok(Vec::new()),
-        (_, Given::List(items)) => items.into_owned(),
-        (_, Given::Text(text)) if text.trim_start().starts_with(['[', '{', '(']) => {
-            return Err(wrong(table, row, column, "a list of labels", &shown(text))
-                .with_hint("lists are read as [\"a\", \"b\"]"));
-        }
-        (_, Given::Text(text)) => lists::split(text),
-    };
-    match items.iter().any(|item| item.trim().is_empty()) {
-        true => Err(wrong(table, row, column, "labels", "an empty one in a list")),
-        false => Ok(items),
-    }
-}
-
-fn value(table: &Table, row: usize, column: usize) -> Result<f32> {
-    let found = match table.cell(row, column) {
-        cell if is_blank(cell) => return Err(unlabelled(table, column, is_blank)),
-        Cell::Text(text) => match text.trim().parse::<f32>() {
-            Ok(value) if value.is_finite() => return Ok(value),
-            _ => shown(text),
-        },
-        Cell::Other(what) => what.to_string(),
-        _ => "a list".to_string(),
-    };
-    Err(wrong(table, row, column, "a finite number", &found))
-}
-
-fn is_blank(cell: Cell<'_>) -> bool {
-    match cell {
-        Cell::Missing => true,
-        Cell::Text(text) => text.trim().is_empty(),
-        Cell::List(_) | Cell::Other(_) => false,
-    }
-}
-
-fn unlabelled(table: &Table, column: usize, absent: fn(Cell<'_>) -> bool) -> Error {
-    let rows: Vec<usize> =
-        (0..table.rows()).filter(|&row| absent(table.cell(row, column))).collect();
-    let first = rows.first().copied().unwrap_or_default();
-    data_error(format!(
-        "{}: no value in label column {:?} ({})",
-        table.place(first),
-        table.columns()[column],
-        super::dataset::counted(rows.len(), table.rows()),
-    ))
-    .with_hint("remove the rows without a label, or give them one")
-}
-
-/// The error of a `label` found in `place` that is none of `labels`, those of `whose`; the hint has the nearest.
-pub(crate) fn unknown_label(
-    place: impl Display,
-    label: &str,
-    labels: &[String],
-    whose: &str,
-) -> Error {
-    let near = nearest(label, labels.iter().map(String::as_str), 5);
-    let near: Vec<String> = near.into_iter().map(shown).collect();
-    data_error(format!(
-        "{place}: label {} is not among the {} labels of {whose}",
-        shown(label),
-        labels.len(),
-    ))
-    .with_hint(format!("the nearest known are {}", near.join(", ")))
 }

@@ -22,8 +22,9 @@ pub struct TaskRows {
 const HELD_OUT: f64 = 0.1;
 
 impl TaskRows {
-    /// Reads the rows of each file; without dev rows, holds some out by the seed of `hold_out`, or has none. `remarks`
-    /// get what there is to say of them.
+    /// Reads the rows of each file; without dev rows, holds some out by the seed if `hold_out` says so, or has none.
+    /// `remarks` get what there is to say of them. Of training rows a limit takes those that the seed says; of dev rows
+    /// those that `reading` says, so that runs of different seeds are scored on the same ones.
     ///
     /// # Errors
     /// As [`Table::read`], [`Dataset::train`], [`Dataset::evaluation`] and [`split_holdout`].
@@ -32,10 +33,11 @@ impl TaskRows {
         train: &Path,
         dev: Option<&Path>,
         reading: &Reading,
-        hold_out: Option<u64>,
+        (seed, hold_out): (u64, bool),
         remarks: &mut Vec<Remark>,
     ) -> Result<Self> {
-        let table = Table::read(train, reading)?;
+        let hold_out = hold_out.then_some(seed);
+        let table = Table::read(train, &Reading { seed, ..reading.clone() })?;
         remarks.extend_from_slice(table.remarks());
         let rows = Dataset::train(&table, spec, remarks)?;
         drop(table);

@@ -13,8 +13,11 @@ use crate::{Error, ErrorKind, Result};
 pub struct Reading {
     /// The columns whose cells are kept.
     pub columns: Columns,
-    /// At most so many rows, spread over the file: which, follows from a hash of their numbers.
+    /// At most so many rows, spread over the file: which, follows from a hash of their numbers and `seed`.
+    /// A larger limit keeps the rows of a smaller one.
     pub limit: Option<usize>,
+    /// Which rows a `limit` takes.
+    pub seed: u64,
     /// What separates cells of a TSV or CSV file; `None` sees it from the header.
     pub delimiter: Option<char>,
     /// Whether cells of such a file may stand in quotation marks, as RFC 4180 has it. `None`: those
@@ -68,6 +71,8 @@ pub struct Table {
 #[derive(Debug, Clone)]
 struct Sample {
     limit: usize,
+    /// Of the seed; 0 of seed 0.
+    salt: u64,
     hashes: Vec<u64>,
     /// Rows with larger hashes are not of the sample any more.
     most: u64,
@@ -113,8 +118,12 @@ impl Table {
         table.shrink();
         if table.lines.len() < table.seen {
             let (rows, seen) = (table.lines.len(), table.seen);
+            let by = match reading.seed {
+                0 => String::new(),
+                seed => format!(" and `seed={seed}`"),
+            };
             table.remark(Remark::Note(format!(
-                "{}: {rows} of {seen} rows are read, chosen by a hash of their numbers",
+                "{}: {rows} of {seen} rows are read, chosen by a hash of their numbers{by}",
                 path.display()
             )));
         }
@@ -155,8 +164,9 @@ impl Table {
     }
 
     pub(super) fn new(path: &Path, unit: &'static str, reading: &Reading) -> Self {
-        let sample =
-            reading.limit.map(|limit| Sample { limit, hashes: Vec::new(), most: u64::MAX });
+        let salt = SplitMix64::new(reading.seed).next() ^ SplitMix64::new(0).next();
+        let sample = |limit| Sample { limit, salt, hashes: Vec::new(), most: u64::MAX };
+        let sample = reading.limit.map(sample);
         Self {
             path: path.to_path_buf(),
             unit,
@@ -189,7 +199,8 @@ impl Table {
         let line = u32::try_from(line).map_err(|_| {
             data_error(format!("{} has more than 2^32 {}s", self.path.display(), self.unit))
         })?;
-        let hash = SplitMix64::new(self.seen as u64).next();
+        let salt = self.sample.as_ref().map_or(0, |sample| sample.salt);
+        let hash = SplitMix64::new(self.seen as u64 ^ salt).next();
         self.seen += 1;
         if let Some(sample) = &self.sample {
             if hash > sample.most {
@@ -218,7 +229,7 @@ impl Table {
             return;
         }
         let mut hashes = sample.hashes.clone();
-        // The generator is a bijection: no two rows have the same hash.
+        // Generator and salt are bijections: no two rows have the same hash.
         sample.most = *hashes.select_nth_unstable(sample.limit - 1).1;
         let kept: Vec<bool> = sample.hashes.iter().map(|&hash| hash <= sample.most).collect();
         let mut keep = kept.iter().copied();

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::Problem;
+use super::labels::check_listed;
 use super::table::{Columns, Table, data_error};
 use crate::{Error, ErrorKind, Result};
 
@@ -80,8 +81,14 @@ pub struct TaskSpec {
     /// whole are regression (unless few of them stand for many rows), anything else is
     /// single-label.
     pub problem: Option<Problem>,
-    /// The labels in their order; empty takes those of the training rows, sorted.
+    /// The labels in the order of the logits; empty takes those of the training rows, sorted.
     pub labels: Vec<String>,
+    /// The label that stands for all that are not among those listed, and is added to them where it is
+    /// none of them. Of rows to evaluate it is one of the task's.
+    pub other: Option<String>,
+    /// What stands between several labels of a row in one text, such as `;`: the task is multi-label then.
+    /// `None` splits such texts at commas, where the task is multi-label.
+    pub label_separator: Option<String>,
     /// The score to report; `None` leaves it to the problem.
     pub metric: Option<Metric>,
 }
@@ -136,6 +143,53 @@ impl TaskSpec {
             }
         };
         Columns::Named(names)
+    }
+
+    /// What is said of the problem, if anything.
+    pub(super) fn said_problem(&self) -> Option<Problem> {
+        self.problem.or(self.label_separator.is_some().then_some(Problem::MultiLabel))
+    }
+
+    /// Checks that all else that is said makes sense for `problem`.
+    ///
+    /// # Errors
+    /// A separator of labels that is none, or where rows have one label or a number; labels, or one for all
+    /// others, of numbers; a blank label for all others.
+    pub(super) fn fits(&self, problem: Problem) -> Result<()> {
+        let fail = |message: String, hint: &str| {
+            Err(Error::new(ErrorKind::Config, message).with_hint(hint))
+        };
+        if let Some(by) = &self.label_separator {
+            if by.chars().all(char::is_alphanumeric) {
+                return fail(
+                    format!("`label_separator` is {by:?}, expected what stands between labels"),
+                    "such as `label_separator=';'` or `label_separator='|'`",
+                );
+            }
+            let one = match problem {
+                Problem::MultiLabel => None,
+                Problem::SingleLabel => Some("one label a row: `problem=single-label`"),
+                Problem::Regression => Some("a number a row: `problem=regression`"),
+            };
+            if let Some(one) = one {
+                return fail(
+                    format!(
+                        "`label_separator` {by:?} reads several labels a row, and the task has {one}"
+                    ),
+                    "leave one of the two out",
+                );
+            }
+        }
+        if problem == Problem::Regression && !(self.labels.is_empty() && self.other.is_none()) {
+            let message = "`labels` and `other` name labels, and the task has a number a row: `problem=regression`";
+            return fail(message.into(), "leave `labels` and `other` out");
+        }
+        match &self.other {
+            Some(other) if other.trim().is_empty() => {
+                fail(format!("`other` is {other:?}, expected a label"), "such as `other=other`")
+            }
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn text_columns(&self, table: &Table) -> Result<TextColumns> {
@@ -231,6 +285,8 @@ struct TaskFile {
     problem: Option<String>,
     #[serde(default)]
     labels: Vec<String>,
+    other: Option<String>,
+    label_separator: Option<String>,
     metric: Option<String>,
     f1_average: Option<String>,
     positive_label: Option<String>,
@@ -255,6 +311,7 @@ impl TaskFolder {
         let file: TaskFile = serde_json::from_slice(&bytes).map_err(|e| {
             data_error(format!("{} is not a task: {e}", path.display())).with_source(e)
         })?;
+        check_listed(&file.labels, &path, "label")?;
         let spec = file.spec(folder).map_err(|e| data_error(format!("{}: {e}", path.display())))?;
         let find = |stem: &str| {
             ["tsv", "csv", "jsonl", "parquet"]
@@ -290,11 +347,6 @@ impl TaskFile {
                 ));
             }
         };
-        if let Some(twice) =
-            self.labels.iter().enumerate().find(|(i, label)| self.labels[..*i].contains(label))
-        {
-            return Err(format!("label {:?} is listed twice", twice.1));
-        }
         let metric = match (self.metric.as_deref(), self.f1_average.as_deref()) {
             (None, _) => None,
             (Some("accuracy"), _) => Some(Metric::Accuracy),
@@ -326,6 +378,8 @@ impl TaskFile {
             label: Some("label".to_string()),
             problem,
             labels: self.labels,
+            other: self.other,
+            label_separator: self.label_separator,
             metric,
         })
     }

@@ -168,10 +168,13 @@ impl Setting {
             let names = before.files.keys().chain(files.files.keys());
             let changed = |file: &&String| before.files.get(*file) != files.files.get(*file);
             if let Some(file) = names.into_iter().find(changed) {
-                let file = files.folder.join(file);
-                let message = format!("{} changed since {path} was started", file.display());
+                let file = match file.strip_suffix(" rows") {
+                    Some(kind) => format!("{name}: what is read as {kind} rows"),
+                    None => files.folder.join(file).display().to_string(),
+                };
+                let message = format!("{file} changed since {path} was started");
                 return Err(Error::new(ErrorKind::Data, message)
-                    .with_hint("restore the file, or start another study with another `out`"));
+                    .with_hint("restore the file, or the options that read it; or start another study with another `out`"));
             }
         }
         Ok(())

@@ -106,8 +106,13 @@ pub(super) fn bits(text: &str) -> Option<usize> {
     (count > 1).then_some(count)
 }
 
-/// The labels of a text that is no list: separated by commas, bits in any way that [`bits`] knows.
-pub(super) fn split(text: &str) -> Vec<String> {
-    let by: &[char] = if bits(text).is_some() { &BETWEEN_BITS } else { &[','] };
-    text.split(by).map(str::trim).filter(|part| !part.is_empty()).map(String::from).collect()
+/// The labels of a text that is no list: what stands between separators or, where none is said, between
+/// commas, and bits in any way that [`bits`] knows.
+pub(super) fn split(text: &str, separator: Option<&str>) -> Vec<String> {
+    let parts: Vec<&str> = match separator {
+        Some(separator) => text.split(separator).collect(),
+        None if bits(text).is_some() => text.split(BETWEEN_BITS).collect(),
+        None => text.split(',').collect(),
+    };
+    parts.into_iter().map(str::trim).filter(|part| !part.is_empty()).map(String::from).collect()
 }
