@@ -164,16 +164,14 @@ fn tasks(args: &StudyArgs) -> Result<(Vec<TaskRows>, BTreeMap<String, TaskFiles>
     for folder in folders {
         // The rows held out, where a task has no dev file, are the same for every seed.
         let task = args.rows.read(folder, (0, true), args.base.quiet)?;
-        let files = match folder {
-            // Nothing but the files decides what is read.
-            Some(folder) if args.rows.flags().is_empty() => {
-                TaskFiles::of_folder(folder, &TaskFolder::open(folder)?)?
-            }
-            folder => {
-                let folder = folder.map_or(PathBuf::new(), PathBuf::from);
-                TaskFiles { folder, ..TaskFiles::of_rows(&task) }
-            }
+        let mut files = match folder {
+            Some(folder) => TaskFiles::of_folder(folder, &TaskFolder::open(folder)?)?,
+            None => TaskFiles::of_rows(&task),
         };
+        // Beside the files, options decide what is read.
+        if !args.rows.flags().is_empty() {
+            files.files.extend(TaskFiles::of_rows(&task).files);
+        }
         let name = task.train.name.clone();
         let folder = files.folder.display().to_string();
         if let Some(other) = all.insert(name.clone(), files) {
