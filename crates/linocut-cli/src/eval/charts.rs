@@ -8,8 +8,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use std::ops::Range;
 
 const SIZE: (u32, u32) = (760, 420);
-/// Points of a curve that are drawn, and of a scatter plot: more are not seen.
-const POINTS: usize = 400;
+/// Dots of a scatter plot: more are not told apart.
 const DOTS: usize = 2000;
 /// Bars of residuals.
 const BARS: usize = 40;
@@ -80,12 +79,29 @@ fn names<'a, 'b: 'a>(chart: &mut Chart<'a, 'b>, position: SeriesLabelPosition) -
     Ok(())
 }
 
-/// At most `most` of them, evenly spread, the first and the last among them.
-fn thinned<T: Copy>(all: &[T], most: usize) -> Vec<T> {
-    if all.len() <= most {
+/// At most [`DOTS`] of them, evenly spread, the first and the last among them.
+fn thinned(all: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    if all.len() <= DOTS {
         return all.to_vec();
     }
-    (0..most).map(|i| all[i * (all.len() - 1) / (most - 1)]).collect()
+    (0..DOTS).map(|i| all[i * (all.len() - 1) / (DOTS - 1)]).collect()
+}
+
+/// The points of a curve of shares that lie about a pixel or more from the one before, and the last.
+fn apart(points: impl Iterator<Item = (f64, f64)>) -> Vec<(f64, f64)> {
+    const PIXEL: f64 = 0.0015;
+    let (mut kept, mut last): (Vec<(f64, f64)>, _) = (vec![], None);
+    for point in points {
+        let far = |(x, y): &(f64, f64)| (x - point.0).abs().max((y - point.1).abs()) >= PIXEL;
+        if kept.last().is_none_or(far) {
+            kept.push(point);
+            last = None;
+        } else {
+            last = Some(point);
+        }
+    }
+    kept.extend(last);
+    kept
 }
 
 /// Share that is right against probability, a line a series; a dot's area goes with what lies in its bin.
@@ -118,10 +134,9 @@ pub(super) fn precision_recall(curves: &[(String, PrecisionRecall)]) -> String {
         let mut chart = axes(area, (0.0..1.0, "recall"), (0.0..1.0, "precision"), true)?;
         for (i, (name, curve)) in curves.iter().enumerate() {
             let colour = COLOURS[i % COLOURS.len()];
-            let points = thinned(&curve.points, POINTS);
-            let first = points.first().map(|point| (0.0, point.precision));
-            let others = points.iter().map(|point| (point.recall, point.precision));
-            let line: Vec<(f64, f64)> = first.into_iter().chain(others).collect();
+            let first = curve.points.first().map(|point| (0.0, point.precision));
+            let others = curve.points.iter().map(|point| (point.recall, point.precision));
+            let line = apart(first.into_iter().chain(others));
             chart
                 .draw_series([PathElement::new(line, colour.stroke_width(2))])?
                 .label(format!("{name}, {:.1}%", 100.0 * curve.average))
@@ -140,8 +155,7 @@ pub(super) fn coverage(curve: &[Covered], marked: Option<(f64, f64, f64)>) -> St
     let low = (10.0 * lowest.fold(1.0, f64::min) - 0.5).floor().max(0.0) / 10.0;
     svg(SIZE, |area| {
         let mut chart = axes(area, (0.0..1.0, "rows answered"), (low..1.0, "right"), true)?;
-        let line: Vec<(f64, f64)> =
-            thinned(curve, POINTS).iter().map(|c| (c.share, c.accuracy)).collect();
+        let line = apart(curve.iter().map(|point| (point.share, point.accuracy)));
         chart.draw_series([PathElement::new(line, BLUE.stroke_width(2))])?;
         if let Some((threshold, share, right)) = marked {
             chart.draw_series([PathElement::new([(share, low), (share, right)], RED.mix(0.6))])?;
@@ -174,7 +188,7 @@ pub(super) fn scatter(points: &[(f64, f64)]) -> String {
         let mut chart = axes(area, (range.clone(), "true"), (range.clone(), "predicted"), false)?;
         let line = [(range.start, range.start), (range.end, range.end)];
         chart.draw_series([PathElement::new(line, INK.mix(0.4))])?;
-        let dots = thinned(points, DOTS).into_iter();
+        let dots = thinned(points).into_iter();
         chart.draw_series(dots.map(|at| Circle::new(at, 3, BLUE.mix(0.4).filled())))?;
         Ok(())
     })
@@ -207,11 +221,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn few_points_of_many() {
-        let all: Vec<usize> = (0..10_001).collect();
-        let few = thinned(&all, 5);
-        assert_eq!(few, [0, 2500, 5000, 7500, 10_000]);
-        assert_eq!(thinned(&all[..3], 5), [0, 1, 2]);
+    fn points_that_are_seen() {
+        let all: Vec<(f64, f64)> = (0..10_001).map(|i| (f64::from(i), 0.0)).collect();
+        let few = thinned(&all);
+        assert_eq!((few.len(), few[0], few[DOTS - 1]), (DOTS, all[0], all[10_000]));
+        assert_eq!(thinned(&all[..3]), all[..3]);
+        // A jump is kept, however near its neighbours are, and so is the end.
+        let curve = [(0.0, 1.0), (0.0001, 1.0), (0.0002, 0.5), (0.0003, 0.5)];
+        assert_eq!(apart(curve.into_iter()), [curve[0], curve[2], curve[3]]);
+        let many = apart((0..100_000).map(|i| (f64::from(i) / 1e5, 0.3)));
+        assert!(many.len() < 700, "{}", many.len());
     }
 
     #[test]
