@@ -138,6 +138,47 @@ def test_evaluation(base, cut):
     assert found["primary"]["value"] == pytest.approx(right)
 
 
+def test_folds_and_a_search(base, tmp_path):
+    texts = [f"{text} {i}" for i, text in enumerate(TEXTS * 2)]
+    labels = LABELS * 2
+    heard = []
+    cut = base.train(texts, labels, method="head", folds=4, progress=lambda event: heard.append(event["event"]), name="queue")
+    found = cut.training["folds"]
+    assert len(found["scores"]) == heard.count("fold") == 4 and cut.training["evaluation"] is None
+    assert found["mean"] == pytest.approx(np.mean(found["scores"]))
+    assert found["deviation"] == pytest.approx(np.std(found["scores"], ddof=1))
+    assert cut.fold_predictions.scores.shape == (40, 2)
+    # Their temperature is fitted on these, and the cut is of all rows.
+    assert cut.card["training"]["rows"] == 40 and cut.card["decision"]["thresholds"] == []
+    rows = tmp_path / "rows.tsv"
+    rows.write_text("text\tlabel\n" + "".join(f"{text}\t{label}\n" for text, label in zip(texts, labels)))
+    run("train", "--train", rows, "--text", "text", "--label", "label", "--name", "queue", "--method", "head", "--folds", "4",
+        "--base", BASE, "--out", tmp_path / "queue.cut", "-q")  # fmt: skip
+    assert (tmp_path / "queue.cut").read_bytes() == cut.to_bytes()
+
+    searched = base.train(texts, labels, method="head", search=60.0, dev=False)
+    tried = searched.card["training"]["search"]["tried"]
+    assert tried[0]["change"] == {} and len(tried) > 1
+    with pytest.raises(linocut.ConfigError, match="`folds` is 1, expected 2 to 20"):
+        base.train(texts, labels, method="head", folds=1)
+    with pytest.raises(linocut.ConfigError, match="search"):
+        base.train(texts, labels, method="head", search=-1.0)
+
+
+def test_long_texts_are_read_as_is_said(base):
+    texts = [f"{'and so on ' * 40}{text}" for text in TEXTS]
+    for part in ["tail", "windows"]:
+        cut = base.train(texts, LABELS, method="head", long=part, max_length=32, dev=False)
+        assert cut.card["long"] == part and base.predict(cut, texts).labels == LABELS
+        bank = linocut.Bank(base)
+        bank["long"] = cut
+        assert np.allclose(bank.predict(texts[:2])["long"].logits, base.predict(cut, texts[:2]).logits, atol=1e-5)
+    with pytest.raises(linocut.ConfigError, match="texts alone"):
+        base.train(texts, LABELS, pairs=TEXTS, method="head", long="windows")
+    with pytest.raises(linocut.ConfigError, match="unknown variant"):
+        base.train(texts, LABELS, method="head", long="middle")
+
+
 def test_words_are_explained_as_the_command_does(base, cut, tmp_path):
     cut.save(tmp_path / "a.cut")
     text = TEXTS[0]

@@ -41,6 +41,10 @@ def test_logits_are_the_engines_and_the_model_comes_back(base, model, mask, tmp_
         with linocut.torch.applied(model, cut) as on:
             assert np.allclose(logits(on, mask), expected, atol=2e-5)
         assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    few = base.train(TEXTS, LABELS, method="mask", objective="pairs")
+    with linocut.torch.applied(model, few) as on:
+        # Its head reads vectors of length 1.
+        assert few.card["unit"] and np.allclose(logits(on, few), base.predict(few, TEXTS).logits, atol=2e-5)
     full = base.train(TEXTS, LABELS, method="full", epochs=2)
     handle = linocut.torch.apply(model, full)
     assert np.allclose(logits(model, full), base.predict(full, TEXTS).logits, atol=2e-5)
