@@ -38,9 +38,10 @@ impl Lengths {
         match cut {
             0 => format!("texts of {median} tokens (median), {longest} at most; none is cut"),
             _ => format!(
-                "texts of {median} tokens (median); {cut} of {rows} rows ({:.1}%) are longer than {max_length} tokens \
+                "texts of {median} tokens (median); {cut} of {rows} rows ({:.1}%) {} longer than {max_length} tokens \
                  and will be cut",
-                100.0 * cut as f64 / rows as f64
+                100.0 * cut as f64 / rows as f64,
+                if cut == 1 { "is" } else { "are" }
             ),
         }
     }
