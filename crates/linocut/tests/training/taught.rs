@@ -4,6 +4,7 @@ use super::labels::{labelled, numbers};
 use super::{accuracy, base, options, place, rows, storage};
 use linocut::cut::{Cut, TaskModel};
 use linocut::data::{Dataset, Targets};
+use linocut::model::{Base, Pooling};
 use linocut::tune::{self, Choices, Event, Method, Objective, Storage, TrainOptions};
 use linocut::{ErrorKind, pack};
 use std::path::Path;
@@ -63,7 +64,6 @@ fn sets_and_numbers_have_teachers_too() {
     assert!(found > 0.8, "{found}");
 }
 
-/// What it says, label by label, whatever their order; and of the same model's folder.
 #[test]
 fn a_teachers_labels_are_mapped_by_name() {
     let (_guard, folder) = place();
@@ -79,12 +79,24 @@ fn a_teachers_labels_are_mapped_by_name() {
     let some = split.select(&[3, 0, 19]);
     let want = [&plain[6..8], &plain[0..2], &plain[38..40]].concat();
     assert_eq!((some.taught.as_ref().unwrap().logits.clone(), some.learned_rows()), (want, 8));
+}
 
-    let out = folder.join("hf");
-    linocut::export::write(&teacher, &out).unwrap();
-    let model = pack::teacher(&out, &base(&folder), false).unwrap();
-    let again = taught(&model, rows(20, 2), None).taught.unwrap().logits;
-    assert_eq!(again, plain);
+#[test]
+fn a_models_folder_teaches_what_its_cut_does() {
+    let (_guard, folder) = place();
+    base(&folder);
+    for pooling in [Pooling::Cls, Pooling::Mean] {
+        let own = Base::open(&folder, Some(pooling)).unwrap();
+        let (options, storage) = (options(Method::Bias), storage(&folder));
+        let run = tune::train(&own, rows(50, 1), None, None, &options, &storage, &mut |_| true);
+        let teacher = TaskModel::new(own.clone(), run.unwrap().cut).unwrap();
+        let out = folder.join(pooling.name());
+        linocut::export::write(&teacher, &out).unwrap();
+        let model = pack::teacher(&out, &own, false).unwrap();
+        assert!(!model.cut.card().pairs);
+        let [a, b] = [teacher, model].map(|t| taught(&t, rows(20, 2), None).taught.unwrap());
+        assert_eq!(a.logits, b.logits, "{}", pooling.name());
+    }
 }
 
 #[test]
