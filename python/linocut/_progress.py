@@ -47,6 +47,7 @@ class Bar:
         self.shown = 0.0
         self.wide = 0
         self.run = ""
+        self.told = False
 
     def __call__(self, event: dict[str, Any]) -> None:
         kind = event["event"]
@@ -60,8 +61,15 @@ class Bar:
             value = "undefined" if record["score"] is None else f"{100 * record['score']:.2f}"
             score = record.get("failed") or f"{record['metric'].replace('_', ' ')} {value}, {record['bytes']:,} bytes"
             self.line(f"{record['task']}: {record['arm']}, seed {record['seed']}: {score}")
-        elif kind == "tokens" and not self.run:
+        elif kind == "tokens" and not self.run and not self.told:
+            self.told = True  # folds and trials are of the same texts
             self.line(event["text"])
+        elif kind == "fold":
+            self.line(f"fold {event['fold'] + 1} of {event['folds']}")
+        elif kind == "tried":
+            what = ", ".join(f"{name}={value}" for name, value in event["change"].items()) or "as it is"
+            score = "undefined" if event["score"] is None else f"{100 * event['score']:.2f}"
+            self.line(f"tried {what}: {score}")
         elif kind == "start":
             self.steps = event["steps"]
         elif kind == "step":

@@ -51,6 +51,9 @@ pub(crate) fn run(args: ExportArgs) -> Result<()> {
     if let Some(slim) = export::slim_in_words(&model) {
         text += &format!("{slim}\n");
     }
+    if let Some(unread) = export::unread_in_words(&model) {
+        text += &format!("{unread}\n");
+    }
     if let Some(undecided) = export::undecided_in_words(&model) {
         text += &format!("{undecided}\n");
     }

@@ -53,6 +53,8 @@ pub(crate) struct Progress {
     last: Option<Instant>,
     /// When the steps began, and at which; nothing once it is known how long they take.
     timed: Option<(Instant, usize)>,
+    /// Whether it was said how long the texts are.
+    told: bool,
     /// Whether it was said that the state cannot be saved.
     unsaved: bool,
 }
@@ -80,6 +82,7 @@ impl Progress {
             steps_tokens: 0,
             last: None,
             timed: None,
+            told: false,
             unsaved: false,
         }
     }
@@ -95,7 +98,12 @@ impl Progress {
     /// Shows one event.
     pub(crate) fn show(&mut self, event: Event) {
         match event {
-            Event::Tokens(lengths) => self.say(&lengths.in_words()),
+            Event::Tokens(lengths) => {
+                // Folds and trials are of the same texts.
+                if !std::mem::replace(&mut self.told, true) {
+                    self.say(&lengths.in_words());
+                }
+            }
             Event::Trunk { done, rows } => {
                 if done == 0 {
                     self.begin("frozen layers {wide_bar} {pos}/{len} rows, {eta} left", 0, rows);

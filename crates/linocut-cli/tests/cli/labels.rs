@@ -37,6 +37,7 @@ fn several_labels_in_one_text() {
     --- stderr
     tags: # rows, # dev rows, # labels; head on base, # epochs
     # rows of each label
+    texts of # tokens (median), # at most; none is cut
     ");
     let eval = "eval t.cut --base base --data d.tsv --text note --label tags";
     let shown = place.run(eval);
@@ -70,6 +71,7 @@ fn several_labels_in_one_text() {
     note: label column "tags": # labels, one a row, since it holds texts; --problem says otherwise
     tags: # rows, # dev rows, # labels; head on base, # epochs
     # rows of each label
+    texts of # tokens (median), # at most; none is cut
     "#);
 }
 
@@ -125,6 +127,7 @@ fn labels_of_a_file() {
     --- stderr
     train: # rows, # dev rows, # labels; head on base, # epochs
     # rows of each label
+    texts of # tokens (median), # at most; none is cut
     ");
     let labels = &place.run("inspect t.cut --json").json()["card"]["labels"];
     assert_eq!(labels.to_string(), r#"["weather","food","travel"]"#);
@@ -198,6 +201,7 @@ fn all_other_labels() {
     note: topics/dev.tsv: # of # rows have labels that are not among the # of the training rows, and count as "elsewhere": "travel" (#)
     train: # rows, # dev rows, # labels; head on base, # epochs
     # rows of each label
+    texts of # tokens (median), # at most; none is cut
     "#);
     let labels = &place.run("inspect t.cut --json").json()["card"]["labels"];
     assert_eq!(labels.to_string(), r#"["weather","food","elsewhere"]"#);
@@ -254,5 +258,6 @@ fn a_limit_by_the_seed() {
     note: topics/dev.tsv: # of # rows are read, chosen by a hash of their numbers
     topics: # rows, # dev rows, # labels; head on base, # epochs
     most frequent label: "food" (# rows), rarest: "weather" (# rows)
+    texts of # tokens (median), # at most; none is cut
     "#);
 }

@@ -9,6 +9,7 @@ mod adapter;
 mod adapter_refusals;
 mod calibrate;
 mod data;
+mod decisions;
 mod export;
 mod hub;
 mod inspect;

@@ -195,6 +195,8 @@ fn results_as_json() {
      "name": "accuracy",
      "value": #
      },
+     "folds": null,
+     "decision": null,
      "trained_parameters": #,
      "zeros": #,
      "sparsity": null,

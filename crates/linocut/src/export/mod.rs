@@ -52,6 +52,11 @@ pub fn undecided_in_words(model: &TaskModel) -> Option<String> {
     Some(format!("the cut's {what} are not in the folder: Transformers has no place for them"))
 }
 
+/// What of long texts an export does not read as the task does, if there is any.
+pub fn unread_in_words(model: &TaskModel) -> Option<String> {
+    texts::unread_in_words(model.cut.card())
+}
+
 /// The class that loads an export of the model.
 pub fn class(model: &TaskModel) -> String {
     texts::class(&model.base.encoder, model.cut.card().pooling)

@@ -10,7 +10,7 @@ use linocut::cut::{
     BaseId, Card, Cut, Decision, Delta, Edit, EditKind, Head, LargeZeros, LowRank, Other, Probe,
     Sign, Source, Sparse, StoreType, TensorEdit, TensorNote, Zeros,
 };
-use linocut::data::{Metric, Problem};
+use linocut::data::{Long, Metric, Problem};
 use linocut::model::{Kind, Layout, Place, Pooling, Role, Slim, SlimLayer, Weights};
 use safetensors::Dtype;
 use serde_json::json;
@@ -192,7 +192,15 @@ pub(crate) fn decided() -> Cut {
     zeros().with_decision(Some(decision)).unwrap()
 }
 
-pub(crate) fn all() -> [(&'static str, Cut); 8] {
+/// A task that reads long texts in windows, by a head of vectors of length 1.
+pub(crate) fn long() -> Cut {
+    let whole = zeros();
+    let card = Card { long: Some(Long::Windows), unit: true, ..whole.card().clone() };
+    let (head, edits) = (whole.head().clone(), whole.edits().clone());
+    Cut::new(card, head, edits, whole.probes().to_vec()).unwrap()
+}
+
+pub(crate) fn all() -> [(&'static str, Cut); 9] {
     [
         ("zeros", zeros()),
         ("replaced-bf16", replaced()),
@@ -202,6 +210,7 @@ pub(crate) fn all() -> [(&'static str, Cut); 8] {
         ("large-zeros", large_zeros()),
         ("slim", slim()),
         ("decided", decided()),
+        ("long", long()),
     ]
 }
 
