@@ -267,6 +267,7 @@ pub(crate) fn assert_sound(cut: &Cut) {
     let large = |edit: &TensorEdit| matches!(edit.edit, Edit::LargeZeros(_));
     let least = 1 + u32::from(cut.edits().values().any(large));
     let format = match (&card.decision, &card.slim) {
+        _ if card.long.is_some() || card.unit => 5,
         (Some(_), _) => 4,
         (None, Some(_)) => 3,
         (None, None) => least,
