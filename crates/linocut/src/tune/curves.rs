@@ -77,6 +77,7 @@ impl Scored {
     ///     pairs: None,
     ///     targets: Targets::Classes(vec![0, 1, 1, 1]),
     ///     weights: None,
+    ///     taught: None,
     /// };
     /// let scored = Scored::new(&data, &[0.0, 2.0, 0.0, 3.0, 0.0, 1.0, 0.5, 0.0], None)?;
     /// let yes = scored.precision_recall(Some(1)).unwrap();
