@@ -211,7 +211,8 @@ class Base:
         second = None if pair is None else as_texts([pair], "pair")[0]
         found, remarks = self._core.explain(core_of(cut), first, second)
         tell(remarks)
-        return json.loads(found)
+        words: list[dict[str, Any]] = json.loads(found)
+        return words
 
     def evaluate(
         self, cut: Cut, texts: Any, labels: Any, *, pairs: Any = None, metric: str | tuple[str, str] | None = None
