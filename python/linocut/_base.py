@@ -129,7 +129,7 @@ class Base:
         kinds = [only] if isinstance(only, str) else None if only is None else list(only)
         if isinstance(choices.get("class_weights"), Mapping):
             choices["class_weights"] = by_label(choices["class_weights"])
-        given = {"method": method, "layers": layers, "only": kinds, **choices}
+        given = {"method": method, "layers": layers, "only": kinds, "folds": folds, "search": search, **choices}
         given = {key: plain(key, value) for key, value in given.items() if value is not None}
         if budget is not None and (method, layers, only) != ("mask", None, None):
             raise ConfigError("budget decides the method, and method, layers or only is given, too", "leave one out")
@@ -150,8 +150,6 @@ class Base:
             "save_every": plain("save_every", save_every),
             "trunk_memory": plain("trunk_memory", trunk_memory),
             "hold_out": dev is None or dev is True,
-            "folds": plain("folds", folds),
-            "search": plain("search", search),
         }
         given_rows, known_problem = rows(texts, pairs, labels)
         task["problem"] = problem or known_problem

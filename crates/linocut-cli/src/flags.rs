@@ -4,7 +4,7 @@ use linocut::tune::{Method, Sampling, Scope, Selection, Target};
 use serde_json::Value;
 
 /// Fields that the library's messages name and that are flags here: `max_length` is --max-length.
-const FIELDS: [&str; 65] = [
+const FIELDS: [&str; 66] = [
     "adapter",
     "allow_nan",
     "arms",
@@ -25,6 +25,7 @@ const FIELDS: [&str; 65] = [
     "early_stop",
     "epochs",
     "eval_every",
+    "fold_predictions",
     "folds",
     "force",
     "head_lr",

@@ -4,6 +4,7 @@ use crate::flags;
 use crate::output::say;
 use crate::time;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use linocut::tune::metrics::percent;
 use linocut::tune::{Event, Trial};
 use std::time::{Duration, Instant};
 
@@ -27,11 +28,6 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .progress_chars("█▉▊▋▌▍▎▏ ")
-}
-
-/// A score, if it is defined.
-pub(crate) fn percent(score: Option<f64>) -> String {
-    score.map_or("undefined".into(), |score| format!("{:.2}", 100.0 * score))
 }
 
 /// How long steps are watched before it is said how long the others take, and from what time on that is said.

@@ -9,15 +9,14 @@ use linocut::hub::{self, Fetch};
 use linocut::model::{self, Pooling};
 use linocut::output::{Budget, claim, hold};
 use linocut::tune::{
-    self, Choices, Evaluation, Event, Goal, Interval, Search, Shared, Storage, Unlabelled,
+    self, Choices, Evaluation, Event, Goal, Interval, Shared, Storage, Unlabelled,
 };
-use linocut::{Error, ErrorKind, export, pack, study};
+use linocut::{Error, export, pack, study};
 use pyo3::prelude::*;
 use serde::Deserialize;
 use serde_json::json;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 /// What places are held for, for those who wait for them.
 pub(crate) const DOING: &str = "linocut in Python";
@@ -47,9 +46,6 @@ struct Task {
     trunk_memory: usize,
     /// Whether rows are held out where no dev rows are given.
     hold_out: bool,
-    folds: Option<usize>,
-    /// Seconds to search for.
-    search: Option<f64>,
 }
 
 /// A model to learn from.
@@ -152,21 +148,15 @@ impl Base {
                 metric: task.metric,
                 ..columns(&rows)
             };
-            let goal = Goal::of(choices.target_precision, choices.target_recall)?;
-            let mut choices = if distill.is_some() { choices.taught()? } else { choices };
-            if task.folds.is_some() {
-                // They fit on what was not trained on without holding rows out.
-                choices.calibrate.get_or_insert(0.0);
-                (choices.target_precision, choices.target_recall) = (None, None);
-            }
+            let choices = if distill.is_some() { choices.taught()? } else { choices };
             // With folds every row is reported on by a cut that was not trained on it.
-            let hold_out = (task.hold_out && task.folds.is_none()).then_some(choices.seed);
+            let hold_out = (task.hold_out && choices.folds.is_none()).then_some(choices.seed);
             let (mut train, dev, held_out) =
                 datasets(rows, weights, dev, &spec, hold_out, &mut remarks)?;
             let budget =
                 task.budget.map(|budget| budget.of(self.base.encoder.layout().len() as u64 * 4));
             let study = task.study.as_deref();
-            let (method, mut choices, chosen) =
+            let (method, choices, chosen) =
                 study::method_for(choices, &self.base, &train, budget, study)?;
             if let Some(choice) = chosen {
                 let notes = choice.passed_over.iter().cloned().map(Remark::Warning);
@@ -175,7 +165,7 @@ impl Base {
             let unlabelled = distill.as_ref().and_then(|(_, texts)| texts.as_ref());
             let more = unlabelled.map_or(0, |(texts, _)| texts.len());
             let size = (train.problem, train.rows() + more);
-            let mut options = choices.options(method, size, self.base.config());
+            let options = choices.options(method.clone(), size, self.base.config());
             options.check()?;
             options.check_for(&train)?;
             if let Some((teacher, texts)) = distill {
@@ -202,37 +192,9 @@ impl Base {
                 })
             };
             let (base, metric) = (&self.base, spec.metric.as_ref());
-            let found = match task.search.map(Duration::try_from_secs_f64) {
-                None => None,
-                Some(Err(_)) => {
-                    let message = "`search` is no time, expected seconds above 0";
-                    return Err(Error::new(ErrorKind::Config, message));
-                }
-                Some(Ok(time)) => {
-                    let search = Search { time, folds: task.folds };
-                    let found = search.run(base, &train, metric, &choices, &storage, &mut hear)?;
-                    choices = found.choices.clone();
-                    options = choices.options(choices.method(base.config())?, size, base.config());
-                    Some(found)
-                }
-            };
-            let (mut outcome, folds) = match task.folds {
-                Some(folds) => {
-                    let dev = dev.as_ref();
-                    let folds = (folds, goal);
-                    let found = tune::train_in_folds(
-                        base, &train, dev, metric, &options, folds, &storage, &mut hear,
-                    )?;
-                    (found.0, Some(found.1))
-                }
-                None => {
-                    let dev = dev.as_ref();
-                    (tune::train(base, train, dev, metric, &options, &storage, &mut hear)?, None)
-                }
-            };
-            if let Some(found) = found {
-                outcome.cut = found.noted(outcome.cut)?;
-            }
+            let (dev, asked) = (dev.as_ref(), (method, &choices));
+            let tune::Trained { outcome, folds, .. } =
+                tune::train_as(base, &train, dev, metric, asked, &storage, &mut hear)?;
             if let Some(error) = &outcome.undecided {
                 remarks.push(Remark::Warning(format!(
                     "{}: the cut has no such threshold",

@@ -16,6 +16,7 @@ use linocut::export;
 use linocut::model::{self, Base, Encoder, Head, Pooling, Weights};
 use linocut::output::{self, Budget, TemporaryFolder, in_words};
 use linocut::pack::{self, Outline, Scores, Tuned};
+use linocut::tune::metrics::percent;
 use linocut::{Error, ErrorKind, Result, tune};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -331,13 +332,12 @@ fn report(
     }
     if args.data.is_some() {
         let name = card.metric.key();
-        let shown =
-            |value: Option<f64>| value.map_or("undefined".into(), |v| format!("{:.2}", 100.0 * v));
-        let (name_shown, after) = (name.replace('_', " "), shown(card.metrics.get(name).copied()));
+        let (name_shown, after) =
+            (name.replace('_', " "), percent(card.metrics.get(name).copied()));
         text += &match args.adapter {
             Some(_) => format!("{name_shown} {after}\n"),
             None => {
-                format!("{name_shown} {} before, {after} after\n", shown(before[name].as_f64()))
+                format!("{name_shown} {} before, {after} after\n", percent(before[name].as_f64()))
             }
         };
     }

@@ -10,6 +10,7 @@ use linocut::model::Base;
 use linocut::output::in_words;
 use linocut::study::{self, Folder, Grid, Happening, Pace, Record};
 use linocut::tune::Shared;
+use linocut::tune::metrics::percent;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
@@ -87,9 +88,8 @@ pub(super) fn run_missing(
 /// `  trec6: mask, seed 0: accuracy 91.40, 107 KB`
 fn ended(record: &Record) -> String {
     let Record { task, arm, seed, metric, score, bytes, failed, .. } = record;
-    let result = failed.clone().unwrap_or_else(|| {
-        let score = score.map_or("undefined".into(), |score| format!("{:.2}", 100.0 * score));
-        format!("{metric} {score}, {}", in_words(*bytes))
-    });
+    let result = failed
+        .clone()
+        .unwrap_or_else(|| format!("{metric} {}, {}", percent(*score), in_words(*bytes)));
     format!("  {task}: {arm}, seed {seed}: {result}")
 }

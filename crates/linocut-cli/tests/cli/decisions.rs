@@ -56,6 +56,15 @@ fn folds_hold_nothing_out() {
     let right = lines.iter().filter(|line| line["truth"] == line["label"]).count();
     assert!((card["metrics"]["accuracy"].as_f64().unwrap() - right as f64 / 60.0).abs() < 1e-9);
 
+    // Found before the work.
+    let again = place.run(&format!("{folds} --out u.cut --fold-predictions folds.jsonl -q"));
+    assert_snapshot!(again, @"
+    exit 1
+    --- stderr
+    error: folds.jsonl exists already
+    hint: give another --fold-predictions, or --force to replace it
+    ");
+
     for options in ["--folds 1", "--folds 3 --calibrate 0.2", "--fold-predictions x"] {
         let shown = place.run(&format!("{FEW} --train rows.tsv {options} --out w.cut -q"));
         assert!(shown.to_string().starts_with("exit 2"), "{shown}");

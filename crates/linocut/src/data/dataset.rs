@@ -201,6 +201,13 @@ impl Dataset {
         counts
     }
 
+    /// The label that most rows have, the first of equals; none of regression.
+    pub fn most_frequent(&self) -> Option<usize> {
+        let counts = self.label_counts();
+        // Of equals `max_by_key` takes the last.
+        (0..counts.len()).rev().max_by_key(|&label| counts[label])
+    }
+
     /// The rows of the given numbers, in that order.
     ///
     /// # Panics

@@ -14,6 +14,7 @@ use super::column::Cell;
 use super::remark::{Remark, shown};
 use super::table::{Table, data_error};
 use super::task::TaskSpec;
+use crate::output::first_of;
 use crate::{Error, ErrorKind, Result};
 use cells::{multiple, single};
 use infer::wrong;
@@ -291,11 +292,4 @@ fn collect(
         labels.sort_by_key(|l| l.parse::<i128>().unwrap_or_default());
     }
     Ok(labels)
-}
-
-/// The first five, and how many more.
-fn first_of(all: &[String]) -> String {
-    let more = all.len().saturating_sub(5);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    all[..all.len().min(5)].join(", ") + &more
 }

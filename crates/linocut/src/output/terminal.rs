@@ -76,6 +76,19 @@ pub fn shortened(text: &str, most: usize) -> String {
     text.chars().take(most.saturating_sub(1)).chain(['…']).collect()
 }
 
+/// The first five, and how many more.
+///
+/// ```
+/// let all: Vec<String> = (1..8).map(|i| i.to_string()).collect();
+/// assert_eq!(linocut::output::first_of(&all), "1, 2, 3, 4, 5 and 2 more");
+/// assert_eq!(linocut::output::first_of(&all[..2]), "1, 2");
+/// ```
+pub fn first_of(all: &[String]) -> String {
+    let more = all.len().saturating_sub(5);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    all[..all.len().min(5)].join(", ") + &more
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,7 +8,7 @@ use super::shared::TrunkRows;
 use super::trainer::Examples;
 use crate::Result;
 use crate::data::{Batch, Dataset, Problem, Targets, Texts, epoch_order};
-use crate::model::{Input, LossTargets};
+use crate::model::{Input, LossTargets, probabilities};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -83,7 +83,7 @@ impl<'a> Batches<'a> {
         }
         let chosen = &mut self.order[at * self.size..((at + 1) * self.size).min(self.count)];
         // Rows with labels come first; all the others stay in their order.
-        let labelled = self.targets.labelled();
+        let labelled = self.targets.labelled;
         chosen.sort_by_key(|&row| row as usize >= labelled);
         let (input, windows) = self.rows.input(chosen, &mut self.buffers)?;
         let weights = self.row_weights.as_ref().map(|all| {
@@ -159,6 +159,8 @@ impl Rows {
 /// The targets of all rows, and space for those of one batch.
 struct TargetsOf<'a> {
     all: &'a Targets,
+    /// Rows that have labels: the first.
+    labelled: usize,
     /// Those of a multi-label task as 0 and 1, `[rows, labels]`.
     hot: Vec<f32>,
     class_weights: Option<Vec<f32>>,
@@ -178,6 +180,7 @@ impl<'a> TargetsOf<'a> {
         };
         Self {
             all: &train.targets,
+            labelled: train.rows(),
             hot,
             class_weights: weights.of(train),
             scale,
@@ -188,18 +191,9 @@ impl<'a> TargetsOf<'a> {
         }
     }
 
-    /// Rows that have labels: the first.
-    fn labelled(&self) -> usize {
-        match self.all {
-            Targets::Classes(all) => all.len(),
-            Targets::MultiHot(all) => all.len(),
-            Targets::Values(all) => all.len(),
-        }
-    }
-
     /// Those of `rows`, as far as they have labels, and what a teacher says of all of them.
     fn of(&mut self, rows: &[u32], objective: Objective) -> (LossTargets<'_>, Option<&[f32]>) {
-        let labelled = self.labelled();
+        let labelled = self.labelled;
         let chosen = rows.iter().map(|&r| r as usize).filter(|&r| r < labelled);
         self.values.clear();
         let teacher = self.teacher.as_ref().map(|(all, outputs)| {
@@ -243,12 +237,13 @@ fn teacher(train: &Dataset, scale: Option<Scale>) -> Option<(Vec<f32>, usize)> {
     let taught = train.taught.as_ref()?;
     let more = train.unlabelled().and_then(|more| more.taught.as_ref());
     let logits = taught.logits.iter().chain(more.iter().flat_map(|more| &more.logits));
-    let answer = |&z: &f32| match train.problem {
-        Problem::SingleLabel => z,
-        Problem::MultiLabel => (1.0 / (1.0 + (-f64::from(z)).exp())) as f32,
-        Problem::Regression => scale.map_or(z, |scale| scale.standard(z)),
+    let (logits, outputs): (Vec<f32>, _) = (logits.copied().collect(), train.labels.len().max(1));
+    let answers = match (train.problem, scale) {
+        (Problem::MultiLabel, _) => probabilities(train.problem, &logits, outputs),
+        (Problem::Regression, Some(scale)) => logits.iter().map(|&z| scale.standard(z)).collect(),
+        _ => logits,
     };
-    Some((logits.map(answer).collect(), train.labels.len().max(1)))
+    Some((answers, outputs))
 }
 
 /// Rows of one class that stand together in the order, so that batches have pairs of the same class however many

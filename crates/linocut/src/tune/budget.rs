@@ -1,6 +1,6 @@
 //! The method whose cut fits a number of bytes, where nothing is known of the task.
 
-use super::options::CANDIDATES;
+use super::method::CANDIDATES;
 use super::{Method, Scope, Selection, Target};
 use crate::data::{Dataset, Problem};
 use crate::model::Encoder;

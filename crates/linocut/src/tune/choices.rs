@@ -79,6 +79,10 @@ pub struct Choices {
     pub target_precision: Option<f64>,
     /// As [`Goal::Recall`].
     pub target_recall: Option<f64>,
+    /// Cross-validation in so many folds: [`train_in_folds`](super::train_in_folds).
+    pub folds: Option<usize>,
+    /// Seconds to [search](super::Search) for, before the run.
+    pub search: Option<f64>,
     /// As [`TrainOptions::eval_every`].
     pub eval_every: Option<usize>,
     /// As [`TrainOptions::class_weights`].
@@ -116,6 +120,8 @@ impl Default for Choices {
             calibrate: None,
             target_precision: None,
             target_recall: None,
+            folds: None,
+            search: None,
             eval_every: None,
             class_weights: ClassWeights::None,
             store: StoreType::Bf16,
@@ -184,7 +190,7 @@ impl Choices {
             );
         }
         let goal = Goal::of(self.target_precision, self.target_recall)?;
-        if goal.is_some() && self.calibrate == Some(0.0) {
+        if goal.is_some() && self.calibrate == Some(0.0) && self.folds.is_none() {
             return contradiction(
                 "`calibrate` is 0, and there is a target that thresholds are fitted for",
                 "leave one out",
@@ -261,11 +267,12 @@ impl Choices {
         })
     }
 
-    /// What temperature and thresholds are fitted on.
+    /// What temperature and thresholds are fitted on: with folds on what was not trained on, without holding rows out.
     fn fit(&self, problem: Problem, rows: usize) -> Option<Fit> {
         let goal = Goal::of(self.target_precision, self.target_recall).ok().flatten();
-        let by_default = goal.is_some()
-            || problem == Problem::MultiLabel && rows as f64 * Fit::SHARE >= Fit::ROWS as f64;
+        let by_default = self.folds.is_none()
+            && (goal.is_some()
+                || problem == Problem::MultiLabel && rows as f64 * Fit::SHARE >= Fit::ROWS as f64);
         let share = self.calibrate.or(by_default.then_some(Fit::SHARE))?;
         (share != 0.0).then_some(Fit { share, goal })
     }

@@ -141,14 +141,14 @@ pub fn majority_score(
     dev: &Dataset,
     metric: Option<&Metric>,
 ) -> Result<Option<Score>> {
-    let Targets::Classes(_) = train.targets else { return Ok(None) };
-    let counts = train.label_counts();
-    // Of equals `max_by_key` takes the last.
-    let most = (0..counts.len()).rev().max_by_key(|&label| counts[label]);
-    let one: Vec<f32> =
-        (0..counts.len()).map(|label| f32::from(u8::from(Some(label) == most))).collect();
-    let evaluation = evaluate(dev, &one.repeat(dev.rows()), None, metric)?;
-    Ok(Some(evaluation.metrics.primary))
+    let (Targets::Classes(_), Targets::Classes(classes)) = (&train.targets, &dev.targets) else {
+        return Ok(None);
+    };
+    let Some(most) = train.most_frequent() else { return Ok(None) };
+    let truth: Vec<usize> = classes.iter().map(|&class| class as usize).collect();
+    let metric = metric.cloned().unwrap_or_else(|| Metric::default_for(dev.problem));
+    let always = vec![most; truth.len()];
+    Ok(Some(Metrics::single_label(&truth, &always, &dev.labels, &metric)?.primary))
 }
 
 /// What is true of every row, and what is predicted.

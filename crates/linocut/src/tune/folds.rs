@@ -47,6 +47,20 @@ impl Folds {
         observe: &mut dyn FnMut(Event) -> bool,
     ) -> Result<Self> {
         let parts = split_folds(data, folds, options.seed)?;
+        Self::of_parts(base, data, metric, options, &parts, storage, observe)
+    }
+
+    /// The same for these parts, which every row is in one of.
+    fn of_parts(
+        base: &Base,
+        data: &Dataset,
+        metric: Option<&Metric>,
+        options: &TrainOptions,
+        parts: &[Vec<usize>],
+        storage: &Storage,
+        observe: &mut dyn FnMut(Event) -> bool,
+    ) -> Result<Self> {
+        let folds = parts.len();
         let storage = Storage { state: None, resume: false, ..storage.clone() };
         let mut of = vec![0; data.rows()];
         for (fold, part) in parts.iter().enumerate() {
@@ -94,6 +108,16 @@ impl Folds {
     }
 }
 
+/// Refuses options that hold rows out for what folds fit.
+pub(super) fn check_folded(options: &TrainOptions) -> Result<()> {
+    if options.calibrate.is_none() {
+        return Ok(());
+    }
+    let message = "`calibrate` and `folds` cannot be given together";
+    Err(Error::new(ErrorKind::Config, message)
+        .with_hint("folds fit on rows that were not trained on without holding any out"))
+}
+
 /// Trains a cut on all rows of `data`, as [`train`] does, and cross-validates it. Where rows are enough, temperature and
 /// thresholds are fitted on the predictions of rows that were not trained on. Without `dev` the cut's scores are those of
 /// these predictions, too.
@@ -112,19 +136,15 @@ pub fn train_in_folds(
     storage: &Storage,
     observe: &mut dyn FnMut(Event) -> bool,
 ) -> Result<(Outcome, Folds)> {
-    if options.calibrate.is_some() {
-        let message = "`calibrate` and `folds` cannot be given together";
-        return Err(Error::new(ErrorKind::Config, message)
-            .with_hint("folds fit on rows that were not trained on without holding any out"));
-    }
-    split_folds(data, folds, options.seed)?;
+    check_folded(options)?;
+    let parts = split_folds(data, folds, options.seed)?;
     if goal.is_some() {
         can_calibrate(data, goal)?;
     }
     // What frozen layers give is the same in all folds.
     let storage = Storage { shared: storage.shared.of_parts(), ..storage.clone() };
     let mut outcome = train(base, data.clone(), dev, metric, options, &storage, observe)?;
-    let found = Folds::run(base, data, metric, options, folds, &storage, observe);
+    let found = Folds::of_parts(base, data, metric, options, &parts, &storage, observe);
     let mut found = found.map_err(|error| match &storage.state {
         Some(state) if error.kind() == ErrorKind::Interrupted && state.exists() => {
             let hint = "the cut's own training is kept: `resume` goes on with the folds";

@@ -31,6 +31,11 @@ pub struct Metrics {
     pub values: BTreeMap<String, Option<f64>>,
 }
 
+/// A score as people read it: in per cent, if it is defined.
+pub fn percent(score: Option<f64>) -> String {
+    score.map_or("undefined".into(), |score| format!("{:.2}", 100.0 * score))
+}
+
 impl Metrics {
     /// The scores that are defined, by name.
     pub fn defined(&self) -> BTreeMap<String, f64> {

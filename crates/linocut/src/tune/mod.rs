@@ -1,5 +1,6 @@
 //! What is trained, and how.
 
+mod asked;
 mod batches;
 mod budget;
 mod calibrate;
@@ -10,9 +11,11 @@ mod curves;
 mod evaluate;
 mod finish;
 mod folds;
+mod identity;
 mod lengths;
 mod lowrank;
 mod masks;
+mod method;
 pub mod metrics;
 mod optimizer;
 mod options;
@@ -30,6 +33,7 @@ mod teach;
 mod trainer;
 mod trunk;
 
+pub use asked::{Trained, train_as};
 pub use budget::method_within;
 pub use calibrate::{Calibration, Goal, calibrate, can_calibrate};
 pub use choices::Choices;
@@ -40,11 +44,13 @@ pub use curves::{
 };
 pub use evaluate::{Answered, Evaluation, evaluate, majority_score};
 pub use folds::{Folds, train_in_folds};
+pub use identity::TRAINING_VERSION;
 pub use lengths::Lengths;
 pub use lowrank::LowRank;
 pub use masks::{Masks, Sampling, Scope, Target};
-pub use options::{Dropout, Fit, Method, Objective, TrainOptions};
-pub use run::{Event, Outcome, Storage, TRAINING_VERSION, remove_state, state_path, train};
+pub use method::Method;
+pub use options::{Dropout, Fit, Objective, TrainOptions};
+pub use run::{Event, Outcome, Storage, remove_state, state_path, train};
 pub use search::{Search, Searched, Trial};
 pub use select::Selection;
 pub(crate) use select::matches;

@@ -2,7 +2,7 @@
 
 use super::compare::{Comparison, Interval};
 use super::evaluate::{Answered, Evaluation};
-use super::metrics::{Confusion, Metrics};
+use super::metrics::{Confusion, Metrics, percent};
 use crate::output::{aligned, shortened};
 
 /// Above this many classes a confusion matrix no longer fits a terminal.
@@ -138,9 +138,8 @@ fn confusions(confusion: &Confusion, labels: &[String]) -> String {
 /// Scores are printed as percentages; a squared error is none.
 fn score(name: &str, value: Option<f64>) -> String {
     match value {
-        None => "undefined".into(),
         Some(value) if name == "mse" => format!("{value:.4}"),
-        Some(value) => format!("{:.2}", 100.0 * value),
+        _ => percent(value),
     }
 }
 

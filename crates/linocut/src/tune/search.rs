@@ -38,6 +38,8 @@ pub struct Trial {
 /// What a search found.
 #[derive(Debug, Clone)]
 pub struct Searched {
+    /// The best method that was tried.
+    pub method: Method,
     /// What was given, and in the place of what was not said the best that was tried.
     pub choices: Choices,
     /// All trials, in their order.
@@ -61,40 +63,43 @@ impl Search {
         base: &Base,
         data: &Dataset,
         metric: Option<&Metric>,
-        choices: &Choices,
+        (method, choices): (Method, &Choices),
         storage: &Storage,
         observe: &mut dyn FnMut(Event) -> bool,
     ) -> Result<Searched> {
         let started = Instant::now();
-        let held = match self.folds {
-            Some(_) => None,
-            None => Some(split_holdout(data, HELD_OUT, choices.seed)?),
+        let (by, rows) = match self.folds {
+            Some(folds) => (By::Folds(folds), data.rows()),
+            None => {
+                let (rest, held) = split_holdout(data, HELD_OUT, choices.seed)?;
+                let rows = held.rows();
+                (By::HeldOut(Box::new([rest, held])), rows)
+            }
         };
-        let rows = held.as_ref().map_or(data.rows(), |(_, held)| held.rows());
         let storage = Storage { state: None, resume: false, ..storage.clone() };
-        let score = |choices: &Choices,
+        let score = |(method, choices): &(Method, Choices),
                      observe: &mut dyn FnMut(Event) -> bool|
          -> Result<(TrainOptions, Option<f64>)> {
-            let method = choices.method(base.config())?;
-            let options = choices.options(method, (data.problem, data.rows()), base.config());
+            let size = (data.problem, data.learned_rows());
+            let options = choices.options(method.clone(), size, base.config());
             // Trials are scored by what they rank first, not by what they would answer.
             let options = TrainOptions { calibrate: None, ..options };
-            let found = match (&held, self.folds) {
-                (Some((train_rows, held)), _) => {
-                    let rows = train_rows.clone();
-                    let outcome =
-                        train(base, rows, Some(held), metric, &options, &storage, observe)?;
+            let found = match &by {
+                By::HeldOut(rows) => {
+                    let [rest, held] = &**rows;
+                    let (rest, held) = (rest.clone(), Some(held));
+                    let outcome = train(base, rest, held, metric, &options, &storage, observe)?;
                     outcome.evaluation.and_then(|evaluation| evaluation.metrics.primary.value)
                 }
-                (None, folds) => {
-                    let folds = folds.unwrap_or(2);
+                By::Folds(folds) => {
                     let storage = Storage { shared: storage.shared.of_parts(), ..storage.clone() };
-                    Folds::run(base, data, metric, &options, folds, &storage, observe)?.mean
+                    Folds::run(base, data, metric, &options, *folds, &storage, observe)?.mean
                 }
             };
             Ok((options, found))
         };
-        let (options, first) = score(choices, observe)?;
+        let given = (method, choices.clone());
+        let (options, first) = score(&given, observe)?;
         let mut pace = started.elapsed().as_secs_f64() / options.epochs as f64;
         let mut trials = vec![Trial { change: Map::new(), score: first }];
         let tell = |trial: &Trial, observe: &mut dyn FnMut(Event) -> bool| {
@@ -106,11 +111,8 @@ impl Search {
         tell(&trials[0], observe)?;
         let mut untried = 0;
         // What follows from what is said stays so when more is said.
-        let mut best = (
-            Choices { objective: Some(options.objective), ..choices.clone() },
-            options,
-            first.unwrap_or(f64::MIN),
-        );
+        let settled = Choices { objective: Some(options.objective), ..choices.clone() };
+        let mut best = ((given.0, settled), options, first.unwrap_or(f64::MIN));
         for kind in Kind::ALL {
             let (current, options, _) = &best;
             let Some((name, value, candidate)) = kind.change(choices, current, options, data)
@@ -118,7 +120,7 @@ impl Search {
                 continue;
             };
             let left = self.time.as_secs_f64() - started.elapsed().as_secs_f64();
-            let epochs = candidate.epochs.unwrap_or(options.epochs);
+            let epochs = candidate.1.epochs.unwrap_or(options.epochs);
             if pace * epochs as f64 > left {
                 untried += 1;
                 continue;
@@ -133,8 +135,16 @@ impl Search {
                 best = (candidate, options, found);
             }
         }
-        Ok(Searched { choices: best.0, trials, untried, rows, search: self })
+        let (method, choices) = best.0;
+        Ok(Searched { method, choices, trials, untried, rows, search: self })
     }
+}
+
+/// What trials are scored on.
+enum By {
+    /// Rows to train on, and rows to score on.
+    HeldOut(Box<[Dataset; 2]>),
+    Folds(usize),
 }
 
 /// What is changed at one time.
@@ -152,15 +162,15 @@ impl Kind {
     const ALL: [Kind; 6] =
         [Kind::Objective, Kind::Method, Kind::Faster, Kind::Slower, Kind::Longer, Kind::Dropout];
 
-    /// The change's name and value, and the choices with it, where it has a meaning and nothing was `said` of it.
+    /// The change's name and value, and method and choices with it, where it has a meaning and nothing was `said` of it.
     fn change(
         self,
         said: &Choices,
-        current: &Choices,
+        (method, current): &(Method, Choices),
         options: &TrainOptions,
         data: &Dataset,
-    ) -> Option<(&'static str, Value, Choices)> {
-        let mut new = current.clone();
+    ) -> Option<(&'static str, Value, (Method, Choices))> {
+        let (mut method, mut new) = (method.clone(), current.clone());
         let pairs = options.objective == Objective::Pairs;
         let (name, value) = match self {
             Kind::Objective => {
@@ -175,20 +185,23 @@ impl Kind {
                 ("objective", json!(other))
             }
             Kind::Method => {
-                let plain = Choices { method: said.method.clone(), ..Choices::default() };
                 let alone = Choices {
+                    method: said.method.clone(),
                     objective: said.objective,
                     epochs: said.epochs,
                     seed: said.seed,
                     max_length: said.max_length,
                     long: said.long,
-                    ..plain
+                    search: said.search,
+                    ..Choices::default()
                 };
                 // A head alone has no use for what else can be said of a mask.
-                if said.method != Method::mask() || *said != alone {
+                if method != Method::mask() || *said != alone {
                     return None;
                 }
-                new = Choices { method: Method::Head, mask_lr: None, ..new };
+                method = Method::Head;
+                new.method = Method::Head;
+                new.mask_lr = None;
                 ("method", json!("head"))
             }
             Kind::Faster | Kind::Slower => {
@@ -222,7 +235,7 @@ impl Kind {
                 ("dropout", json!(0.1))
             }
         };
-        Some((name, value, new))
+        Some((name, value, (method, new)))
     }
 }
 
@@ -290,10 +303,11 @@ mod tests {
     /// Names of what would be tried.
     fn tried(said: &Choices, rows: usize) -> Vec<&'static str> {
         let method = said.method.clone();
-        let mut options = TrainOptions::new(method, rows);
+        let mut options = TrainOptions::new(method.clone(), rows);
         options.objective = said.objective.unwrap_or_default();
-        let kinds = Kind::ALL.iter();
-        kinds.filter_map(|kind| Some(kind.change(said, said, &options, &data(rows))?.0)).collect()
+        let (given, data) = ((method, said.clone()), data(rows));
+        let change = |kind: &Kind| kind.change(said, &given, &options, &data);
+        Kind::ALL.iter().filter_map(|kind| Some(change(kind)?.0)).collect()
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! One task learned from another model's answers (knowledge distillation, Hinton et al. 2015).
 
 use super::evaluate;
+use super::metrics::percent;
 use crate::cut::{Card, TaskModel};
 use crate::data::{Dataset, Problem, Remark, Targets, Taught};
 use crate::model::argmax;
+use crate::output::first_of;
 use crate::{Error, ErrorKind, Result};
 use serde_json::json;
 use std::sync::Arc;
@@ -59,11 +61,11 @@ pub fn teach(
         };
     let mut taught = answers(&train.texts, train.pairs.as_deref(), 0)?;
     let score = evaluate(&train, &taught.logits, None, None)?.metrics.primary;
-    let value = score.value.map_or("undefined".into(), |value| format!("{:.2}", 100.0 * value));
     remarks.push(Remark::Note(format!(
-        "the teacher {:?} has {} {value} on the {} training rows",
+        "the teacher {:?} has {} {} on the {} training rows",
         card.task,
         score.name.replace('_', " "),
+        percent(score.value),
         train.rows()
     )));
     if let Some((texts, second)) = unlabelled {
@@ -81,8 +83,8 @@ pub fn teach(
     }
     if texts_cut > 0 {
         remarks.push(Remark::Note(format!(
-            "{texts_cut} texts are longer than the {} tokens that the teacher reads, and were cut for it",
-            card.max_length
+            "{texts_cut} texts are longer than the {} that the teacher reads, and were cut for it",
+            card.extent()
         )));
     }
     Ok(Dataset { taught: Some(taught), ..train })
@@ -101,12 +103,9 @@ fn order(card: &Card, train: &Dataset) -> Result<Vec<usize>> {
             .with_hint("give a teacher of the same task, or say what the rows are: `problem`"));
     }
     let lacking = |of: &[String], others: &[String]| {
-        const NAMED: usize = 5;
-        let lacking: Vec<_> = of.iter().filter(|label| !others.contains(label)).collect();
-        let named: Vec<_> = lacking.iter().take(NAMED).map(|label| format!("{label:?}")).collect();
-        let more = lacking.len().saturating_sub(NAMED);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        (!lacking.is_empty()).then(|| named.join(", ") + &more)
+        let lacking = of.iter().filter(|label| !others.contains(label));
+        let lacking: Vec<String> = lacking.map(|label| format!("{label:?}")).collect();
+        (!lacking.is_empty()).then(|| first_of(&lacking))
     };
     let unknown =
         lacking(&train.labels, &card.labels).map(|labels| format!("it does not know {labels}"));

@@ -2,7 +2,7 @@
 
 use super::{base, options, place, rows, storage};
 use linocut::data::{Dataset, Problem, Targets, split_folds};
-use linocut::tune::{self, Choices, Fit, Folds, Goal, Method, Search, TrainOptions};
+use linocut::tune::{self, Choices, Fit, Folds, Goal, Method, Search, Selection, TrainOptions};
 use std::time::Duration;
 
 #[test]
@@ -145,7 +145,8 @@ fn a_search_keeps_what_scores_better() {
         Choices { epochs: Some(1), batch: Some(8), max_length: Some(16), ..Choices::default() };
     let run = |seconds: u64, folds| {
         let search = Search { time: Duration::from_secs(seconds), folds };
-        search.run(&base, &data, None, &choices, &storage(&folder), &mut |_| true).unwrap()
+        let given = (Method::mask(), &choices);
+        search.run(&base, &data, None, given, &storage(&folder), &mut |_| true).unwrap()
     };
     for folds in [None, Some(2)] {
         let found = run(3600, folds);
@@ -185,4 +186,31 @@ fn a_search_keeps_what_scores_better() {
     let hurried = run(0, None);
     assert_eq!(hurried.trials.len(), 1);
     assert!(hurried.untried > 0 && hurried.changes().is_empty());
+}
+
+#[test]
+fn a_search_keeps_the_method_that_it_is_given() {
+    let (_guard, folder) = place();
+    let (base, data) = (base(&folder), rows(60, 1));
+    // As a budget chooses it, where choices say nothing of layers.
+    let method = Method::mask_of(Selection { layers: Some(vec![2]), only: None });
+    let search = Some(0.0);
+    let choices = Choices { epochs: Some(1), batch: Some(8), search, ..Choices::default() };
+    for folds in [None, Some(2)] {
+        let choices = Choices { folds, max_length: Some(16), ..choices.clone() };
+        let (asked, storage) = ((method.clone(), &choices), storage(&folder));
+        let trained = tune::train_as(&base, &data, None, None, asked, &storage, &mut |_| true);
+        let trained = trained.unwrap();
+        let card = trained.outcome.cut.card();
+        assert_eq!(card.method["layers"], serde_json::json!([2]));
+        assert!(card.training["search"]["tried"].is_array());
+        assert_eq!(trained.folds.is_some(), folds.is_some());
+    }
+    let both = Choices { folds: Some(2), calibrate: Some(0.2), ..choices };
+    let asked = (method, &both);
+    let error = tune::train_as(&base, &data, None, None, asked, &storage(&folder), &mut |_| {
+        unreachable!("it is refused before the work")
+    });
+    let says = "`calibrate` and `folds` cannot be given together";
+    assert_eq!(error.err().unwrap().message(), says);
 }

@@ -8,8 +8,9 @@ use super::super::dataset::counted;
 use super::super::remark::{Remark, shown};
 use super::super::table::{Table, data_error};
 use super::cells::{multiple, single, value};
-use super::{Labels, Problem, UNSEEN, first_of, lists, spelling};
+use super::{Labels, Problem, UNSEEN, lists, spelling};
 use crate::nearest::nearest;
+use crate::output::first_of;
 use crate::{Error, ErrorKind, Result};
 
 /// Reads the column by `labels`. `whose` names where they come from. Remarks on labels that are not
