@@ -1,6 +1,7 @@
 """Tables and the picture of score against bytes, from the runs in bench/results.
 
     python bench/evidence.py                        # tables, as Markdown
+    python bench/evidence.py --slim                 # those of slim tasks and of teachers
     python bench/evidence.py --picture docs/evidence.svg     # needs matplotlib
 
 Bytes are of what a task takes beside its base: zeros as coded, numbers in 16 bits, the head; the card and the container
@@ -200,6 +201,32 @@ def tables():
         )  # fmt: skip
 
 
+def slim():
+    """Ways to leave out heads and neurons, what shares of compute cost, and what a teacher gives."""
+    runs = read(RESULTS / "slim-ways-2026-11-27.jsonl")
+    for title, names in [
+        ("Ways to choose, on tasks that are not reported", ["cola", "cr", "mr", "mpqa"]),
+        ("Shares of compute", ["trec6", "tweet_irony", "mrpc", "sst2"]),
+        ("Teachers", ["rte", "mrpc", "stsb"]),
+    ]:
+        print(f"{title}:\n")
+        scores = defaultdict(list)
+        for run in runs:
+            if run["task"] in names:
+                # A group that two plans name has run twice: once is enough.
+                scores[run["arm"], run.get("compute", 1.0), run["task"]] += [(run["seed"], run["score"])]
+        rows = []
+        for arm, share in sorted({key[:2] for key in scores}, key=lambda key: (-key[1], key[0])):
+            found = [list(dict(scores[arm, share, name]).values()) for name in names]
+            if sum(map(bool, found)) < 2:
+                continue
+            cells = [f"{mean(values):.1f} ({len(values)})" if values else "" for values in found]
+            whole = f"{mean(mean(values) for values in found):.1f}" if all(found) else ""
+            rows.append([arm, f"{share:g}", *cells, whole])
+        table(["runs", "compute", *names, "mean"], rows)
+        print()
+
+
 def plain_bits(cut):
     """Bits a zero by its place among all entries of its matrix, by entropy."""
     for run in report():
@@ -281,8 +308,11 @@ def smaller(axes, runs):
 def main():
     args = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     args.add_argument("--picture", type=Path)
+    args.add_argument("--slim", action="store_true")
     args = args.parse_args()
-    if args.picture:
+    if args.slim:
+        slim()
+    elif args.picture:
         picture(args.picture)
     else:
         tables()

@@ -68,6 +68,36 @@ def more():
     yield "lora-all-2", {"rank": 2}, low
 
 
+def slim_ways():
+    """Ways to choose what a slim task keeps, on tasks that are not reported; two seeds."""
+    runs = [CHOSEN["mask"] | {"compute": share} for share in (0.5, 0.33)]
+    for way in ["group", "neuron", "layers", "top", "twice", "size", "drawn"]:
+        yield f"slim-{way}", {"mask": "entry", "slim": way}, runs
+    yield "slim-group+teacher", {"mask": "entry", "slim": "group", "teacher": CHOSEN["full"]}, runs
+    yield "mask", {"mask": "entry"}, [CHOSEN["mask"]]
+    yield "full", {"train": "full"}, [CHOSEN["full"]]
+
+
+def slim_report():
+    """Slim tasks with masks and with trained layers, at three shares, by linocut's way and by the best of the others."""
+    shares = [{"compute": share} for share in (0.75, 0.5, 0.33)]
+    trained = {"train": "layers", "layers": list(range(6))}
+    for way in ["group", "drawn"]:
+        yield f"slim-{way}", {"mask": "entry", "slim": way}, [CHOSEN["mask"] | share for share in shares]
+        yield f"slim-{way}-layers", trained | {"slim": way}, [CHOSEN["full"] | share for share in shares]
+    taught = {"mask": "entry", "slim": "group", "teacher": CHOSEN["full"]}
+    yield "slim-group+teacher", taught, [CHOSEN["mask"] | share for share in shares]
+    yield "mask", {"mask": "entry"}, [CHOSEN["mask"]]
+    yield "full", {"train": "full"}, [CHOSEN["full"]]
+
+
+def teachers():
+    """Masks with and without a teacher."""
+    yield "mask", {"mask": "entry"}, [CHOSEN["mask"]]
+    yield "mask+teacher", {"mask": "entry", "teacher": CHOSEN["full"]}, [CHOSEN["mask"]]
+    yield "full", {"train": "full"}, [CHOSEN["full"]]
+
+
 #: The numbers that were best on the selection tasks, which report tasks and other bases are run with.
 CHOSEN = {
     "mask": dict(mask_lr=0.1, c=6, dropout=0, head_lr=3e-3, above=0.25),
@@ -104,6 +134,12 @@ def main():
         arms = more()
     elif what == "longer":
         arms, tasks, seeds, epochs = [(n, ARMS[n], [CHOSEN[n]]) for n in ["mask", "full", "lora-all-1"]], ["mrpc", "cola"], [0, 1, 2], [10, 20]
+    elif what == "slim-ways":
+        arms, tasks, seeds = slim_ways(), ["cola", "cr", "mr", "mpqa"], [0, 1]
+    elif what == "slim":
+        arms, tasks, seeds, limit = slim_report(), ["trec6", "tweet_irony", "sst2", "mrpc"], [0, 1, 2], 10_000
+    elif what == "teachers":
+        arms, tasks, seeds, limit = teachers(), ["rte", "mrpc", "stsb"], [0, 1, 2], 10_000
     elif "mpnet" in base:
         arms = [(n, ARMS[n], [CHOSEN[n]]) for n in ["mask", "full", "lora-all-1", "head", "scale", *halves]]
         tasks, seeds, limit = ["trec6", "tweet_irony", "cola", "sst2", "mrpc", "rte", "snips", "stsb"], [0, 1], 3000

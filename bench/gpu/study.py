@@ -17,6 +17,7 @@ import argparse
 import json
 import math
 import os
+import sys
 import time
 import zlib
 from pathlib import Path
@@ -25,6 +26,9 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+sys.modules["study"] = sys.modules[__name__]  # `slim` builds on this file's classes
+import slim  # noqa: E402
 
 MATRICES = ["q", "k", "v", "o", "i", "f"]  # query, key, value, attention output, intermediate, output
 BUDGET = float(os.environ.get("GPU_BUDGET", 11e9))  # bytes of a group's state, about; runs beyond it form another batch
@@ -169,9 +173,10 @@ class Base:
         """The word table's rows of these ids."""
         return self.tensors["words"][torch.searchsorted(self.rows, vocab).to(DEVICE)]
 
-    def forward(self, get, batch, dropout, lowest=0, extra=None):
+    def forward(self, get, batch, dropout, lowest=0, extra=None, gates=None):
         """Pooled vectors [R, B, H]. `get(name)` is a tensor [...] of the base or [R, ...] of the runs. Layers below
-        `lowest`, which are frozen, have no dropout."""
+        `lowest`, which are frozen, have no dropout. `gates`: factors of heads [R, layers, heads] and neurons [R, layers,
+        neurons]."""
         eps = self.config["eps"]
         runs, tokens = batch.ids.shape
 
@@ -221,8 +226,13 @@ class Base:
             weight = drop(torch.softmax(q @ k.transpose(-1, -2) * width**-0.5 + mask, -1), p)
             context = (weight @ v).transpose(2, 3).reshape(runs * size * longest, -1)
             context = Take.apply(context, pack, unpack, real).reshape(runs, tokens, -1)
+            if gates:
+                context = context * gates[0][:, layer].repeat_interleave(width, 1)[:, None]
             x = norm(x + drop(linear(context, name + "o"), p), name + "norm1")
-            x = norm(x + drop(linear(F.gelu(linear(x, name + "i")), name + "f"), p), name + "norm2")
+            inner = F.gelu(linear(x, name + "i"))
+            if gates:
+                inner = inner * gates[1][:, layer, None]
+            x = norm(x + drop(linear(inner, name + "f"), p), name + "norm2")
         return torch.bmm(batch.pool, x)
 
     def buckets(self, n):
@@ -272,6 +282,8 @@ class Group:
         self.dropout = value("dropout", 0.1)
         self.warmup = round(0.1 * self.steps)
         self.frozen = dict(base.tensors, words=base.words(task.vocab))
+        self.gates = None  # what slim runs keep: heads [R, layers, heads] and neurons [R, layers, neurons] of 0 and 1
+        self.taught = None  # a teacher's outputs for the training rows, [R, rows, outputs]
         generator = lambda salt: [torch.Generator().manual_seed(int(run.get("seed", 0)) * 1000 + salt) for run in runs]
         R, H = self.R, base.tensors["emb.scale"].shape[0]
 
@@ -407,10 +419,11 @@ class Group:
 
     def logits(self, get, batch, dropout, lowest):
         extra = self.extra if self.small else None
-        pooled = drop(self.base.forward(get, batch, dropout, lowest, extra), dropout)
+        pooled = drop(self.base.forward(get, batch, dropout, lowest, extra, self.gates), dropout)
         return torch.bmm(pooled, self.head.transpose(1, 2)) + self.head_bias[:, None]
 
-    def train(self):
+    def train(self, watch=None):
+        """`watch.gates(step)` are gates to use in place of the runs', and `watch.see(step, grads)` hears their gradients."""
         part = self.task.sets["train"]
         orders = []
         for epoch in range(self.epochs):
@@ -422,6 +435,8 @@ class Group:
             epoch, at = divmod(step, self.steps_an_epoch)
             batch = Batch(part, orders[epoch][:, at * self.size : (at + 1) * self.size])
             masks = None if self.scores is None else Draw.apply(self.scores)
+            if watch:
+                self.gates = watch.gates(step)
             logits = self.logits(self.getter(masks), batch, self.dropout, self.lowest)
             labels = part["labels"][batch.rows]
             if self.task.regression:
@@ -429,15 +444,28 @@ class Group:
             else:
                 each = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
                 each = each.reshape(self.R, -1).mean(1)
+            if self.taught is not None:
+                teacher = self.taught.gather(1, batch.rows[..., None].expand(-1, -1, self.task.outputs))
+                each = (each + self.beside(logits, teacher)) / 2
             leaves = [self.head, self.head_bias] + self.small
             leaves += [t for t in (self.flat, self.scores) if t is not None]
-            grads = torch.autograd.grad(each.sum(), leaves)
+            grads = torch.autograd.grad(each.sum(), leaves + (watch.leaves() if watch else []))
+            if watch:
+                watch.see(step, grads[len(leaves) :])
+                grads = grads[: len(leaves)]
             with torch.no_grad():
                 self.update(step, list(grads))
             if epoch == self.epochs - 1:
                 losses += each.detach() / self.steps_an_epoch
             diverged |= ~each.detach().isfinite()
         return losses, diverged
+
+    def beside(self, logits, teacher):
+        """A run's mean loss beside a teacher, as linocut's (crates/linocut/src/kernels/loss.rs): T = 2."""
+        if self.task.regression:
+            return F.mse_loss(logits[..., 0], teacher[..., 0], reduction="none").mean(1)
+        own, its = (F.log_softmax(z / 2, -1) for z in (logits, teacher))
+        return 4 * (its.exp() * (its - own)).sum(-1).mean(1)
 
     def update(self, step, grads):
         factor = (step + 1) / self.warmup if step < self.warmup else (self.steps - step) / (self.steps - self.warmup)
@@ -563,6 +591,8 @@ def bytes_a_run(base, task, arm):
     if arm.get("train") == "full":
         n += len(task.vocab) * base.tensors["words"].shape[1]
     masked = sum(base.tensors[f"{i}.{m}.w"].numel() for i in range(base.layers) for m in MATRICES)
+    if "teacher" in arm or "slim" in arm:
+        n = max(n, sum(t.numel() for name, t in base.tensors.items() if name != "words"))
     tokens = 32 * float(task.sets["train"]["host_lens"].mean()) * 1.3
     attention = base.layers * base.heads * 32 * int(np.percentile(task.sets["train"]["host_lens"], 99.5)) ** 2
     width = base.tensors["emb.scale"].shape[0]
@@ -578,6 +608,13 @@ def run_group(base, folder, group, save):
         began = time.time()
         torch.manual_seed(1 + start)
         state = Group(base, task, arm, runs, group["epochs"], group.get("batch", 32))
+        if "slim" in arm:
+            state.gates = slim.choose(base, task, arm["slim"], runs, group)
+        if "teacher" in arm:
+            teacher = Group(base, task, {"train": "full"}, [dict(seed=run["seed"], **arm["teacher"]) for run in runs], group["epochs"], 32)
+            teacher.train()
+            state.taught = torch.from_numpy(teacher.predict(None, "train")).to(DEVICE)
+            del teacher
         losses, diverged = state.train()
         masks = state.finished()
         scores = {"score": [score(task, logits) for logits in state.predict(masks)]}
@@ -595,6 +632,9 @@ def run_group(base, folder, group, save):
             line |= {"at_once": len(runs)}
             if arm.get("train") == "full":
                 line["moved"] = state.moved(r)
+            if state.gates:
+                line["takes"] = round(float(slim.compute(base, state.gates)[r]), 4)
+                line["kept"] = [g[r].sum(1).int().tolist() for g in state.gates]
             if masks is not None:
                 zeros = [int((part[r] == 0).sum()) for part in masks.split([math.prod(s) for s in state.shapes], 1)]
                 line["zeros"] = zeros
