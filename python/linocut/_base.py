@@ -61,6 +61,8 @@ class Base:
         dev: tuple[Any, ...] | bool | None = None,
         name: str = "task",
         problem: str | None = None,
+        classes: Any = None,
+        other: str | None = None,
         metric: str | tuple[str, str] | None = None,
         method: str = "mask",
         layers: str | int | Sequence[int] | None = None,
@@ -90,6 +92,9 @@ class Base:
             nothing is said; with ``False`` every row is learned from and nothing scored. Nothing is selected by them.
         :param name: the task's name in the card.
         :param problem: ``"single-label"``, ``"multi-label"`` or ``"regression"``; seen from the labels otherwise.
+        :param classes: the labels in the order of the logits, as texts; rows of any other are refused. Those of the rows,
+            sorted, where nothing is said.
+        :param other: the label that rows of labels not in ``classes`` count as; added at the end unless it is among them.
         :param metric: the score to report: ``"accuracy"``, ``"macro-f1"``, ``"micro-f1"``, ``"matthews"``,
             ``"pearson-spearman"``, or ``("binary-f1", label)``.
         :param method: ``"mask"``, ``"layers"``, ``"bias"``, ``"lora"``, ``"head"`` or ``"full"``.
@@ -153,6 +158,12 @@ class Base:
         }
         given_rows, known_problem = rows(texts, pairs, labels)
         task["problem"] = problem or known_problem
+        if other is not None and classes is None:
+            raise ConfigError("other stands for labels that are not in classes, and classes is not given", "list them: classes=[...]")
+        if classes is not None and task["problem"] == "regression":
+            raise ConfigError("classes names labels, and the task has a number a row (problem=\"regression\")", "leave classes out")
+        task["classes"] = [] if classes is None else as_texts(classes, "classes")
+        task["other"] = other
         weights = None if sample_weight is None else as_weights(sample_weight, len(given_rows[0]))
         if not (dev is None or isinstance(dev, (bool, tuple, list))):
             raise DataError(f"dev is {type(dev).__name__}, expected (texts, labels), (texts, pairs, labels) or False")
@@ -194,9 +205,11 @@ class Base:
             same_length(texts=first, pairs=second)
         return predictions(*self._core.predict(core_of(cut), first, second))
 
-    def explain(self, cut: Cut, text: str, *, pair: str | None = None) -> list[dict[str, Any]]:
-        """What each word of a text, or of a pair of texts, adds to its prediction: the probability of its most probable
-        label (of a regression the number) with the word less without.
+    def explain(
+        self, cut: Cut, text: str, *, pair: str | None = None, label: str | None = None
+    ) -> list[dict[str, Any]]:
+        """What each word of a text, or of a pair of texts, adds to its prediction: the probability of ``label``, by
+        default its most probable one (of a regression the number), with the word less without.
 
         Each of the first 256 words of a text is left out in turn. ``start`` and ``end`` are places in the text's UTF-8
         bytes, ``change`` is ``None`` where nothing is left to read without the word, and of a pair ``in`` is ``"text"`` or
@@ -207,7 +220,7 @@ class Base:
         """
         first = as_texts([text], "text")[0]
         second = None if pair is None else as_texts([pair], "pair")[0]
-        found, remarks = self._core.explain(core_of(cut), first, second)
+        found, remarks = self._core.explain(core_of(cut), first, second, label)
         tell(remarks)
         words: list[dict[str, Any]] = json.loads(found)
         return words

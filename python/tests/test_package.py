@@ -109,6 +109,24 @@ def test_weights_by_label(base):
             base.train(TEXTS, LABELS, class_weights=wrong, **given)
 
 
+def test_classes_in_their_order(base):
+    given = dict(method="head", epochs=1)
+    order = [*sorted(set(LABELS), reverse=True), "none yet"]
+    assert base.train(TEXTS, LABELS, classes=order, **given).card["labels"] == order
+    rest = base.train(TEXTS, LABELS, classes=[LABELS[0], "none yet"], other="other", **given)
+    assert rest.card["labels"] == [LABELS[0], "none yet", "other"]
+    for choices, message in [
+        ({"classes": [LABELS[0]]}, "is not among the 1 labels"),
+        ({"classes": ["a", "b", "a"]}, 'classes, place 3: label "a" is listed twice, first in place 1'),
+        ({"other": "rest"}, "classes is not given"),
+        ({"classes": [1, 2]}, "expected a text"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            base.train(TEXTS, LABELS, **choices, **given)
+    with pytest.raises(linocut.ConfigError, match="a number a row"):
+        base.train(TEXTS, [0.5, 1.5] * (len(TEXTS) // 2), classes=["a"], **given)
+
+
 def test_a_teacher(base, cut, tmp_path):
     more = ["my parcel is late", "money, please"] * 3
     taught = base.train(TEXTS, LABELS, distill=cut, unlabelled=more, method="head", epochs=2)
@@ -188,6 +206,13 @@ def test_words_are_explained_as_the_command_does(base, cut, tmp_path):
     data = text.encode()
     assert [data[word["start"] : word["end"]].decode() for word in found] == [word["word"] for word in found]
     assert base.explain(cut, "parcel")[0]["change"] is None
+    # Of two labels what speaks for one speaks against the other.
+    label = base.predict(cut, [text]).labels[0]
+    assert base.explain(cut, text, label=label) == found
+    (other,) = {*cut.card["labels"]} - {label}
+    assert [word["change"] for word in base.explain(cut, text, label=other)] == pytest.approx([-word["change"] for word in found], abs=1e-6)
+    with pytest.raises(linocut.DataError, match="not among the 2 labels"):
+        base.explain(cut, text, label="none")
     with pytest.raises(linocut.DataError, match="pair"):
         base.explain(cut, text, pair="another")
     with pytest.raises(linocut.DataError):

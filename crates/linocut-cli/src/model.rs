@@ -3,8 +3,8 @@
 use crate::args::BaseArgs;
 use crate::output::say;
 use linocut::bank::{Bank, Dtype, Options, Task};
-use linocut::cut::{Cut, Explanation, Logits, TaskModel};
-use linocut::data::{Encoding, Extent};
+use linocut::cut::{Cut, Explanation, LeftOut, Logits, TaskModel};
+use linocut::data::Extent;
 use linocut::model::Pooling;
 use linocut::{Error, ErrorKind, Result};
 use std::path::Path;
@@ -71,13 +71,18 @@ impl Model {
     }
 
     /// As [`TaskModel::explain`].
-    pub(crate) fn explain(&self, text: &str, pair: Option<&str>) -> Result<Explanation> {
+    pub(crate) fn explain(
+        &self,
+        text: &str,
+        pair: Option<&str>,
+        label: Option<&str>,
+    ) -> Result<Explanation> {
         match self {
-            Self::F32(model) => model.explain(text, pair, |_| true),
+            Self::F32(model) => model.explain(text, pair, label, |_| true),
             Self::Int8 { cut, bank, task } => {
-                let logits =
-                    |texts: &[Encoding]| bank.logits(task, texts, |_| true).ok_or_else(stopped);
-                Explanation::of(cut.card(), &bank.base().tokenizer, (text, pair), logits)
+                let left_out = LeftOut::of(cut.card(), &bank.base().tokenizer, (text, pair))?;
+                let logits = bank.logits(task, left_out.sequences(), |_| true);
+                left_out.explain(cut.card(), logits.ok_or_else(stopped)?, label)
             }
         }
     }

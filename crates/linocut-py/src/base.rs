@@ -4,7 +4,7 @@ use crate::cut::{Cut, Said, said};
 use crate::errors::{detached, json, read, stoppable};
 use crate::rows::{Rows, Told, columns, datasets, table, told};
 use linocut::cut::{Card, Explanation, Logits, TaskModel};
-use linocut::data::{Dataset, Metric, Problem, Remark, TaskSpec};
+use linocut::data::{Dataset, Metric, Problem, Remark, TaskSpec, check_listed};
 use linocut::hub::{self, Fetch};
 use linocut::model::{self, Pooling};
 use linocut::output::{Budget, claim, hold};
@@ -15,7 +15,7 @@ use linocut::{Error, export, pack, study};
 use pyo3::prelude::*;
 use serde::Deserialize;
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What places are held for, for those who wait for them.
@@ -36,6 +36,9 @@ pub(crate) struct Base {
 struct Task {
     name: String,
     problem: Option<Problem>,
+    /// The labels in their order; none where the rows say them.
+    classes: Vec<String>,
+    other: Option<String>,
     metric: Option<Metric>,
     budget: Option<Budget>,
     study: Option<PathBuf>,
@@ -142,9 +145,12 @@ impl Base {
                     Error::new(error.kind(), error.message()).with_hint(hint)
                 })?),
             };
+            check_listed(&task.classes, Path::new("classes"), "place")?;
             let spec = TaskSpec {
                 name: task.name,
                 problem: task.problem,
+                labels: task.classes,
+                other: task.other,
                 metric: task.metric,
                 ..columns(&rows)
             };
@@ -245,18 +251,20 @@ impl Base {
         said(cut.0.card(), &logits.values, logits.texts_cut)
     }
 
-    /// What each word of a text, or of a pair of texts, adds to its prediction, as JSON, and remarks.
+    /// What each word of a text, or of a pair of texts, adds to its prediction or to a label's probability, as JSON, and
+    /// remarks.
     fn explain(
         &self,
         py: Python<'_>,
         cut: &Cut,
         text: String,
         pair: Option<String>,
+        label: Option<String>,
     ) -> PyResult<(String, Told)> {
         let found = stoppable(py, |goes_on| {
             let model = self.model(&cut.0)?;
             model.check_pairs(pair.is_some(), "the text", "give `pair`, too, or leave it out")?;
-            model.explain(&text, pair.as_deref(), |_| goes_on())
+            model.explain(&text, pair.as_deref(), label.as_deref(), |_| goes_on())
         })?;
         let note = Explanation::note(found.untried).map(Remark::Warning);
         Ok((json(&found.words)?, told(note.into_iter().collect())))

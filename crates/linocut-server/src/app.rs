@@ -12,12 +12,13 @@ use axum::routing::{get, post};
 
 use crate::error::{Kind, Problem};
 use crate::state::State;
-use crate::{keys, metrics, openapi, origin, page, predict, status, tasks, tei};
+use crate::{explain, keys, metrics, openapi, origin, page, predict, status, tasks, tei};
 
 /// The server as a service, to be run by [`serve`](crate::serve) or called without a port.
 pub fn app(state: Arc<State>) -> Router {
     Router::new()
         .route("/v1/predict", post(predict::predict))
+        .route("/v1/explain", post(explain::explain))
         .route("/predict", post(tei::predict))
         .route("/v1/tasks", get(tasks::list))
         .route("/v1/tasks/{name}", get(tasks::get).put(tasks::put).delete(tasks::delete))

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use axum::http::HeaderValue;
 use axum::response::{IntoResponseParts, ResponseParts};
 use linocut::bank::{Answer, Bank, Query, Task};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
 use crate::error::{Kind, Problem};
 use crate::input::Input;
@@ -166,18 +166,9 @@ impl Queue {
     /// # Errors
     /// If the queue is full or its work takes too long, the first input that cannot be answered, or
     /// no compute thread.
-    pub(crate) async fn predict(
-        &self,
-        key: &str,
-        inputs: Vec<Input>,
-        tasks: &[String],
-    ) -> Result<(Vec<Vec<Answer>>, Timing), Problem> {
+    pub(crate) async fn predict(&self, key: &str, inputs: Vec<Input>, tasks: &[String]) -> Outcome {
         let sent = Instant::now();
-        let _place = self.places.try_acquire().map_err(|_| {
-            let message = format!("{} requests are waiting, which is the most", self.size);
-            Problem::new(Kind::Overloaded, message).with_hint("try again later, or elsewhere")
-        })?;
-        let count = inputs.len();
+        let _place = self.place()?;
         let tasks: Arc<[Arc<Task>]> =
             self.bank.find(tasks).map_err(|e| Problem::of_input("", &e))?.into();
         // Most of what cannot be done in time is refused before it takes time: at eight bytes a token.
@@ -186,6 +177,26 @@ impl Queue {
         let tokens: usize = inputs.iter().map(|input| (input.bytes() / 8).min(longest)).sum();
         self.check_wait(&self.shared.lock(), (tokens * tasks.len()) as f64 / 2.0)?;
         let queries = self.tokenise(inputs, &tasks).await?;
+        self.compute(key, sent, queries).await
+    }
+
+    /// Answers of what is in tokens, as [`Queue::predict`].
+    pub(crate) async fn answer(&self, key: &str, queries: Vec<Query>) -> Outcome {
+        let _place = self.place()?;
+        self.compute(key, Instant::now(), queries).await
+    }
+
+    /// One of the places for requests, which is held until the answer.
+    fn place(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        self.places.try_acquire().map_err(|_| {
+            let message = format!("{} requests are waiting, which is the most", self.size);
+            Problem::new(Kind::Overloaded, message).with_hint("try again later, or elsewhere")
+        })
+    }
+
+    /// Has queries computed in parts.
+    async fn compute(&self, key: &str, sent: Instant, queries: Vec<Query>) -> Outcome {
+        let count = queries.len();
         let most = self.shared.lock().part();
         let parts: VecDeque<(f64, (usize, Query))> = queries
             .into_iter()

@@ -9,6 +9,7 @@ mod batch;
 mod body;
 mod connections;
 mod error;
+mod explain;
 mod input;
 mod keys;
 mod linger;

@@ -10,7 +10,7 @@ use utoipa::{Modify, OpenApi, PartialSchema, ToSchema};
 
 use crate::error::ErrorBody;
 use crate::predict::{LabelScore, Prediction};
-use crate::{metrics, predict, status, tasks, tei};
+use crate::{explain, metrics, predict, status, tasks, tei};
 
 /// The description.
 #[derive(OpenApi)]
@@ -18,6 +18,7 @@ use crate::{metrics, predict, status, tasks, tei};
     info(title = "linocut", description = "Many tasks on one base model"),
     paths(
         predict::predict,
+        explain::explain,
         tei::predict,
         tasks::list,
         tasks::get,
@@ -60,10 +61,14 @@ pub(crate) async fn openapi() -> Json<utoipa::openapi::OpenApi> {
     Json(Api::openapi())
 }
 
+/// A text, or a pair of texts.
+pub(crate) fn input() -> Schema {
+    any_of([text(), texts(2, 2)], "A text or a pair")
+}
+
 /// A text, a pair of texts, or a list of such inputs.
 pub(crate) fn inputs() -> Schema {
-    let input = any_of([text(), texts(2, 2)], "A text or a pair");
-    let all = [text(), texts(2, 2), list(input)];
+    let all = [text(), texts(2, 2), list(input())];
     any_of(all, "A text, a pair of texts, or a list of such inputs")
 }
 

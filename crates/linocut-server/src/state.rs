@@ -163,6 +163,8 @@ pub struct State {
     pub(crate) upload_bodies: Arc<Room>,
     /// Places for uploads while they are checked.
     pub(crate) uploads: Arc<Semaphore>,
+    /// The place for a text that is explained.
+    pub(crate) explaining: Arc<Semaphore>,
 }
 
 impl State {
@@ -210,6 +212,7 @@ impl State {
             bodies: room(limits.body_bytes, BODIES),
             upload_bodies: room(limits.upload_bytes, UPLOADS),
             uploads: Arc::new(Semaphore::new(UPLOADS)),
+            explaining: Arc::new(Semaphore::new(1)),
             untaken: Arc::new(Semaphore::new(limits.untaken_bytes.div_ceil(1024))),
             stopping: AtomicBool::new(false),
             anyone: Arc::new(Access::all()),

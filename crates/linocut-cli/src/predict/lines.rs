@@ -41,9 +41,9 @@ pub(super) fn run(args: &PredictArgs) -> Result<()> {
             Some(Predictions::new(card, logits.values, more))
         };
         let mut explanations = vec![];
-        if args.explain {
+        if let Some(label) = args.explained() {
             for (i, text) in texts.iter().enumerate() {
-                explanations.push(model.explain(text, pairs.get(i).map(String::as_str))?);
+                explanations.push(model.explain(text, pairs.get(i).map(String::as_str), label)?);
             }
         }
         untried += explanations.iter().map(|found| found.untried).sum::<usize>();

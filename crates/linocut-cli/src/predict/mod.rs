@@ -100,9 +100,17 @@ pub(crate) struct PredictArgs {
     #[arg(long, value_name = "K", value_parser = at_least_one, conflicts_with = "scores")]
     pub top: Option<NonZeroUsize>,
 
-    /// Say what each word of a text adds to the prediction: each of its first 256 words is left out in turn
-    #[arg(long, conflicts_with = "input")]
-    pub explain: bool,
+    /// Say what each word of a text adds to the prediction, or to the probability of this label: each of its first 256
+    /// words is left out in turn
+    #[arg(
+        long,
+        value_name = "LABEL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "",
+        conflicts_with = "input"
+    )]
+    pub explain: Option<String>,
 
     /// Print one JSON object a text, with the probability of every label (of --top, where it is given)
     #[arg(long, conflicts_with = "out")]
@@ -150,7 +158,7 @@ fn one(args: &PredictArgs, text: &str) -> Result<()> {
     let predictions = Predictions::new(card, logits.values, more);
     let row = predictions.row(0);
     let pair = args.other.as_deref();
-    let explanation = args.explain.then(|| model.explain(text, pair)).transpose()?;
+    let explanation = args.explained().map(|label| model.explain(text, pair, label)).transpose()?;
     explain::note_untried(explanation.as_ref().map_or(0, |found| found.untried));
     if args.json {
         let mut object = row.json();
@@ -175,6 +183,11 @@ fn at_least_one(text: &str) -> std::result::Result<NonZeroUsize, String> {
 }
 
 impl PredictArgs {
+    /// Where words are to be explained: the label, if one is named.
+    fn explained(&self) -> Option<Option<&str>> {
+        Some(self.explain.as_deref()?).map(|label| Some(label).filter(|label| !label.is_empty()))
+    }
+
     fn more(&self, card: &Card) -> Result<More> {
         if card.problem == Problem::Regression && self.top.is_some() {
             let message = format!("--top has no meaning for {:?}, a regression", card.task);

@@ -165,6 +165,23 @@ fn the_page_asks_uploads_and_shows_what_went_wrong() {
         "{widths:?}"
     );
 
+    browser.script("document.querySelector('#results button').click()");
+    browser.until("document.querySelectorAll('#results article:first-child mark').length === 3");
+    let told = browser.script("return document.querySelector('#results article').innerText");
+    assert!(told.as_str().unwrap().contains("warm rain today\n"), "{told}");
+    let marks = "document.querySelectorAll('#results mark')";
+    let titles = browser.script(&format!("return [...{marks}].map(word => word.title)"));
+    let explained = place.run_with(
+        "predict topics.cut --base base --json --quiet --explain",
+        &["warm rain today"],
+        b"",
+    );
+    let explained: Value = serde_json::from_str(&explained.stdout).unwrap();
+    let changes = explained["explanation"].as_array().unwrap().iter();
+    let changes: Vec<String> =
+        changes.map(|word| format!("{:.4}", word["change"].as_f64().unwrap())).collect();
+    assert_eq!(titles, json!(changes));
+
     browser.write("name", "copy");
     browser.write("file", place.path("topics.cut").to_str().unwrap());
     browser.click("upload");

@@ -5,6 +5,7 @@
 mod answers;
 mod changes;
 mod edge;
+mod explain;
 mod keys;
 mod observe;
 mod place;

@@ -46,6 +46,11 @@ pub struct Query {
 }
 
 impl Query {
+    /// One sequence asked of one task.
+    pub fn of(task: Arc<Task>, sequence: Encoding) -> Self {
+        Self { asks: vec![(task, [sequence].into())] }
+    }
+
     /// Tokens of the text, counted once for every task: what the query weighs in a batch.
     pub fn tokens(&self) -> usize {
         self.asks.iter().map(|(_, sequences)| tokens(sequences)).sum()

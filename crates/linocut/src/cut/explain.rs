@@ -6,7 +6,7 @@ use serde::Serialize;
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::Card;
-use crate::data::{Encoding, Problem, Texts, Tokenizer};
+use crate::data::{Encoding, Problem, Texts, Tokenizer, unknown_label};
 use crate::model::argmax;
 use crate::{ErrorKind, Result};
 
@@ -16,8 +16,7 @@ pub const WORDS: usize = 256;
 /// What each word of a text adds to its prediction.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Explanation {
-    /// The most probable label, whose probability the words change; none of a regression, of which they change the
-    /// number.
+    /// The label whose probability the words change; none of a regression, of which they change the number.
     pub label: Option<String>,
     /// The words in their order, those of a second text after those of the first.
     pub words: Vec<Word>,
@@ -42,21 +41,29 @@ pub struct Word {
     pub change: Option<f32>,
 }
 
-impl Explanation {
-    /// What each word of `text`, or of a pair of texts, adds to what `card`'s task says of it. `logits`, `[texts,
-    /// outputs]`, are asked for once, for the text as it is and without each of its words: at most 1 + 2 · [`WORDS`]
-    /// texts, each of as many sequences as the task reads.
+/// A text, and the same text without each of its words, as a task reads them.
+#[derive(Debug)]
+pub struct LeftOut {
+    texts: Texts,
+    words: Vec<Word>,
+    /// For each word the place in `texts` of the text without it, where there is one.
+    places: Vec<Option<usize>>,
+    untried: usize,
+}
+
+impl LeftOut {
+    /// Of one text, or of a pair of texts, as `card`'s task reads them: at most 1 + 2 · [`WORDS`] texts, each of as many
+    /// sequences as the task reads.
     ///
     /// Words are those of Unicode (UAX 29), marks among them. A mask in a word's place says as much (`bench/explain.py`),
     /// but not every tokenizer has one.
     ///
     /// # Errors
-    /// A text that the tokenizer rejects, and those of `logits`.
+    /// A text that the tokenizer rejects.
     pub fn of(
         card: &Card,
         tokenizer: &Tokenizer,
         (text, pair): (&str, Option<&str>),
-        logits: impl FnOnce(&[Encoding]) -> Result<Vec<f32>>,
     ) -> Result<Self> {
         let extents = BTreeSet::from([card.extent()]);
         let encode = |text: &str, pair: Option<&str>| -> Result<Vec<Encoding>> {
@@ -64,8 +71,7 @@ impl Explanation {
         };
         let (mut words, mut untried) = (vec![], 0);
         let mut texts = vec![encode(text, pair)?];
-        // For each word the text without it, where there is one.
-        let mut places: Vec<Option<usize>> = vec![];
+        let mut places = vec![];
         for (of, within) in [(Some(text), "text"), (pair, "pair")] {
             let Some(of) = of else { continue };
             let mut all = of.split_word_bound_indices().filter(|(_, word)| !word.trim().is_empty());
@@ -91,20 +97,46 @@ impl Explanation {
             }
             untried += all.count();
         }
-        let texts = Texts::new(texts);
-        let logits = texts.means(logits(&texts.sequences)?, card.outputs);
-        let scores = card.probabilities(&logits);
-        let decided = match card.problem {
-            Problem::Regression => 0,
-            _ => argmax(&logits[..card.outputs]),
-        };
-        for (word, place) in words.iter_mut().zip(places) {
-            word.change =
-                place.map(|place| scores[decided] - scores[place * card.outputs + decided]);
-        }
-        Ok(Self { label: card.labels.get(decided).cloned(), words, untried })
+        Ok(Self { texts: Texts::new(texts), words, places, untried })
     }
 
+    /// What the task must be asked.
+    pub fn sequences(&self) -> &[Encoding] {
+        &self.texts.sequences
+    }
+
+    /// What each word adds, by the `logits` of [`LeftOut::sequences`], `[sequences, outputs]`, to `label`; to the most
+    /// probable one where none is named.
+    ///
+    /// # Errors
+    /// A label that the task does not have.
+    pub fn explain(
+        mut self,
+        card: &Card,
+        logits: Vec<f32>,
+        label: Option<&str>,
+    ) -> Result<Explanation> {
+        let logits = self.texts.means(logits, card.outputs);
+        let scores = card.probabilities(&logits);
+        let of = match label {
+            Some(label) => {
+                card.labels.iter().position(|known| known == label).ok_or_else(|| {
+                    let whose = format!("the task {:?}", card.task);
+                    unknown_label("to explain", label, &card.labels, &whose)
+                })?
+            }
+            None if card.problem == Problem::Regression => 0,
+            None => argmax(&logits[..card.outputs]),
+        };
+        for (word, place) in self.words.iter_mut().zip(self.places) {
+            word.change = place.map(|place| scores[of] - scores[place * card.outputs + of]);
+        }
+        let (label, words, untried) = (card.labels.get(of).cloned(), self.words, self.untried);
+        Ok(Explanation { label, words, untried })
+    }
+}
+
+impl Explanation {
     /// What there is to say of so many words untried, of one text or several.
     pub fn note(untried: usize) -> Option<String> {
         let words = if untried == 1 { "1 word".into() } else { format!("{untried} words") };

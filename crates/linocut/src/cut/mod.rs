@@ -30,7 +30,7 @@ pub(crate) use decision::TEMPERATURES;
 pub use decision::{Decision, answered, probabilities};
 pub use delta::Delta;
 pub use edit::{Edit, HEAD_TENSORS, Head, StoreType, TensorEdit, Zeros};
-pub use explain::{Explanation, WORDS, Word};
+pub use explain::{Explanation, LeftOut, WORDS, Word};
 pub(crate) use large::Candidates;
 pub use large::LargeZeros;
 pub use lowrank::LowRank;

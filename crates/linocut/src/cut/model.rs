@@ -1,6 +1,6 @@
 //! A base with one cut applied to it: what evaluating, predicting and exporting work with.
 
-use super::{Cut, Explanation, Head};
+use super::{Cut, Explanation, Head, LeftOut};
 use crate::data::Encoding;
 use crate::model::{self, Base, logits_while};
 use crate::{Error, ErrorKind, Result};
@@ -75,18 +75,22 @@ impl TaskModel {
         values.ok_or_else(|| Error::new(ErrorKind::Interrupted, "interrupted"))
     }
 
-    /// [`Explanation::of`] a text, or of a pair of texts; `goes_on` as of [`TaskModel::logits`].
+    /// What each word of a text, or of a pair of texts, adds to the probability of `label`, as [`LeftOut::explain`] has
+    /// it; `goes_on` as of [`TaskModel::logits`].
     ///
     /// # Errors
-    /// As [`TaskModel::logits`].
+    /// As [`TaskModel::logits`]; a label that the task does not have.
     pub fn explain(
         &self,
         text: &str,
         pair: Option<&str>,
+        label: Option<&str>,
         goes_on: impl FnMut(usize) -> bool,
     ) -> Result<Explanation> {
-        let logits = |texts: &[Encoding]| self.logits_of(texts, goes_on);
-        Explanation::of(self.cut.card(), &self.base.tokenizer, (text, pair), logits)
+        let card = self.cut.card();
+        let left_out = LeftOut::of(card, &self.base.tokenizer, (text, pair))?;
+        let logits = self.logits_of(left_out.sequences(), goes_on)?;
+        left_out.explain(card, logits, label)
     }
 
     /// Checks that texts come alone or in pairs, as the task was trained. `given` says whether they are

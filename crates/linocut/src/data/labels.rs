@@ -18,8 +18,7 @@ use crate::output::first_of;
 use crate::{Error, ErrorKind, Result};
 use cells::{multiple, single};
 use infer::wrong;
-pub(super) use listed::check_listed;
-pub use listed::read_labels;
+pub use listed::{check_listed, read_labels};
 pub(super) use targets::targets;
 pub(crate) use targets::unknown_label;
 

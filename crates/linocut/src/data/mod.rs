@@ -31,7 +31,7 @@ pub use column::{Cell, Value};
 pub use dataset::{Dataset, Targets};
 pub use extent::{Extent, Long, Texts};
 pub(crate) use extent::{means, means_grad};
-pub use labels::read_labels;
+pub use labels::{check_listed, read_labels};
 pub(crate) use labels::unknown_label;
 pub use remark::Remark;
 pub use rows::TaskRows;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::Problem;
-use super::labels::check_listed;
+use super::check_listed;
 use super::table::{Columns, Table, data_error};
 use crate::{Error, ErrorKind, Result};
 

@@ -35,12 +35,9 @@ fn food(texts: &[Encoding], outputs: usize) -> Vec<f32> {
 }
 
 fn explained(card: &Card, text: &str, pair: Option<&str>) -> (Explanation, usize) {
-    let mut asked = 0;
-    let found = Explanation::of(card, &tokenizer(), (text, pair), |texts| {
-        asked = texts.len();
-        Ok(food(texts, card.outputs))
-    });
-    (found.unwrap(), asked)
+    let left_out = LeftOut::of(card, &tokenizer(), (text, pair)).unwrap();
+    let (logits, asked) = (food(left_out.sequences(), card.outputs), left_out.sequences().len());
+    (left_out.explain(card, logits, None).unwrap(), asked)
 }
 
 #[test]
@@ -82,6 +79,19 @@ fn the_most_probable_label_or_the_number() {
     let (found, _) = explained(&several, "apple soup", None);
     assert_eq!(found.label.as_deref(), Some("food"));
     assert_eq!(found.words[0].change, Some(sure(1.0) - sure(0.0)));
+    // Another label by its name.
+    let of = |label: &str| {
+        let left_out = LeftOut::of(&several, &tokenizer(), ("apple soup", None)).unwrap();
+        let logits = food(left_out.sequences(), 2);
+        left_out.explain(&several, logits, Some(label))
+    };
+    assert_eq!(of("cold").unwrap().words[0].change, Some(0.0));
+    let error = of("clod").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "to explain: label \"clod\" is not among the 2 labels of the task \"t\""
+    );
+    assert!(error.hint().unwrap().contains("\"cold\""));
     let number = card("regression", &[], false);
     let (found, _) = explained(&number, "no apple soup", None);
     let changes: Vec<f32> = found.words.iter().map(|word| word.change.unwrap()).collect();
@@ -116,10 +126,6 @@ fn bounds() {
     assert_eq!(Explanation::note(0), None);
     assert!(found.words[38..].iter().all(|word| word.change == Some(0.0)));
     assert_eq!(asked, 1 + 38);
-    let failed = Explanation::of(&card, &tokenizer(), (" ", None), |_| unreachable!());
+    let failed = LeftOut::of(&card, &tokenizer(), (" ", None));
     assert_eq!(failed.err().unwrap().kind(), ErrorKind::Data);
-    let failed = Explanation::of(&card, &tokenizer(), ("a b", None), |_| {
-        Err(crate::Error::new(ErrorKind::Interrupted, "interrupted"))
-    });
-    assert_eq!(failed.err().unwrap().kind(), ErrorKind::Interrupted);
 }

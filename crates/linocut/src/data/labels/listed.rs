@@ -35,11 +35,11 @@ pub fn read_labels(path: &Path) -> Result<Vec<String>> {
     Ok(labels)
 }
 
-/// Checks the labels that the file `path` lists, each in a `unit` of it.
+/// Checks the labels that `path`, a file or an argument, lists, each in a `unit` of it.
 ///
 /// # Errors
 /// As [`read_labels`].
-pub(in super::super) fn check_listed(labels: &[String], path: &Path, unit: &str) -> Result<()> {
+pub fn check_listed(labels: &[String], path: &Path, unit: &str) -> Result<()> {
     let fail = |at: usize, what: String| {
         Err(data_error(format!("{}, {unit} {}: {what}", path.display(), at + 1)))
     };
