@@ -145,6 +145,7 @@ fn main() {
     }
     for (rows, cols) in [(h, h), (f, h), (h, f)] {
         let w = draw(1, rows * cols);
+        let packed = Packed::new(&w, rows, cols);
         for density in [0.0, 0.01, 0.1] {
             let zeros: Vec<u32> =
                 (0..w.len() as u32).filter(|&i| uniform(2, i) < density).collect();
@@ -152,7 +153,7 @@ fn main() {
             for n in [8, 16, 32, 48, 64, 128] {
                 let (x, mut y) = (draw(3, n * cols), draw(4, n * rows));
                 let mut scratch = Scratch::default();
-                let t = median(|| pattern.correct((&w, cols), WHOLE, &x, &mut y, &mut scratch));
+                let t = median(|| pattern.correct(&packed, WHOLE, &x, &mut y, &mut scratch));
                 println!(
                     "correction [{rows}, {cols}], {density} zeros, {n:3} rows {:8.1} µs, {:6.3} ns a zero and row",
                     t * 1e6,

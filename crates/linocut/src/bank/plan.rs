@@ -71,12 +71,12 @@ impl Costs {
         const MANY: usize = 256;
         let x: Vec<f32> = (0..(MANY * part.cols) as u32).map(|i| normal(1, i)).collect();
         let mut y = vec![0.0; MANY * part.rows];
+        let packed = base::packed(base, largest);
         let (quantized, mut inputs) = (base::quantized(base, largest), Inputs::default());
         let few_rows = 0..LANES;
         let (x_few, y_few) = (&x[..LANES * part.cols], LANES * part.rows);
         let (many, few) = match dtype {
             Dtype::F32 => {
-                let packed = base::packed(base, largest);
                 let many = quickest(|| packed.multiply(&x, &mut y));
                 (many, quickest(|| base::multiply_by(w, part, x_few, &mut y[..y_few])))
             }
@@ -101,9 +101,7 @@ impl Costs {
             };
             let (x, y) = (&x[..rows * part.cols], &mut y[..rows * part.rows]);
             let time = match dtype {
-                Dtype::F32 => {
-                    quickest(|| pattern.correct((w, part.cols), WHOLE, x, y, &mut scratch))
-                }
+                Dtype::F32 => quickest(|| pattern.correct(&packed, WHOLE, x, y, &mut scratch)),
                 Dtype::Int8 => {
                     let y = bytemuck::cast_slice_mut(y);
                     let rows = 0..rows;

@@ -113,7 +113,10 @@ impl Pass<'_> {
             match job.change {
                 Some(Change::Zeros(_)) if sums.is_some() => {}
                 Some(Change::Zeros(zeros)) => {
-                    zeros.pattern.correct(w, taken, x_of(&job.from), job.y, scratch);
+                    if let Matrices::F32(all) = self.matrices {
+                        let w = &all[&of_base];
+                        zeros.pattern.correct(w, taken, x_of(&job.from), job.y, scratch);
+                    }
                 }
                 Some(Change::Few(few)) => few.correct(w.0, part, x_of(&job.from), job.y),
                 Some(Change::LowRank(all)) => {

@@ -69,6 +69,13 @@ impl Packed {
         });
     }
 
+    /// The entries of a row of W by their column.
+    #[inline(always)]
+    pub(super) fn row(&self, row: usize) -> impl Fn(usize) -> f32 {
+        let panel = self.panel(row / WIDTH);
+        move |col| panel[col * WIDTH + row % WIDTH]
+    }
+
     /// A panel, `[cols, 16]`.
     #[inline(always)]
     fn panel(&self, number: usize) -> &[f32] {

@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use super::packed::Packed;
 use super::quantized::{Inputs, Quantized, Selected};
 use super::simd::dispatch;
 
@@ -167,7 +168,7 @@ impl ZeroPattern {
     }
 
     /// Y −= X·(W∘zeros)ᵀ on this thread, for `x` `[n, cols]`, the unedited `w` and `y` `[n, rows]`. The
-    /// pattern's rows and columns are those that `taken` names of the matrix, which is `width` wide.
+    /// pattern's rows and columns are those that `taken` names of the matrix.
     ///
     /// Vectorised over rows of X, which are turned on their side [`LANES`] at a time: every zero is
     /// then one broadcast value times one contiguous row, and costs the same wherever it lies.
@@ -176,7 +177,7 @@ impl ZeroPattern {
     /// If the sizes do not fit.
     pub fn correct(
         &self,
-        (w, width): (&[f32], usize),
+        w: &Packed,
         taken: Taken<'_>,
         x: &[f32],
         y: &mut [f32],
@@ -185,11 +186,8 @@ impl ZeroPattern {
         let n = y.len() / self.rows;
         assert_eq!(y.len(), n * self.rows, "whole rows of Y");
         assert_eq!(x.len(), n * self.cols, "as many rows of X as of Y");
-        let row = |row: usize| {
-            let w = &w[taken.row(row) * width..][..width];
-            move |col: usize| w[col]
-        };
-        self.correct_taken(row, taken, x, y, &mut scratch.turned);
+        // From the panels, which the product has just been through.
+        self.correct_taken(|row| w.row(taken.row(row)), taken, x, y, &mut scratch.turned);
     }
 
     /// The same on the whole numbers of Y, for `rows` of X and Y, `[rows, rows of W]`, before they are scaled:
@@ -466,7 +464,8 @@ mod tests {
                     let (w, x, before) =
                         (draw(1, rows * cols), draw(2, n * cols), draw(3, n * rows));
                     let mut y = before.clone();
-                    pattern.correct((&w, cols), WHOLE, &x, &mut y, &mut Scratch::default());
+                    let packed = Packed::new(&w, rows, cols);
+                    pattern.correct(&packed, WHOLE, &x, &mut y, &mut Scratch::default());
                     let mut want: Vec<f64> = before.iter().map(|&v| f64::from(v)).collect();
                     for &p in &zeros {
                         let (o, c) = (p as usize / cols, p as usize % cols);
