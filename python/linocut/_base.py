@@ -211,7 +211,7 @@ class Base:
         """What each word of a text, or of a pair of texts, adds to its prediction: the probability of ``label``, by
         default its most probable one (of a regression the number), with the word less without.
 
-        Each of the first 256 words of a text is left out in turn. ``start`` and ``end`` are places in the text's UTF-8
+        Each of 256 words of a text, the first ones (or, as the cut reads it, the last), is left out in turn. ``start`` and ``end`` are places in the text's UTF-8
         bytes, ``change`` is ``None`` where nothing is left to read without the word, and of a pair ``in`` is ``"text"`` or
         ``"pair"``.
 

@@ -217,7 +217,7 @@ def test_words_are_explained_as_the_command_does(base, cut, tmp_path):
         base.explain(cut, text, pair="another")
     with pytest.raises(linocut.DataError):
         base.explain(cut, " ")
-    with pytest.warns(UserWarning, match="44 words beyond the first 256"):
+    with pytest.warns(UserWarning, match="44 words beyond 256"):
         assert len(base.explain(cut, "parcel " * 300)) == 256
 
 

@@ -167,19 +167,34 @@ fn short(fingerprint: &str) -> &str {
 /// A JSON object as `key value, key value`; the value of `name` stands first and alone.
 fn flat(value: &Value) -> String {
     let Some(fields) = value.as_object() else { return value.to_string() };
-    let plain = |value: &Value| match value {
-        Value::String(text) => text.clone(),
-        Value::Number(n) if n.is_f64() => n.as_f64().map_or_else(|| n.to_string(), rounded),
-        other => other.to_string(),
-    };
     let name = fields.get("name").map(plain);
     // What a pack left of every tensor's movement stands in a table below, scores in a line; what
     // compute counts in the help of `train`.
-    let others = fields.iter().filter(|(key, _)| {
-        !matches!(key.as_str(), "name" | "left" | "metrics_before" | "compute_counts")
+    let others = fields.iter().filter(|(key, value)| {
+        let elsewhere =
+            ["name", "left", "metrics_before", "compute_counts"].contains(&key.as_str());
+        // Rows held out to stop by; others may be what the metrics are of.
+        !elsewhere && (key.as_str(), value.as_u64()) != ("held_out_rows", Some(0))
     });
     let others = others.map(|(key, value)| format!("{} {}", key.replace('_', " "), plain(value)));
     name.into_iter().chain(others).collect::<Vec<_>>().join(", ")
+}
+
+/// A JSON value with short numbers: `(scores [0.8, 1], mean 0.91)`.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Number(n) if n.is_f64() => n.as_f64().map_or_else(|| n.to_string(), rounded),
+        Value::Array(items) => {
+            format!("[{}]", items.iter().map(plain).collect::<Vec<_>>().join(", "))
+        }
+        Value::Object(fields) => {
+            let fields = fields.iter();
+            let fields = fields.map(|(key, v)| format!("{} {}", key.replace('_', " "), plain(v)));
+            format!("({})", fields.collect::<Vec<_>>().join(", "))
+        }
+        other => other.to_string(),
+    }
 }
 
 fn size_table(sizes: &Sizes) -> String {

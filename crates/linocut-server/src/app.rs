@@ -47,7 +47,7 @@ async fn in_time(Shared(state): Shared<Arc<State>>, request: Request, next: Next
     let limit = state.limits.timeout;
     tokio::time::timeout(limit, next.run(request)).await.unwrap_or_else(|_| {
         let message = format!("no answer within {} s", limit.as_secs_f64());
-        let hint = "try again later, with fewer inputs or tasks a request";
+        let hint = "try again later, with fewer inputs or tasks a request, or shorter texts";
         Problem::new(Kind::Timeout, message).with_hint(hint).into_response()
     })
 }

@@ -41,10 +41,16 @@ pub(crate) struct ExplainAnswer {
     task: String,
     /// The label whose probability the words change; null for a regression, of which they change the number.
     label: Option<String>,
+    /// That probability of the whole text (0 to 1), or the number.
+    score: f32,
+    /// Tokens read of the text.
+    tokens: usize,
+    /// Whether the text was longer than the task reads, so that a part was not read.
+    text_cut: bool,
     /// The words in their order, those of a second text after those of the first.
     #[schema(value_type = Vec<Object>)]
     words: Vec<Word>,
-    /// Words beyond the first 256 of a text, which were not tried.
+    /// Words beyond 256 of a text, which were not tried.
     untried: usize,
 }
 
@@ -79,7 +85,11 @@ pub(crate) async fn explain(
     if let Some(label) = body.label.as_ref().filter(|label| !card.labels.contains(label)) {
         let what = match card.problem {
             TaskKind::Regression => "and the task has a number, no labels".to_string(),
-            _ => format!("expected one of the task's {} labels", card.labels.len()),
+            _ => format!(
+                "expected one of the task's {} labels, such as {:?}",
+                card.labels.len(),
+                card.labels[0]
+            ),
         };
         let shown: String = label.chars().take(100).collect();
         return Err(Problem::new(Kind::Validation, format!("label is {shown:?}, {what}")));
@@ -109,11 +119,15 @@ pub(crate) async fn explain(
             task.name()
         )));
     }
+    let (tokens, text_cut) = left_out.read();
     let found = left_out.explain(card, logits, body.label.as_deref());
     let found = found.map_err(|e| Problem::of(Kind::Validation, "", &e))?;
     let answer = ExplainAnswer {
         task: task.name().to_string(),
         label: found.label,
+        score: found.score,
+        tokens,
+        text_cut,
         words: found.words,
         untried: found.untried,
     };

@@ -116,7 +116,7 @@ mod tests {
             word("\x1b", 9, None, 0.1),
             word("it", 11, None, 0.01),
         ];
-        let mut found = Explanation { label: Some("a\nb".into()), words, untried: 0 };
+        let mut found = Explanation { label: Some("a\nb".into()), score: 0.9, words, untried: 0 };
         let text = coloured(&found, "good not \x1b it \u{202e}", None);
         let head = "\x1b[32mfor\x1b[0m and \x1b[4;31magainst\x1b[0m a\\nb\n";
         let body =

@@ -64,7 +64,12 @@ pub(super) fn run(args: &PredictArgs) -> Result<()> {
                     (false, None) => writeln!(out)?,
                     (false, Some(row)) => {
                         let mut cells = row.cells();
-                        cells.extend(explanation.map(explain::cell));
+                        let of = |found| match args.explained() {
+                            // Not of the label that stands before it.
+                            Some(Some(label)) => format!("{label}: {}", explain::cell(found)),
+                            _ => explain::cell(found),
+                        };
+                        cells.extend(explanation.map(of));
                         let shown = cells.iter().map(|cell| match terminal {
                             true => shown(cell),
                             false => cell.into(),

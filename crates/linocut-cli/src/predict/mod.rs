@@ -11,7 +11,7 @@ pub(crate) use format::{More, Predictions};
 use crate::args::{BaseArgs, FormatArgs};
 use crate::choices;
 use crate::model::{Model, note_texts_cut};
-use crate::output::{coloured, print, print_data, print_json};
+use crate::output::{coloured, print, print_data, print_json, say};
 use crate::place;
 use clap::Args;
 use linocut::bank::Dtype;
@@ -100,8 +100,8 @@ pub(crate) struct PredictArgs {
     #[arg(long, value_name = "K", value_parser = at_least_one, conflicts_with = "scores")]
     pub top: Option<NonZeroUsize>,
 
-    /// Say what each word of a text adds to the prediction, or to the probability of this label: each of its first 256
-    /// words is left out in turn
+    /// Say what each word of a text adds to the prediction, or to the probability of this label: each of 256 words is left
+    /// out in turn
     #[arg(
         long,
         value_name = "LABEL",
@@ -149,6 +149,9 @@ fn one(args: &PredictArgs, text: &str) -> Result<()> {
     }
     let model = Model::open(&args.cut, &args.base, args.dtype)?;
     let pairs: Option<Vec<String>> = args.other.clone().map(|other| vec![other]);
+    if args.explained() == Some(None) && model.cut().card().labels.iter().any(|l| l == text) {
+        say(&format!("note: {text:?} is read as the text; --explain={text} explains that label"));
+    }
     let hint = "give TEXT and PAIR for a task on pairs, TEXT alone for any other";
     model.check_pairs(pairs.is_some(), "the command line", hint)?;
     let card = &choices::with_threshold(model.cut().card(), args.threshold)?;

@@ -170,7 +170,19 @@ pub(super) fn result(
     if let Some(decision) = &card.decision {
         let answers =
             decision.answers_from().map_or(String::new(), |answers| format!(", {answers}"));
-        text += &format!("temperature {:.3}{answers}\n", decision.temperature);
+        text += &format!("temperature {:.3}{answers}", decision.temperature);
+        if let Some(rows) = decision.fitted["rows"].as_u64() {
+            text += &format!(", fitted on {rows} rows");
+        }
+        let answered = outcome.evaluation.as_ref().and_then(|evaluation| evaluation.answered);
+        if let Some(answered) = answered {
+            text += &format!(
+                "; on the rows scored it answers {}, {} of them right",
+                percent(Some(answered.share)),
+                percent(answered.accuracy)
+            );
+        }
+        text.push('\n');
     }
     if let Some(slim) = &card.slim {
         let compute = card.training["compute"].as_f64().unwrap_or(1.0);
@@ -204,7 +216,7 @@ fn in_folds(folds: &Folds, labels: &[String], progress: &Progress, always: Strin
     let spread = folds.deviation.map_or(String::new(), |d| format!(" ± {:.2}", 100.0 * d));
     let name = evaluation.metrics.primary.name.replace('_', " ");
     format!(
-        "{name} {}{spread} in {} folds of {} rows, mean and standard deviation{always}\n",
+        "{name} {}{spread} in {} folds, {} rows together, mean and standard deviation{always}\n",
         percent(folds.mean),
         folds.scores.len(),
         evaluation.metrics.rows,

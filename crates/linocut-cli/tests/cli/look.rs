@@ -139,6 +139,15 @@ fn a_page_of_several_labels_a_row() {
     let found =
         place.run_with("predict m.cut --base base --explain --json", &["snow rain"], b"").json();
     assert_eq!(found["explained"], "wet");
+    let of = |label: &str| format!("predict m.cut --base base --explain={label} --json");
+    let found = place.run_with(&of("cold"), &["snow rain"], b"").json();
+    assert_eq!(found["explained"], "cold");
+    // What the task says of that label without the word.
+    let cold = |found: &Value| found["scores"]["cold"].as_f64().unwrap();
+    let less = place.run_with(&of("cold"), &["rain"], b"").json();
+    let change = found["explanation"][0]["change"].as_f64().unwrap();
+    assert!((change - (cold(&found) - cold(&less))).abs() < 1e-5, "{found}");
+    assert_snapshot!(place.run_with(&of("clod"), &["snow rain"], b"").stderr, @"");
 }
 
 #[test]
@@ -268,7 +277,7 @@ fn words_that_moved_a_decision() {
     let long = place.run_with(&format!("{predict} --json"), &[&"rain ".repeat(300)], b"");
     assert_snapshot!(long.stderr, @"
     note: 1 text is longer than 40 tokens and was cut
-    note: 44 words beyond the first 256 of a text were not tried
+    note: 44 words beyond 256 of a text were not tried
     ");
     let int8 = place.run_with(&format!("{predict} --json --dtype int8"), &[text], b"").json();
     assert_eq!(int8["explanation"].as_array().unwrap().len(), 5);
@@ -276,9 +285,9 @@ fn words_that_moved_a_decision() {
     assert_snapshot!(place.run(&format!("{predict} --in in.tsv")), @"
     exit 2
     --- stderr
-    error: the argument '--explain' cannot be used with '--in <FILE>'
+    error: the argument '--explain[=<LABEL>]' cannot be used with '--in <FILE>'
 
-    Usage: linocut predict --base <DIR|NAME> --explain <CUT> [TEXT] [PAIR]
+    Usage: linocut predict --base <DIR|NAME> --explain[=<LABEL>] <CUT> [TEXT] [PAIR]
 
     For more information, try '--help'.
     ");

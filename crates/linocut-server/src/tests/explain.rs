@@ -34,6 +34,8 @@ async fn words_add_what_the_task_alone_says() {
             &[alone("warm rain") - alone(less)],
         );
     }
+    assert_near(&[found["score"].as_f64().unwrap() as f32], &[alone("warm rain")]);
+    assert_eq!((&found["tokens"], &found["text_cut"]), (&json!(4), &json!(false)));
     // The most probable label, and a number.
     let logits = place.alone("topics", "warm rain", None);
     let best = (0..3).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap();
@@ -58,7 +60,7 @@ async fn what_cannot_be_explained() {
         of("topics", "no"),
         422,
         "validation",
-        "label is \"no\", expected one of the task's 3 labels",
+        "label is \"no\", expected one of the task's 3 labels, such as \"label 0\"",
     )
     .await;
     ask(of("grade", "no"), 422, "validation", "has a number, no labels").await;

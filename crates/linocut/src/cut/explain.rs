@@ -1,16 +1,17 @@
 //! Which words moved a decision: each is left out in turn.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use serde::Serialize;
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::Card;
-use crate::data::{Encoding, Problem, Texts, Tokenizer, unknown_label};
+use crate::data::{Encoding, Long, Problem, Texts, Tokenizer, unknown_label};
 use crate::model::argmax;
-use crate::{ErrorKind, Result};
+use crate::{Error, ErrorKind, Result};
 
-/// Most words of a text that are left out, the first ones.
+/// Most words of a text that are left out: the first ones, or the last ones where the tail is read.
 pub const WORDS: usize = 256;
 
 /// What each word of a text adds to its prediction.
@@ -18,9 +19,11 @@ pub const WORDS: usize = 256;
 pub struct Explanation {
     /// The label whose probability the words change; none of a regression, of which they change the number.
     pub label: Option<String>,
+    /// That probability of the whole text (0 to 1), or the number.
+    pub score: f32,
     /// The words in their order, those of a second text after those of the first.
     pub words: Vec<Word>,
-    /// Words beyond the first [`WORDS`] of a text, which were not tried.
+    /// Words beyond [`WORDS`] of a text, which were not tried.
     pub untried: usize,
 }
 
@@ -74,8 +77,11 @@ impl LeftOut {
         let mut places = vec![];
         for (of, within) in [(Some(text), "text"), (pair, "pair")] {
             let Some(of) = of else { continue };
-            let mut all = of.split_word_bound_indices().filter(|(_, word)| !word.trim().is_empty());
-            for (start, word) in all.by_ref().take(WORDS) {
+            let all = of.split_word_bound_indices().filter(|(_, word)| !word.trim().is_empty());
+            let all: Vec<_> = all.collect();
+            let tried = tried(all.len(), card.long);
+            untried += all.len() - tried.iter().map(ExactSizeIterator::len).sum::<usize>();
+            for (start, word) in tried.into_iter().flatten().map(|at| all[at]) {
                 let end = start + word.len();
                 let less = without(of, start, end);
                 let found = match within {
@@ -95,7 +101,6 @@ impl LeftOut {
                 let within = pair.is_some().then_some(within);
                 words.push(Word { word: word.into(), start, end, within, change: None });
             }
-            untried += all.count();
         }
         Ok(Self { texts: Texts::new(texts), words, places, untried })
     }
@@ -103,6 +108,12 @@ impl LeftOut {
     /// What the task must be asked.
     pub fn sequences(&self) -> &[Encoding] {
         &self.texts.sequences
+    }
+
+    /// Tokens that are read of the text as it is, and whether it has more than that.
+    pub fn read(&self) -> (usize, bool) {
+        let text = &self.texts.sequences[self.texts.of(0)];
+        (text.iter().map(|sequence| sequence.ids.len()).sum(), text.iter().any(|of| of.cut))
     }
 
     /// What each word adds, by the `logits` of [`LeftOut::sequences`], `[sequences, outputs]`, to `label`; to the most
@@ -119,6 +130,11 @@ impl LeftOut {
         let logits = self.texts.means(logits, card.outputs);
         let scores = card.probabilities(&logits);
         let of = match label {
+            Some(label) if card.problem == Problem::Regression => {
+                let message = format!("label {label:?}: {:?} has a number, no labels", card.task);
+                return Err(Error::new(ErrorKind::Config, message)
+                    .with_hint("leave the label out: words then change the number"));
+            }
             Some(label) => {
                 card.labels.iter().position(|known| known == label).ok_or_else(|| {
                     let whose = format!("the task {:?}", card.task);
@@ -132,7 +148,7 @@ impl LeftOut {
             word.change = place.map(|place| scores[of] - scores[place * card.outputs + of]);
         }
         let (label, words, untried) = (card.labels.get(of).cloned(), self.words, self.untried);
-        Ok(Explanation { label, words, untried })
+        Ok(Explanation { label, score: scores[of], words, untried })
     }
 }
 
@@ -140,7 +156,7 @@ impl Explanation {
     /// What there is to say of so many words untried, of one text or several.
     pub fn note(untried: usize) -> Option<String> {
         let words = if untried == 1 { "1 word".into() } else { format!("{untried} words") };
-        let note = || format!("{words} beyond the first {WORDS} of a text were not tried");
+        let note = || format!("{words} beyond {WORDS} of a text were not tried");
         (untried > 0).then(note)
     }
 
@@ -152,6 +168,17 @@ impl Explanation {
         words.truncate(most);
         words
     }
+}
+
+/// Which of so many words are left out: those that are read, as far as that is known before.
+fn tried(words: usize, long: Option<Long>) -> [Range<usize>; 2] {
+    let most = words.min(WORDS);
+    let first = match long {
+        Some(Long::Tail) => 0,
+        Some(Long::HeadTail) => most / 4,
+        None | Some(Long::Head | Long::Windows) => most,
+    };
+    [0..first, words - (most - first)..words]
 }
 
 /// The text without what stands from `start` to `end`. What stood beside it does not become one word.

@@ -172,10 +172,16 @@ pub fn can_calibrate(data: &Dataset, goal: Option<Goal>) -> Result<()> {
     };
     match data.rows() {
         rows if rows < needed => fail(
-            format!("{}: {rows} rows, expected at least {needed}", data.name),
+            format!("{}: {rows} rows to fit it on, expected at least {needed}", data.name),
             match needed {
-                Fit::ROWS => "fewer say too little of how sure a task may be",
-                _ => "fewer do not show whether a task is right so often",
+                Fit::ROWS => {
+                    "fewer say too little of how sure a task may be; in training `folds=5` uses all rows, \
+                     and `calibrate=0.3` holds out more"
+                }
+                _ => {
+                    "fewer do not show whether a task is right so often; in training `folds=5` uses all rows, \
+                     and `calibrate=0.3` holds out more"
+                }
             },
         ),
         _ => Ok(()),

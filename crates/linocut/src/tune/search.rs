@@ -121,7 +121,8 @@ impl Search {
             };
             let left = self.time.as_secs_f64() - started.elapsed().as_secs_f64();
             let epochs = candidate.1.epochs.unwrap_or(options.epochs);
-            if pace * epochs as f64 > left {
+            // A head alone takes little time beside masks.
+            if kind != Kind::Method && pace * epochs as f64 > left {
                 untried += 1;
                 continue;
             }
@@ -262,7 +263,7 @@ impl Searched {
     /// What was searched by, in words.
     pub fn by(&self) -> String {
         match self.search.folds {
-            Some(folds) => format!("{folds} folds of {} rows", self.rows),
+            Some(folds) => format!("{folds} folds, {} rows together", self.rows),
             None => format!("{} held-out rows", self.rows),
         }
     }

@@ -116,7 +116,7 @@ fn order(card: &Card, train: &Dataset) -> Result<Vec<usize>> {
         let message =
             format!("the teacher {:?} has other labels than the training rows: {found}", card.task);
         return Err(Error::new(ErrorKind::Data, message).with_hint(
-            "a teacher answers with the same labels, in any order; of labels that no training row has, a task.json may \
+            "a teacher answers with the same labels, in any order; of labels that no training row has, `labels` or a task.json may \
              list all",
         ));
     }

@@ -119,13 +119,20 @@ fn bounds() {
     // 38 words are read; without one of them the 39th is. What comes after never is.
     let (found, asked) = explained(&card, &"soup apple ".repeat(150), None);
     assert_eq!((found.words.len(), found.untried), (256, 44));
-    assert_eq!(
-        Explanation::note(44).unwrap(),
-        "44 words beyond the first 256 of a text were not tried"
-    );
+    assert_eq!(Explanation::note(44).unwrap(), "44 words beyond 256 of a text were not tried");
     assert_eq!(Explanation::note(0), None);
     assert!(found.words[38..].iter().all(|word| word.change == Some(0.0)));
     assert_eq!(asked, 1 + 38);
+    // Of the tail the last words are tried, of both ends some of both.
+    assert_eq!(tried(300, Some(Long::Tail)), [0..0, 44..300]);
+    assert_eq!(tried(300, Some(Long::HeadTail)), [0..64, 108..300]);
+    assert_eq!(tried(300, Some(Long::Windows)), [0..256, 300..300]);
+    assert_eq!(tried(3, Some(Long::Tail)), [0..0, 0..3]);
+    let tail = Card { long: Some(Long::Tail), ..card.clone() };
+    let (found, _) = explained(&tail, &("soup ".repeat(400) + "apple"), None);
+    let last = found.words.last().unwrap();
+    assert_eq!((found.words.len(), found.untried, last.word.as_str()), (256, 145, "apple"));
+    assert!(last.change.unwrap() > 0.0);
     let failed = LeftOut::of(&card, &tokenizer(), (" ", None));
     assert_eq!(failed.err().unwrap().kind(), ErrorKind::Data);
 }
