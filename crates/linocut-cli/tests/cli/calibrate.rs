@@ -109,8 +109,8 @@ fn mistakes() {
     assert_snapshot!(shown("--task topics --out x.cut"), @"
     exit 1
     --- stderr
-    error: topics: 12 rows, expected at least 30
-    hint: fewer say too little of how sure a task may be
+    error: topics: 12 rows to fit it on, expected at least 30
+    hint: fewer say too little of how sure a task may be; in training --folds 5 uses all rows, and --calibrate 0.3 holds out more
     ");
     assert_snapshot!(shown("--data more.tsv --target-recall 0.9 --out x.cut"), @"
     exit 1
@@ -121,8 +121,8 @@ fn mistakes() {
     assert_snapshot!(shown("--data more.tsv --target-precision 0.99 --out x.cut"), @"
     exit 1
     --- stderr
-    error: more: 120 rows, expected at least 200
-    hint: fewer do not show whether a task is right so often
+    error: more: 120 rows to fit it on, expected at least 200
+    hint: fewer do not show whether a task is right so often; in training --folds 5 uses all rows, and --calibrate 0.3 holds out more
     ");
     assert_snapshot!(shown("--data more.tsv --target-precision 95 --out x.cut"), @"
     exit 2

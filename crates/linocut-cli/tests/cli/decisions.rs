@@ -27,8 +27,8 @@ fn folds_hold_nothing_out() {
     assert_snapshot!(shown.rough(), @r#"
     exit 0
     --- stdout
-    accuracy # ± # in # folds of # rows, mean and standard deviation; the most frequent label for all: #
-    temperature #
+    accuracy # ± # in # folds, # rows together, mean and standard deviation; the most frequent label for all: #
+    temperature #, fitted on # rows
     t.cut: # KB (# KB without the head); the base is # KB
     --- stderr
     note: label column "label": # labels, one a row, since it holds texts; --problem says otherwise
@@ -84,7 +84,7 @@ fn thresholds_from_rows_held_out() {
     exit 0
     --- stdout
     accuracy # on # held-out rows; the most frequent label for all: #
-    temperature #
+    temperature #, fitted on # rows
     t.cut: # KB (# KB without the head); the base is # KB
     --- stderr
     note: label column "label": # labels, one a row, since it holds texts; --problem says otherwise
@@ -106,8 +106,8 @@ fn thresholds_from_rows_held_out() {
     note: label column "label": # labels, one a row, since it holds texts; --problem says otherwise
     rows: # rows, #% of them to fit what is answered, # dev rows held out, # labels; head on base, # epochs
     # rows of each label
-    error: rows: # rows, expected at least #
-    hint: fewer do not show whether a task is right so often
+    error: rows: # rows to fit it on, expected at least #
+    hint: fewer do not show whether a task is right so often; in training --folds # uses all rows, and --calibrate # holds out more
     "#);
     let shown = place.run(&format!("{sure} --target-precision 0.9 --calibrate 0"));
     assert_snapshot!(shown, @r#"
@@ -158,7 +158,7 @@ fn parts_of_long_texts() {
     note: label column "label": # labels, one a row, since it holds texts; --problem says otherwise
     rows: # rows, # dev rows held out, # labels; head on base, # epochs
     # rows of each label
-    texts of # tokens (median), # at most; none is cut
+    texts of # tokens (median), # at most in windows that overlap; none is cut
     "#);
     assert_snapshot!(place.run("inspect t.cut").to_string().lines()
         .find(|line| line.starts_with("input")).unwrap(), @"

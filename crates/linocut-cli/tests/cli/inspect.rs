@@ -22,7 +22,7 @@ fn a_mask() {
     base base, fingerprint #adcafe9486c…
     tokenizer fingerprint #ac6db34155…
     method mask, sampling stochastic, init scale #, init sparsity #, candidates #
-    training rows #, held out rows #, texts cut #, epochs #, steps #, batch #, head lr #, warmup #, decay #, clip #, seed #, trained parameters #, mask lr #, dropout #, loss #
+    training rows #, texts cut #, epochs #, steps #, batch #, head lr #, warmup #, decay #, clip #, seed #, trained parameters #, mask lr #, dropout #, loss #
     metrics accuracy #, f1_macro #, f1_micro #, matthews #
 
     file # KB
@@ -54,8 +54,8 @@ fn replaced_tensors() {
     labels food, travel, weather
     base base, fingerprint #adcafe9486c…
     tokenizer fingerprint #ac6db34155…
-    method layers, layers [#], only ["output","bias"]
-    training rows #, held out rows #, texts cut #, epochs #, steps #, batch #, head lr #, warmup #, decay #, clip #, seed #, trained parameters #, lr #, dropout #, loss #
+    method layers, layers [#], only [output, bias]
+    training rows #, texts cut #, epochs #, steps #, batch #, head lr #, warmup #, decay #, clip #, seed #, trained parameters #, lr #, dropout #, loss #
     metrics accuracy #, f1_macro #, f1_micro #, matthews #
 
     file # KB

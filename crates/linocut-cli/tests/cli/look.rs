@@ -147,7 +147,10 @@ fn a_page_of_several_labels_a_row() {
     let less = place.run_with(&of("cold"), &["rain"], b"").json();
     let change = found["explanation"][0]["change"].as_f64().unwrap();
     assert!((change - (cold(&found) - cold(&less))).abs() < 1e-5, "{found}");
-    assert_snapshot!(place.run_with(&of("clod"), &["snow rain"], b"").stderr, @"");
+    assert_snapshot!(place.run_with(&of("clod"), &["snow rain"], b"").stderr, @r#"
+    error: to explain: label "clod" is not among the 2 labels of the task "many"
+    hint: the nearest known are "cold", "wet"
+    "#);
 }
 
 #[test]

@@ -143,7 +143,7 @@ fn who_cannot_teach() {
     --- stderr
     warning: o.tsv is the training file itself: its score says what was learned by heart
     error: the teacher "topics" has other labels than the training rows: it does not know "wet"; it knows "travel", "weather", too
-    hint: a teacher answers with the same labels, in any order; of labels that no training row has, a task.json may list all
+    hint: a teacher answers with the same labels, in any order; of labels that no training row has, --labels or a task.json may list all
     "#);
     place.write(
         "p.tsv",

@@ -96,6 +96,7 @@ async fn the_interface_describes_itself() {
         "get /v1/tasks",
         "get /v1/tasks/{name}",
         "post /predict",
+        "post /v1/explain",
         "post /v1/predict",
         "put /v1/tasks/{name}",
     ];

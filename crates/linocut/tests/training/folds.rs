@@ -134,7 +134,7 @@ fn several_labels_a_row_get_thresholds_from_rows_held_out() {
     assert_eq!(missed.cut.card().decision.as_ref().unwrap(), decision);
     // Rows too few for what is asked: before anything is trained.
     let error = run(Some(Goal::Precision(0.99))).err().unwrap();
-    assert!(error.message().contains("80 rows, expected at least 200"), "{error}");
+    assert!(error.message().contains("80 rows to fit it on, expected at least 200"), "{error}");
 }
 
 #[test]

@@ -88,7 +88,7 @@ fn the_most_probable_label_or_the_number() {
     assert_eq!(of("cold").unwrap().words[0].change, Some(0.0));
     let error = of("clod").unwrap_err();
     assert_eq!(
-        error.to_string(),
+        error.message(),
         "to explain: label \"clod\" is not among the 2 labels of the task \"t\""
     );
     assert!(error.hint().unwrap().contains("\"cold\""));

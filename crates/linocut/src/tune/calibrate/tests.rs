@@ -186,10 +186,10 @@ fn what_cannot_be_fitted_is_refused() {
     let numbers = data(Problem::Regression, 0, Targets::Values(vec![1.0; 50]));
     assert!(error(&numbers, &[1.0; 50], None).contains("no probabilities"));
     let few = data(Problem::SingleLabel, 2, Targets::Classes(vec![0; 29]));
-    assert!(error(&few, &[0.0; 58], None).contains("29 rows, expected at least 30"));
+    assert!(error(&few, &[0.0; 58], None).contains("29 rows to fit it on, expected at least 30"));
     let some = data(Problem::SingleLabel, 2, Targets::Classes(vec![0; 50]));
     let goal = |goal| error(&some, &[0.0; 100], Some(goal));
-    assert!(goal(Goal::Precision(0.99)).contains("50 rows, expected at least 200"));
+    assert!(goal(Goal::Precision(0.99)).contains("50 rows to fit it on, expected at least 200"));
     assert!(goal(Goal::Recall(0.9)).contains("give a precision"));
     for bad in [0.0, 1.0, f64::NAN] {
         let error = calibrate(&some, &[0.0; 100], Some(Goal::Precision(bad)), &Metric::MacroF1)
