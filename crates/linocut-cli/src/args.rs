@@ -12,6 +12,10 @@ use crate::pack::PackArgs;
 use crate::plan::PlanArgs;
 use crate::predict::PredictArgs;
 use crate::serve::ServeArgs;
+use crate::store::{
+    BaseCommand, GcArgs, HistoryArgs, KeygenArgs, ListArgs, PullArgs, PushArgs, RemoveArgs,
+    RollbackArgs,
+};
 use crate::study::StudyArgs;
 use crate::task::TaskArgs;
 use crate::time;
@@ -96,6 +100,15 @@ pub(crate) enum Command {
     Study(StudyArgs),
     Plan(PlanArgs),
     Serve(ServeArgs),
+    Push(PushArgs),
+    Pull(PullArgs),
+    List(ListArgs),
+    History(HistoryArgs),
+    Rollback(RollbackArgs),
+    Remove(RemoveArgs),
+    Gc(GcArgs),
+    Keygen(KeygenArgs),
+    Base(BaseCommand),
 }
 
 /// The base, named alike by every command that needs it.

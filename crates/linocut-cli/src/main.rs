@@ -20,6 +20,7 @@ mod predict;
 mod progress;
 mod rows;
 mod serve;
+mod store;
 mod study;
 mod task;
 mod time;
@@ -64,5 +65,14 @@ fn run(cli: Cli) -> Result<()> {
         Command::Plan(args) => plan::run(args),
         Command::Study(args) => study::run(args),
         Command::Serve(args) => serve::run(args),
+        Command::Push(args) => store::push(args),
+        Command::Pull(args) => store::pull(args),
+        Command::List(args) => store::list(args),
+        Command::History(args) => store::history(args),
+        Command::Rollback(args) => store::roll_back(args),
+        Command::Remove(args) => store::remove(args),
+        Command::Gc(args) => store::gc(args),
+        Command::Keygen(args) => store::keygen(args),
+        Command::Base(args) => store::base(args),
     }
 }

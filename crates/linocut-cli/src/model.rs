@@ -80,9 +80,10 @@ impl Model {
         match self {
             Self::F32(model) => model.explain(text, pair, label, |_| true),
             Self::Int8 { cut, bank, task } => {
-                let left_out = LeftOut::of(cut.card(), &bank.base().tokenizer, (text, pair))?;
+                let left_out =
+                    LeftOut::of(cut.card(), &bank.base().tokenizer, (text, pair), label)?;
                 let logits = bank.logits(task, left_out.sequences(), |_| true);
-                left_out.explain(cut.card(), logits.ok_or_else(stopped)?, label)
+                Ok(left_out.explain(cut.card(), logits.ok_or_else(stopped)?))
             }
         }
     }

@@ -126,7 +126,8 @@ fn add(bank: &Bank, cuts: &Path) -> Vec<String> {
 
 /// Starts a server on a free port.
 fn serve(bank: Bank, cuts: &Path) -> SocketAddr {
-    let state = State::open(bank, cuts, Settings::default(), |_, _| {}).expect("a state");
+    let state =
+        State::open(bank, cuts.to_path_buf(), Settings::default(), |_, _| {}).expect("a state");
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     listener.set_nonblocking(true).expect("a socket");

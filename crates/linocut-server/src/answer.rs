@@ -32,12 +32,11 @@ impl Untaken {
     /// If they may be larger than an answer may be, or others that are not taken leave no room.
     pub(crate) fn take(
         state: &State,
-        tasks: &[String],
+        tasks: &[Arc<Task>],
         inputs: usize,
         top: Option<usize>,
     ) -> Result<Self, Problem> {
-        let known = state.bank.find(tasks).map_err(|e| Problem::of(Kind::UnknownTask, "", &e))?;
-        let one: usize = known.iter().map(|task| most_bytes(task, top)).sum();
+        let one: usize = tasks.iter().map(|task| most_bytes(task, top)).sum();
         let (bytes, most) = (one.saturating_mul(inputs), state.limits.answer_bytes);
         if bytes > most {
             let message = format!("the answer may have {bytes} bytes, expected at most {most}");
@@ -88,6 +87,17 @@ impl Untaken {
 pub(crate) fn described(state: &State, answer: &impl Serialize) -> Result<Response, Problem> {
     let bytes = json(answer)?;
     Ok(Untaken::of(state, bytes.len())?.hold(bytes))
+}
+
+/// A file whose bytes are held until they are sent.
+///
+/// # Errors
+/// If others that are not taken leave no room for it.
+pub(crate) fn file(state: &State, bytes: Vec<u8>) -> Result<Response, Problem> {
+    let mut response = Untaken::of(state, bytes.len())?.hold(bytes);
+    let octets = HeaderValue::from_static("application/octet-stream");
+    response.headers_mut().insert(header::CONTENT_TYPE, octets);
+    Ok(response)
 }
 
 fn json(answer: &impl Serialize) -> Result<Vec<u8>, Problem> {

@@ -159,18 +159,22 @@ impl Queue {
         (queue, worker)
     }
 
-    /// Answers of every input, all from the same versions of the tasks, and where the time went.
+    /// Answers of every input, all from these versions of the tasks, and where the time went.
     /// `key` is the name of whom the work is for. A caller that no longer waits, whose future is
     /// dropped, costs nothing beyond the text and the batch under way.
     ///
     /// # Errors
     /// If the queue is full or its work takes too long, the first input that cannot be answered, or
     /// no compute thread.
-    pub(crate) async fn predict(&self, key: &str, inputs: Vec<Input>, tasks: &[String]) -> Outcome {
+    pub(crate) async fn predict(
+        &self,
+        key: &str,
+        inputs: Vec<Input>,
+        tasks: Vec<Arc<Task>>,
+    ) -> Outcome {
         let sent = Instant::now();
         let _place = self.place()?;
-        let tasks: Arc<[Arc<Task>]> =
-            self.bank.find(tasks).map_err(|e| Problem::of_input("", &e))?.into();
+        let tasks: Arc<[Arc<Task>]> = tasks.into();
         // Most of what cannot be done in time is refused before it takes time: at eight bytes a token.
         let extents = tasks.iter().map(|task| task.card().extent());
         let longest = extents.map(|extent| extent.most_tokens()).max().unwrap_or(0);

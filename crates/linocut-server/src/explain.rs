@@ -7,7 +7,6 @@ use axum::extract::State as Shared;
 use axum::response::Response;
 use linocut::bank::Query;
 use linocut::cut::{LeftOut, Word};
-use linocut::data::Problem as TaskKind;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -77,23 +76,11 @@ pub(crate) async fn explain(
 ) -> Result<(Timing, Response), Problem> {
     let names = Tasks::parse(&json!([body.task]), &state, &access)?;
     let input = Input::parse("input", body.input, 2, &state.limits)?;
-    let names = names.names(&state.bank, &access, input.pair.is_some())?;
-    let found = state.bank.find(&names).map_err(|e| Problem::of(Kind::UnknownTask, "", &e))?;
+    let names = names.names(&state, &access, input.pair.is_some())?;
+    let found = state.source.find(&state.bank, &names).await?;
     let task = Arc::clone(&found[0]);
     let card = task.card();
     card.check_pairs(task.name(), input.pair.is_some()).map_err(|e| Problem::of_input("", &e))?;
-    if let Some(label) = body.label.as_ref().filter(|label| !card.labels.contains(label)) {
-        let what = match card.problem {
-            TaskKind::Regression => "and the task has a number, no labels".to_string(),
-            _ => format!(
-                "expected one of the task's {} labels, such as {:?}",
-                card.labels.len(),
-                card.labels[0]
-            ),
-        };
-        let shown: String = label.chars().take(100).collect();
-        return Err(Problem::new(Kind::Validation, format!("label is {shown:?}, {what}")));
-    }
     let place = Arc::clone(&state.explaining).try_acquire_owned().map_err(|_| {
         let message = "another text is being explained, and they take turns";
         Problem::new(Kind::Overloaded, message).with_hint("try again later")
@@ -101,7 +88,8 @@ pub(crate) async fn explain(
     let (of_bank, of_task) = (Arc::clone(&state), Arc::clone(&task));
     let work = move || {
         let texts = (input.text.as_str(), input.pair.as_deref());
-        (LeftOut::of(of_task.card(), &of_bank.bank.base().tokenizer, texts), place)
+        let (tokenizer, label) = (&of_bank.bank.base().tokenizer, body.label.as_deref());
+        (LeftOut::of(of_task.card(), tokenizer, texts, label), place)
     };
     // The place is held to the end of the work, even where nobody waits for it any more.
     let (left_out, _place) = tokio::task::spawn_blocking(work).await.map_err(|error| {
@@ -120,8 +108,7 @@ pub(crate) async fn explain(
         )));
     }
     let (tokens, text_cut) = left_out.read();
-    let found = left_out.explain(card, logits, body.label.as_deref());
-    let found = found.map_err(|e| Problem::of(Kind::Validation, "", &e))?;
+    let found = left_out.explain(card, logits);
     let answer = ExplainAnswer {
         task: task.name().to_string(),
         label: found.label,

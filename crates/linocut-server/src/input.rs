@@ -1,13 +1,14 @@
 //! What is asked: texts, pairs and tasks, checked against the limits.
 
-use std::sync::Arc;
-
-use linocut::bank::{Bank, Task};
 use serde_json::Value;
 
 use crate::error::{Kind, Problem};
+use crate::fleet::unavailable;
 use crate::keys::{Access, Right};
 use crate::state::{Limits, State};
+
+/// Names that an unknown one is compared with: more would take a stranger's slip too much time.
+const COMPARED: usize = 1000;
 
 /// One text, or a pair of texts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,7 +124,7 @@ impl Tasks {
                 return wrong(format!("tasks: {task:?} twice"));
             }
             access.check(Right::Predict, task)?;
-            known(state, access, task)?;
+            check_known(state, access, task)?;
             names.push(task.clone());
         }
         Ok(Self::Named(names))
@@ -132,57 +133,64 @@ impl Tasks {
     /// The names asked of inputs that are pairs or not.
     pub(crate) fn names(
         self,
-        bank: &Bank,
+        state: &State,
         access: &Access,
         pairs: bool,
     ) -> Result<Vec<String>, Problem> {
         if let Tasks::Named(names) = self {
             return Ok(names);
         }
-        let tasks = seen(bank, access);
-        let fit = tasks.iter().filter(|task| task.card().pairs == pairs);
-        let names: Vec<String> = fit.map(|task| task.name().to_string()).collect();
+        let mut names = seen(state, access);
+        let all = names.len();
+        names.retain(|(_, takes_pairs)| *takes_pairs == pairs);
+        let names: Vec<String> = names.into_iter().map(|(name, _)| name).collect();
         if names.is_empty() {
             let what = if pairs { "pairs of texts" } else { "single texts" };
-            let message = format!("none of {} tasks takes {what}", tasks.len());
+            let message = format!("none of {all} tasks takes {what}");
             return Err(Problem::new(Kind::Validation, message));
         }
         Ok(names)
     }
 
     /// Whether all of them take pairs of texts.
-    pub(crate) fn take_pairs(&self, bank: &Bank, access: &Access) -> bool {
+    pub(crate) fn take_pairs(&self, state: &State, access: &Access) -> bool {
         match self {
             Tasks::All => {
-                let tasks = seen(bank, access);
-                !tasks.is_empty() && tasks.iter().all(|task| task.card().pairs)
+                let tasks = seen(state, access);
+                !tasks.is_empty() && tasks.iter().all(|(_, pairs)| *pairs)
             }
             Tasks::Named(names) => {
-                names.iter().all(|name| bank.task(name).is_ok_and(|task| task.card().pairs))
+                names.iter().all(|name| state.source.pairs(&state.bank, name) == Some(true))
             }
         }
     }
 }
 
-/// The tasks that `access` sees, by name.
-pub(crate) fn seen(bank: &Bank, access: &Access) -> Vec<Arc<Task>> {
-    let mut tasks = bank.tasks();
-    tasks.retain(|task| access.sees(task.name()));
+/// Names of the tasks that `access` sees, and whether each takes pairs.
+pub(crate) fn seen(state: &State, access: &Access) -> Vec<(String, bool)> {
+    let mut tasks = state.source.names(&state.bank);
+    tasks.retain(|(name, _)| access.sees(name));
     tasks
 }
 
-/// The task `name`, which `access` may see.
-pub(crate) fn known(state: &State, access: &Access, name: &str) -> Result<Arc<Task>, Problem> {
-    if let Some(why) = state.store.failure(name) {
-        let message = format!("the file of the task {name:?} cannot be served: {why}");
-        return Err(Problem::new(Kind::TaskUnavailable, message)
-            .with_hint("put another version in its place, or have the server's operator do so"));
+/// Checks that there is a task `name`, which `access` may see, and that it can be served as far as is known.
+pub(crate) fn check_known(state: &State, access: &Access, name: &str) -> Result<(), Problem> {
+    if let Some(why) = state.source.failure(name) {
+        return Err(unavailable(name, &why));
+    }
+    if state.source.pairs(&state.bank, name).is_some() {
+        return Ok(());
     }
     // An unknown name stands in the message: no more of it than a name may have.
     let shown: String = name.chars().take(100).collect();
-    state.bank.task(&shown).map_err(|error| match access.sees_all() {
-        true => Problem::of(Kind::UnknownTask, "", &error),
-        // The library's hint has the names of others.
-        false => Problem::new(Kind::UnknownTask, format!("there is no task {shown:?}")),
-    })
+    let error = Problem::new(Kind::UnknownTask, format!("there is no task {shown:?}"));
+    if !access.sees_all() {
+        return Err(error); // the names of others are not its business
+    }
+    let names = state.source.names(&state.bank);
+    if names.len() > COMPARED {
+        return Err(error.with_hint("GET /v1/tasks lists the tasks"));
+    }
+    let names: Vec<&str> = names.iter().map(|(name, _)| name.as_str()).collect();
+    Err(error.with_hint(linocut::bank::nearest_known(&shown, &names)))
 }

@@ -1,7 +1,7 @@
 //! API keys: who may ask and change which tasks.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use axum::extract::{Request, State as Shared};
 use axum::http::header;
@@ -198,12 +198,13 @@ pub(crate) async fn authenticate(
             let text = header.and_then(|value| value.to_str().ok()).unwrap_or_default();
             let found = match text.split_once(' ') {
                 Some((scheme, key)) if scheme.eq_ignore_ascii_case("bearer") => {
-                    keys.find(key.trim())
+                    let keys = keys.read().unwrap_or_else(PoisonError::into_inner);
+                    keys.find(key.trim()).cloned()
                 }
                 _ => None,
             };
             match found {
-                Some(access) => Arc::clone(access),
+                Some(access) => access,
                 None => {
                     let problem = Problem::new(Kind::Unauthorized, "no key, or not a known one");
                     let problem = problem.with_hint("send the header `authorization: Bearer KEY`");

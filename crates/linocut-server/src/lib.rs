@@ -1,6 +1,6 @@
 //! The bank over HTTP: many tasks on one base model, with batches across requests and tasks.
 //!
-//! [`State::open`] loads a folder of cuts and starts the compute thread, [`app`] is the router, and
+//! [`State::open`] loads a folder of cuts, or knows those of a store, and starts the compute thread, [`app`] is the router, and
 //! [`serve`] answers on a listener until it is told to stop.
 
 mod answer;
@@ -10,6 +10,8 @@ mod body;
 mod connections;
 mod error;
 mod explain;
+mod fleet;
+mod folder;
 mod input;
 mod keys;
 mod linger;
@@ -22,10 +24,10 @@ mod predict;
 mod room;
 mod schedule;
 mod serve;
+mod source;
 mod standby;
 mod state;
 mod status;
-mod store;
 mod tasks;
 mod tei;
 #[cfg(test)]
@@ -35,5 +37,6 @@ pub use app::app;
 pub use keys::Keys;
 pub use log::Log;
 pub use serve::serve;
+pub use source::Cuts;
 pub use standby::{held, stand_by};
 pub use state::{Limits, Settings, State};

@@ -1,6 +1,6 @@
 //! Request ids, logs and counters: what an operator sees.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -44,6 +44,9 @@ pub(crate) struct Metrics {
     answered: Mutex<HashMap<String, Answered>>,
     waiting: IntGauge,
     tasks: IntGauge,
+    in_memory: IntGauge,
+    loads: IntGauge,
+    evictions: IntGauge,
     failed: IntGauge,
     started: u64,
     ids: AtomicU64,
@@ -109,7 +112,10 @@ impl Metrics {
             answered: Mutex::default(),
             waiting: gauge("linocut_waiting_requests", "Requests that wait or are computed")?,
             tasks: gauge("linocut_tasks", "Tasks that can be asked")?,
-            failed: gauge("linocut_failed_cuts", "Files of the cuts folder that cannot be served")?,
+            in_memory: gauge("linocut_tasks_in_memory", "Tasks in memory")?,
+            loads: gauge("linocut_task_loads_total", "Tasks loaded from a store")?,
+            evictions: gauge("linocut_task_evictions_total", "Tasks that left for want of room")?,
+            failed: gauge("linocut_failed_cuts", "Cuts that cannot be served as they should be")?,
             started: since.as_nanos() as u64,
             ids: AtomicU64::new(0),
             registry,
@@ -142,8 +148,12 @@ impl Metrics {
         }
     }
 
-    /// What each of `tasks` has answered, and its memory; forgets all others.
-    fn per_task(&self, tasks: &[Arc<Task>]) -> prometheus::Result<Vec<MetricFamily>> {
+    /// What each of the tasks of these names has answered, and the memory of those of `tasks`; forgets all others.
+    fn per_task(
+        &self,
+        tasks: &[Arc<Task>],
+        names: &HashSet<&str>,
+    ) -> prometheus::Result<Vec<MetricFamily>> {
         let texts = Opts::new("linocut_task_answers_total", "Answers of a task");
         let texts = IntCounterVec::new(texts, &["task"])?;
         let tokens = Opts::new("linocut_task_tokens_total", "Tokens read by a task");
@@ -151,16 +161,16 @@ impl Metrics {
         let memory = Opts::new("linocut_task_memory_bytes", "Memory of a task beside the base");
         let memory = IntGaugeVec::new(memory, &["task"])?;
         let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut kept = HashMap::with_capacity(tasks.len());
+        answered.retain(|name, _| names.contains(name.as_str()));
         for task in tasks {
             let name = task.name();
-            let counts = answered.remove(name).unwrap_or_default();
+            answered.entry(name.into()).or_default();
+            memory.with_label_values(&[name]).set(task.bytes() as i64);
+        }
+        for (name, counts) in &*answered {
             texts.with_label_values(&[name]).inc_by(counts.texts);
             tokens.with_label_values(&[name]).inc_by(counts.tokens);
-            memory.with_label_values(&[name]).set(task.bytes() as i64);
-            kept.insert(name.to_string(), counts);
         }
-        *answered = kept;
         Ok([texts.collect(), tokens.collect(), memory.collect()].concat())
     }
 
@@ -242,10 +252,18 @@ pub(crate) async fn metrics(
     access.check_all()?;
     let metrics = &state.metrics;
     let tasks = state.bank.tasks();
+    let names = state.source.names(&state.bank);
     metrics.waiting.set(state.queue.len() as i64);
-    metrics.tasks.set(tasks.len() as i64);
-    metrics.failed.set(state.store.failed().len() as i64);
-    let text = metrics.per_task(&tasks).and_then(|mut families| {
+    metrics.tasks.set(names.len() as i64);
+    metrics.in_memory.set(tasks.len() as i64);
+    metrics.failed.set(state.source.failed().len() as i64);
+    if let Ok(fleet) = state.source.fleet() {
+        let [loads, evictions] = [&fleet.loads, &fleet.evictions].map(|count| count.load(Relaxed));
+        metrics.loads.set(loads as i64);
+        metrics.evictions.set(evictions as i64);
+    }
+    let names: HashSet<&str> = names.iter().map(|(name, _)| name.as_str()).collect();
+    let text = metrics.per_task(&tasks, &names).and_then(|mut families| {
         families.splice(0..0, metrics.registry.gather());
         families.extend(Metrics::lost()?);
         TextEncoder::new().encode_to_string(&families)

@@ -148,10 +148,9 @@ pub(crate) async fn predict(
     }
     let limits = &state.limits;
     let tasks = Tasks::parse(&body.tasks, &state, &access)?;
-    let take_pairs = || tasks.take_pairs(&state.bank, &access);
+    let take_pairs = || tasks.take_pairs(&state, &access);
     let inputs = parse_inputs(body.inputs, take_pairs, limits)?;
-    let tasks =
-        tasks.names(&state.bank, &access, inputs.iter().all(|input| input.pair.is_some()))?;
+    let tasks = tasks.names(&state, &access, inputs.iter().all(|input| input.pair.is_some()))?;
     let answers = inputs.len() * tasks.len();
     if answers > limits.answers {
         let message = format!(
@@ -162,8 +161,9 @@ pub(crate) async fn predict(
         );
         return Err(Problem::new(Kind::TooManyInputs, message));
     }
+    let tasks = state.source.find(&state.bank, &tasks).await?;
     let room = Untaken::take(&state, &tasks, inputs.len(), body.top_k)?;
-    let (answers, timing) = state.queue.predict(access.name(), inputs, &tasks).await?;
+    let (answers, timing) = state.queue.predict(access.name(), inputs, tasks).await?;
     state.metrics.answers(&answers);
     check_cut(&answers, body.truncate.unwrap_or(limits.truncate))?;
     check_sense(&answers)?;

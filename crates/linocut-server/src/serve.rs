@@ -25,6 +25,8 @@ use crate::linger::Lingering;
 use crate::origin::Listening;
 use crate::state::State;
 
+/// Time between two looks at a store, where nothing else is said.
+const POLL: Duration = Duration::from_secs(1);
 /// Time beyond a request's limit that its answer may take to be sent while stopping.
 const SENDING: Duration = Duration::from_secs(2);
 /// Pause after the system could not give a connection: too many files are open, mostly.
@@ -45,6 +47,7 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     said(&state);
+    let polling = tokio::spawn(poll(Arc::clone(&state)));
     let router = app(Arc::clone(&state)).layer(Extension(Listening(listener.local_addr()?)));
     let places = Arc::new(Connections::new(&state.limits));
     let connections = GracefulShutdown::new();
@@ -65,6 +68,7 @@ pub async fn serve(
         }
     }
     state.stopping.store(true, Relaxed);
+    polling.abort();
     drop(listener);
     places.close_heads();
     tokio::select! {
@@ -76,15 +80,39 @@ pub async fn serve(
     Ok(())
 }
 
+/// Looks again and again at what has changed in a store.
+async fn poll(state: Arc<State>) {
+    if state.source.fleet().is_err() {
+        return;
+    }
+    let pause = if state.poll.is_zero() { POLL } else { state.poll };
+    let mut failing = false;
+    loop {
+        tokio::time::sleep(pause).await;
+        let shared = Arc::clone(&state);
+        let read = tokio::task::spawn_blocking(move || shared.refresh()).await;
+        match read {
+            Ok(Ok(())) if failing => {
+                tracing::info!("the store can be read again");
+                failing = false;
+            }
+            Ok(Err(error)) if !failing => {
+                tracing::error!(%error, "the store cannot be read; tasks stay as they are known");
+                failing = true;
+            }
+            _ => {}
+        }
+    }
+}
+
 /// Has the log say what is not served, and what everything has for a bound.
 fn said(state: &State) {
-    for (name, error) in state.store.failed() {
+    for (task, error) in state.source.failed() {
         let error = bounded(&error);
-        tracing::warn!(
-            file = format!("{name}.cut"),
-            error,
-            "a file of the cuts folder is not served"
-        );
+        tracing::warn!(task, error, "a task is not served");
+    }
+    if let Ok(fleet) = state.source.fleet() {
+        tracing::info!(store = fleet.at(), "tasks are loaded on their first use");
     }
     let limits = serde_json::to_string(&state.limits).unwrap_or_default();
     let (bodies, uploads) = (state.bodies.most(), state.upload_bodies.most());

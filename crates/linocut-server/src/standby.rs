@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::error::{Kind, Problem};
-use crate::store;
+use crate::folder;
 
 /// Pause between looks at the other's lock.
 const LOOK: Duration = Duration::from_millis(250);
@@ -28,7 +28,7 @@ const TIME: Duration = Duration::from_secs(5);
 
 /// Who works on the folder `cuts`, so that a server at `address` cannot have it now.
 pub fn held(cuts: &Path, address: Option<SocketAddr>) -> Option<Error> {
-    store::lock(cuts, address).err().filter(|e| e.kind() == ErrorKind::Config)
+    folder::lock(cuts, address).err().filter(|e| e.kind() == ErrorKind::Config)
 }
 
 /// Answers on `listener` that this server stands by (`GET /health/live` 200, everything else 503)

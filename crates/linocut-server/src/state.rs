@@ -1,9 +1,8 @@
 //! What all requests share.
 
 use std::net::SocketAddr;
-use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use linocut::bank::Bank;
@@ -13,11 +12,13 @@ use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 
 use crate::batch::{Queue, Worker};
+use crate::fleet::Fleet;
+use crate::folder::{Folder, Opening};
 use crate::keys::{Access, Keys};
 use crate::metrics::Metrics;
 use crate::origin::Host;
 use crate::room::Room;
-use crate::store::{Opening, Store};
+use crate::source::{Cuts, Source};
 
 /// Uploads that are checked at one time.
 const UPLOADS: usize = 4;
@@ -139,22 +140,26 @@ pub struct Settings {
     pub read_only: bool,
     /// A file that cannot be served is an error; else the other tasks are served.
     pub strict: bool,
+    /// Time between two looks at a store; a second where it is zero.
+    pub poll: Duration,
 }
 
-/// What all requests share: the bank, its cuts on disk, and the queue to the compute thread.
+/// What all requests share: the bank, where its cuts are, and the queue to the compute thread.
 pub struct State {
     pub(crate) bank: Arc<Bank>,
-    pub(crate) store: Store,
+    pub(crate) source: Source,
     pub(crate) queue: Queue,
     pub(crate) limits: Limits,
     pub(crate) metrics: Arc<Metrics>,
     /// Who may do what; anyone anything where `None`.
-    pub(crate) keys: Option<Keys>,
+    pub(crate) keys: Option<RwLock<Keys>>,
     /// Who anyone is where there are no keys.
     pub(crate) anyone: Arc<Access>,
     /// Names that it may be asked by where there are no keys.
     pub(crate) hosts: Vec<Host>,
     pub(crate) stopping: AtomicBool,
+    /// Time between two looks at a store.
+    pub(crate) poll: Duration,
     /// Room for large answers that are not taken yet, in KiB.
     pub(crate) untaken: Arc<Semaphore>,
     /// Memory for bodies under way.
@@ -176,7 +181,7 @@ impl State {
     /// with `strict`, a file with a name that no task may have, or a cut that does not fit.
     pub fn open(
         bank: Bank,
-        cuts: &Path,
+        cuts: impl Into<Cuts>,
         settings: Settings,
         progress: impl FnMut(usize, usize),
     ) -> Result<Arc<Self>> {
@@ -192,16 +197,24 @@ impl State {
     /// The same without a thread: nothing is computed until the worker is told to.
     pub(crate) fn idle(
         bank: Bank,
-        cuts: &Path,
+        cuts: impl Into<Cuts>,
         settings: Settings,
         progress: impl FnMut(usize, usize),
     ) -> Result<(Arc<Self>, Worker)> {
-        let Settings { limits, keys, hosts, address, read_only, strict } = settings;
+        let Settings { limits, keys, hosts, address, read_only, strict, poll } = settings;
         limits.check()?;
         let hosts = hosts.iter().map(|host| Host::named(host)).collect::<Result<_>>()?;
-        let opening = Opening { address, read_only, strict };
-        let store = Store::open(cuts, &bank, opening, progress)?;
         let bank = Arc::new(bank);
+        let source = match cuts.into() {
+            Cuts::Folder(folder) => {
+                let opening = Opening { address, read_only, strict };
+                Source::Folder(Folder::open(&folder, Arc::clone(&bank), opening, progress)?)
+            }
+            Cuts::Store { store, trusted } => {
+                let fleet = Fleet::open(Arc::clone(&bank), store, trusted, read_only)?;
+                Source::Store(Arc::new(fleet))
+            }
+        };
         let metrics = Metrics::new(bank.dtype()).map_err(|e| {
             Error::new(ErrorKind::Config, format!("the metrics: {e}")).with_source(e)
         })?;
@@ -217,18 +230,37 @@ impl State {
             stopping: AtomicBool::new(false),
             anyone: Arc::new(Access::all()),
             bank,
-            store,
+            source,
             queue,
             limits,
             metrics,
-            keys,
+            keys: keys.map(RwLock::new),
             hosts,
+            poll,
         };
         Ok((Arc::new(state), worker))
     }
 
+    /// Has other keys in force from now on; a server that was opened without keys stays so.
+    pub fn renew_keys(&self, keys: Keys) {
+        if let Some(old) = &self.keys {
+            *old.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        }
+    }
+
+    /// Takes over what has changed in the store, where there is one; it does so by itself, too. Blocks.
+    ///
+    /// # Errors
+    /// If the store cannot be read; what is known of it stays.
+    pub fn refresh(&self) -> Result<()> {
+        match &self.source {
+            Source::Folder(_) => Ok(()),
+            Source::Store(fleet) => fleet.refresh(),
+        }
+    }
+
     /// Number of tasks that can be asked.
     pub fn tasks(&self) -> usize {
-        self.bank.tasks().len()
+        self.source.names(&self.bank).len()
     }
 }

@@ -153,7 +153,7 @@ pub(crate) async fn info(
             max_tokens: base.config().positions,
         },
         dtype: state.bank.dtype().name(),
-        tasks: seen(&state.bank, &access).len(),
+        tasks: seen(&state, &access).len(),
         task_bytes,
         task_memory: state.bank.task_memory(),
         materialised_bytes,

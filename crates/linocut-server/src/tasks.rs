@@ -12,30 +12,35 @@ use axum::response::Response;
 use axum::{Extension, Json};
 use linocut::ErrorKind;
 use linocut::bank::Task;
-use linocut::cut::{Card, EditKind, TensorNote};
+use linocut::cut::Card;
 use linocut::data::{Long, Metric, Problem as TaskKind};
-use serde::Serialize;
+use linocut::store::{Record, Version, check_name};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::answer::described;
-use crate::body::{Whole, media_type};
+use crate::answer::{described, file};
+use crate::body::{JsonBody, Whole, media_type};
 use crate::error::{Kind, Problem, bounded};
-use crate::input::{known, seen};
+use crate::input::check_known;
 use crate::keys::{Access, Right};
 use crate::openapi;
+use crate::source::Listed;
 use crate::state::State;
-use crate::store::check_name;
 
 /// The tasks.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct TaskList {
     /// By name.
     tasks: Vec<TaskInfo>,
-    /// Files of the cuts folder that cannot be served.
+    /// What cannot be served, or not in the version in force.
     failed: Vec<FailedTask>,
+    /// Whether this server changes tasks.
+    writable: bool,
+    /// Whether earlier versions are kept.
+    versions: bool,
 }
 
-/// A file of the cuts folder that cannot be served; asking for its task is an error.
+/// A task that cannot be served, so that asking it is an error; or not in the version in force.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct FailedTask {
     /// The name that its task would have.
@@ -68,9 +73,17 @@ pub(crate) struct TaskInfo {
     metric: Metric,
     /// Scores of its training, by metric.
     metrics: BTreeMap<String, f64>,
-    /// Bytes of its cut on disk.
+    /// Bytes of its cut.
     file_bytes: u64,
-    /// Bytes of memory that it takes beside the base.
+    /// Whether it is in memory; else its first use loads it.
+    loaded: bool,
+    /// Where versions are kept, the one that serves, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<u64>,
+    /// And how many there are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version_count: Option<usize>,
+    /// Bytes of memory that it takes beside the base; 0 where it is not in memory.
     memory_bytes: usize,
     /// Entries of the base that it sets to zero.
     zeros: u64,
@@ -78,8 +91,9 @@ pub(crate) struct TaskInfo {
     replaced_tensors: usize,
     /// Share of the base's numbers that it changes, 0 to 1: how far it is from the base.
     changed_share: f64,
-    /// Layers of the base that it edits, from 0.
-    edited_layers: Vec<usize>,
+    /// Layers of the base that it edits, from 0; left out where it is not in memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    edited_layers: Option<Vec<usize>>,
 }
 
 /// A task with all that its cut says of itself.
@@ -93,35 +107,44 @@ pub(crate) struct TaskDetail {
 }
 
 impl TaskInfo {
-    fn of(state: &State, task: &Task) -> Self {
-        let card = task.card();
-        let layout = state.bank.base().encoder.layout();
-        let layer = |name: &String| layout.tensors()[layout.index(name)?].layer();
-        let notes = card.tensors.values();
-        let changed: u64 = notes.clone().map(TensorNote::changed).sum();
+    fn new(state: &State, listed: Listed) -> Self {
+        let Listed { name, about, bytes, task, versions } = listed;
+        let (version, version_count) = versions.unzip();
         Self {
-            name: task.name().to_string(),
-            problem: card.problem,
-            labels: card.labels.clone(),
-            pairs: card.pairs,
-            max_length: card.max_length,
-            long: card.long,
-            metric: card.metric.clone(),
-            metrics: card.metrics.clone(),
-            file_bytes: state.store.bytes(task.name()).unwrap_or(0),
-            memory_bytes: task.bytes(),
-            zeros: notes.clone().filter_map(|note| note.zeros).sum(),
-            replaced_tensors: notes.filter(|note| note.edit == EditKind::Replace).count(),
-            changed_share: changed as f64 / state.bank.base().weights.data().len() as f64,
-            edited_layers: card
-                .tensors
-                .keys()
-                .filter_map(layer)
-                .collect::<BTreeSet<_>>()
-                .into_iter()
-                .collect(),
+            name,
+            problem: about.problem,
+            labels: about.labels,
+            pairs: about.pairs,
+            max_length: about.max_length,
+            long: about.long,
+            metric: about.metric,
+            metrics: about.metrics,
+            file_bytes: bytes,
+            loaded: task.is_some(),
+            version,
+            version_count,
+            memory_bytes: task.as_ref().map_or(0, |task| task.bytes()),
+            zeros: about.zeros,
+            replaced_tensors: about.replaced_tensors,
+            changed_share: about.changed as f64 / state.bank.base().weights.data().len() as f64,
+            edited_layers: task.map(|task| edited_layers(state, &task)),
         }
     }
+
+    /// The task `name`, which was there a moment ago.
+    fn of(state: &State, name: &str) -> Result<Self, Problem> {
+        let listed = state.source.listed(name).ok_or_else(|| {
+            Problem::new(Kind::UnknownTask, format!("the task {name:?} is gone already"))
+        })?;
+        Ok(Self::new(state, listed))
+    }
+}
+
+fn edited_layers(state: &State, task: &Task) -> Vec<usize> {
+    let layout = state.bank.base().encoder.layout();
+    let layer = |name: &String| layout.tensors()[layout.index(name)?].layer();
+    let layers: BTreeSet<usize> = task.card().tensors.keys().filter_map(layer).collect();
+    layers.into_iter().collect()
 }
 
 /// Lists the tasks.
@@ -137,11 +160,13 @@ pub(crate) async fn list(
     Extension(access): Extension<Arc<Access>>,
 ) -> Result<Response, Problem> {
     access.check_right(Right::Read)?;
-    let tasks = seen(&state.bank, &access);
-    let failed = state.store.failed().into_iter().filter(|(name, _)| access.sees(name));
+    let tasks = state.source.list().into_iter().filter(|listed| access.sees(&listed.name));
+    let failed = state.source.failed().into_iter().filter(|(name, _)| access.sees(name));
     let list = TaskList {
-        tasks: tasks.iter().map(|task| TaskInfo::of(&state, task)).collect(),
+        tasks: tasks.map(|listed| TaskInfo::new(&state, listed)).collect(),
         failed: failed.map(|(name, error)| FailedTask { name, error: bounded(&error) }).collect(),
+        writable: state.source.is_writable(),
+        versions: state.source.fleet().is_ok(),
     };
     described(&state, &list)
 }
@@ -162,8 +187,9 @@ pub(crate) async fn get(
 ) -> Result<Response, Problem> {
     let Path(name) = name?;
     access.check(Right::Read, &name)?;
-    let task = known(&state, &access, &name)?;
-    let detail = TaskDetail { info: TaskInfo::of(&state, &task), card: task.card().clone() };
+    check_known(&state, &access, &name)?;
+    let task = state.source.find(&state.bank, std::slice::from_ref(&name)).await?;
+    let detail = TaskDetail { info: TaskInfo::of(&state, &name)?, card: task[0].card().clone() };
     described(&state, &detail)
 }
 
@@ -193,6 +219,10 @@ pub(crate) async fn put(
     access.check(Right::Manage, &name)?;
     check_writable(&state)?;
     check_name(&name).map_err(|e| Problem::of(Kind::Validation, "", &e))?;
+    if state.source.fleet().is_ok_and(|fleet| fleet.wants_signatures()) {
+        let problem = Problem::new(Kind::ReadOnly, "this server serves signed tasks only");
+        return Err(problem.with_hint("put it into the store: linocut push --sign KEY"));
+    }
     let media = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
     let media = media_type(media.unwrap_or_default());
     if media.to_ascii_lowercase().starts_with("multipart/") {
@@ -208,19 +238,24 @@ pub(crate) async fn put(
     let place = Arc::clone(&state.uploads).acquire_owned().await.map_err(ended)?;
     let client = Client::default();
     let left = Arc::clone(&client.left);
-    let shared = Arc::clone(&state);
+    let (shared, put) = (Arc::clone(&state), name.clone());
     let put = move || {
         let _places = (of_key, place);
-        shared.store.put(&shared.bank, &name, &body.bytes, &left)
+        shared.source.put(&put, &body.bytes, &left)
     };
-    let (task, replaced) = off_thread(put).await?.map_err(|e| match e.kind() {
-        ErrorKind::Io => storage(&e),
-        ErrorKind::Memory => Problem::of(Kind::TaskMemory, "", &e),
-        _ => Problem::of(Kind::BadCut, "", &e),
-    })?;
-    tracing::info!(task = task.name(), replaced, "task stored");
+    let replaced = off_thread(put).await?.map_err(|e| unchanged(&e))?;
+    tracing::info!(task = name, replaced, "task stored");
     let status = if replaced { StatusCode::OK } else { StatusCode::CREATED };
-    Ok((status, Json(TaskInfo::of(&state, &task))))
+    Ok((status, Json(TaskInfo::of(&state, &name)?)))
+}
+
+/// The error of a version that could not be put in force.
+fn unchanged(error: &linocut::Error) -> Problem {
+    match error.kind() {
+        ErrorKind::Io => storage(error),
+        ErrorKind::Memory => Problem::of(Kind::TaskMemory, "", error),
+        _ => Problem::of(Kind::BadCut, "", error),
+    }
 }
 
 /// Removes a task; requests under way are still answered.
@@ -240,14 +275,12 @@ pub(crate) async fn delete(
     let Path(name) = name?;
     access.check(Right::Manage, &name)?;
     check_writable(&state)?;
-    if state.store.failure(&name).is_none() {
-        known(&state, &access, &name)?;
+    if state.source.failure(&name).is_none() {
+        check_known(&state, &access, &name)?;
     }
     let shared = Arc::clone(&state);
     let removed = name.clone();
-    off_thread(move || shared.store.remove(&shared.bank, &removed)).await?.map_err(|e| match e
-        .kind()
-    {
+    off_thread(move || shared.source.remove(&removed)).await?.map_err(|e| match e.kind() {
         ErrorKind::Io => storage(&e),
         _ => Problem::of(Kind::UnknownTask, "", &e),
     })?;
@@ -255,9 +288,138 @@ pub(crate) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Gives the cut that a task is served from.
+#[utoipa::path(
+    get,
+    path = "/v1/tasks/{name}/cut",
+    operation_id = "get_cut",
+    tag = "tasks",
+    params(("name" = String, Path, description = "The task's name")),
+    responses((status = 200, description = "The cut file", body = inline(openapi::CutFile), content_type = "application/octet-stream"), Problem)
+)]
+pub(crate) async fn cut(
+    Shared(state): Shared<Arc<State>>,
+    Extension(access): Extension<Arc<Access>>,
+    name: Result<Path<String>, PathRejection>,
+) -> Result<Response, Problem> {
+    let Path(name) = name?;
+    // Whoever may ask a task need not be given it.
+    access.check(Right::Manage, &name)?;
+    check_known(&state, &access, &name)?;
+    let shared = Arc::clone(&state);
+    let bytes = off_thread(move || shared.source.cut(&name)).await?.map_err(|e| storage(&e))?;
+    file(&state, bytes)
+}
+
+/// Versions of a task.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct VersionList {
+    /// The task's name.
+    task: String,
+    /// The version in force.
+    current: u64,
+    /// All that are kept, the latest first.
+    versions: Vec<VersionInfo>,
+}
+
+/// A version of a task.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct VersionInfo {
+    /// Its number, from 1.
+    version: u64,
+    /// BLAKE3 of its cut's bytes, in hexadecimal.
+    digest: String,
+    /// Bytes of its cut.
+    bytes: u64,
+    /// When it was pushed, in UTC.
+    pushed: String,
+    /// Whether it is signed.
+    signed: bool,
+    /// The score that it is judged by.
+    metric: String,
+    /// That score, where it is known.
+    score: Option<f64>,
+}
+
+/// Lists the versions of a task, where a store keeps them.
+#[utoipa::path(
+    get,
+    path = "/v1/tasks/{name}/versions",
+    operation_id = "list_versions",
+    tag = "tasks",
+    params(("name" = String, Path, description = "The task's name")),
+    responses((status = 200, description = "Its versions", body = VersionList), Problem)
+)]
+pub(crate) async fn versions(
+    Shared(state): Shared<Arc<State>>,
+    Extension(access): Extension<Arc<Access>>,
+    name: Result<Path<String>, PathRejection>,
+) -> Result<Response, Problem> {
+    let Path(name) = name?;
+    access.check(Right::Read, &name)?;
+    let fleet = Arc::clone(state.source.fleet()?);
+    if state.source.failure(&name).is_none() {
+        check_known(&state, &access, &name)?;
+    }
+    let record = off_thread(move || fleet.record(&name)).await?.map_err(|e| storage(&e))?;
+    let info = |version: Version| VersionInfo {
+        version: version.version,
+        digest: version.digest,
+        bytes: version.bytes,
+        pushed: version.pushed,
+        signed: version.signature.is_some(),
+        metric: version.about.metric.key().into(),
+        score: version.about.metrics.get(version.about.metric.key()).copied(),
+    };
+    let Record { task, current, versions, .. } = record;
+    let versions = versions.into_iter().rev().map(info).collect();
+    described(&state, &VersionList { task, current, versions })
+}
+
+/// Which version is to be in force.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RollBackBody {
+    /// Its number; the one before that in force where left out.
+    version: Option<u64>,
+}
+
+/// Puts an earlier version of a task in force again, once it is seen to be one that can be served.
+#[utoipa::path(
+    post,
+    path = "/v1/tasks/{name}/rollback",
+    operation_id = "roll_back",
+    tag = "tasks",
+    params(("name" = String, Path, description = "The task's name")),
+    request_body = RollBackBody,
+    responses((status = 200, description = "It serves", body = TaskInfo), Problem)
+)]
+pub(crate) async fn roll_back(
+    Shared(state): Shared<Arc<State>>,
+    Extension(access): Extension<Arc<Access>>,
+    name: Result<Path<String>, PathRejection>,
+    JsonBody(body): JsonBody<RollBackBody>,
+) -> Result<Json<TaskInfo>, Problem> {
+    let Path(name) = name?;
+    access.check(Right::Manage, &name)?;
+    check_writable(&state)?;
+    let fleet = Arc::clone(state.source.fleet()?);
+    if state.source.failure(&name).is_none() {
+        check_known(&state, &access, &name)?;
+    }
+    let (task, version) = (name.clone(), body.version);
+    let rolled = off_thread(move || fleet.roll_back(&task, version)).await?;
+    rolled.map_err(|e| match e.kind() {
+        ErrorKind::Config => Problem::of(Kind::Validation, "", &e),
+        _ => unchanged(&e),
+    })?;
+    tracing::info!(task = name, version = body.version, "task rolled back");
+    Ok(Json(TaskInfo::of(&state, &name)?))
+}
+
 /// Checks that this server changes tasks.
 fn check_writable(state: &State) -> Result<(), Problem> {
-    match state.store.is_writable() {
+    match state.source.is_writable() {
         true => Ok(()),
         false => Err(Problem::new(Kind::ReadOnly, "this server changes no tasks")
             .with_hint("it was started with --read-only")),
@@ -286,8 +448,11 @@ async fn off_thread<T: Send + 'static>(
     })
 }
 
-/// A disk's error, whose path is the server's own affair.
+/// A disk's or a bucket's error, whose place is the server's own affair.
 fn storage(error: &linocut::Error) -> Problem {
-    tracing::error!(%error, "the cuts folder");
-    Problem::new(Kind::Storage, "the cuts folder cannot be changed; see the server's logs")
+    tracing::error!(%error, "where the cuts are");
+    Problem::new(
+        Kind::Storage,
+        "the place of the cuts cannot be read or changed; see the server's logs",
+    )
 }

@@ -16,7 +16,7 @@ use crate::answer::Untaken;
 use crate::batch::Timing;
 use crate::body::JsonBody;
 use crate::error::{Kind, Problem};
-use crate::input::{Input, check_count, known, seen};
+use crate::input::{Input, check_count, check_known, seen};
 use crate::keys::{Access, Right};
 use crate::openapi;
 use crate::predict::{LabelScore, check_cut, ranked, scores, senseless};
@@ -91,6 +91,7 @@ pub(crate) async fn predict(
 ) -> Result<(Timing, Response), Problem> {
     let Query(query) = query?;
     let task = [task(&state, &access, query.task, &headers)?];
+    let tasks = state.source.find(&state.bank, &task).await?;
     let limits = &state.limits;
     let (inputs, many) = match body.inputs {
         Value::Array(values) if !values.is_empty() && values.iter().all(Value::is_array) => {
@@ -100,8 +101,8 @@ pub(crate) async fn predict(
         }
         single => (vec![Input::parse("inputs", single, 1, limits)?], false),
     };
-    let room = Untaken::take(&state, &task, inputs.len(), None)?;
-    let (answers, timing) = state.queue.predict(access.name(), inputs, &task).await?;
+    let room = Untaken::take(&state, &tasks, inputs.len(), None)?;
+    let (answers, timing) = state.queue.predict(access.name(), inputs, tasks).await?;
     state.metrics.answers(&answers);
     check_cut(&answers, body.truncate.unwrap_or(limits.truncate))?;
     let cut = answers.iter().enumerate().filter(|(_, answers)| answers.iter().any(|a| a.text_cut));
@@ -136,11 +137,11 @@ fn task(
     });
     if let Some(name) = query.map(Ok).or(header).transpose()? {
         access.check(Right::Predict, &name)?;
-        known(state, access, &name)?;
+        check_known(state, access, &name)?;
         return Ok(name);
     }
-    match seen(&state.bank, access).as_slice() {
-        [only] => Ok(only.name().to_string()),
+    match seen(state, access).as_slice() {
+        [(only, _)] => Ok(only.clone()),
         tasks => {
             let message = format!("which of {} tasks is asked?", tasks.len());
             Err(Problem::new(Kind::Validation, message)

@@ -17,6 +17,8 @@ pub mod model;
 mod nearest;
 pub mod output;
 pub mod pack;
+#[cfg(feature = "store")]
+pub mod store;
 pub mod study;
 pub mod tune;
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// use each other.
 const ROWS: [&[&str]; 6] = [
     &["export", "study"],
-    &["closeness", "tune", "bank", "pack"],
+    &["closeness", "tune", "bank", "pack", "store"],
     &["cut", "hub", "model"],
     &["checkpoint", "data"],
     &["kernels", "output"],

@@ -5,15 +5,18 @@ mod log;
 use crate::args::BaseArgs;
 use crate::choices;
 use crate::output::say;
-use clap::Args;
+use clap::{ArgGroup, Args};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use linocut::bank::{Bank, Dtype, Options};
 use linocut::model::Pooling;
+use linocut::output::Budget;
+use linocut::store::{Store, Trusted};
 use linocut::{Error, ErrorKind, Result};
-use linocut_server::{Keys, Limits, Settings, State};
+use linocut_server::{Cuts, Keys, Limits, Settings, State};
 use log::LogFormat;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Time that a stop waits for what nobody waits for.
@@ -28,11 +31,13 @@ const FILES: u64 = 64;
 /// them and the folder. Ctrl-C or SIGTERM: requests under way are answered, then it ends; a second
 /// one ends it at once.
 #[derive(Args)]
+#[command(group = ArgGroup::new("tasks").args(["cuts", "store"]).required(true))]
 #[command(after_help = "\
-Example:
+Examples:
   linocut serve --base models/all-minilm-l6-v2 --cuts cuts
   curl localhost:8080/v1/predict -H 'content-type: application/json' \\
-    -d '{\"inputs\": \"where is my parcel?\", \"tasks\": \"all\"}'")]
+    -d '{\"inputs\": \"where is my parcel?\", \"tasks\": \"all\"}'
+  linocut serve --base models/all-minilm-l6-v2 --store fleet --memory 2GB --trust signing.key.pub")]
 pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub base: BaseArgs,
@@ -43,13 +48,26 @@ pub(crate) struct ServeArgs {
 
     /// Folder of cuts, each served under its file's name; may be empty
     #[arg(long, value_name = "DIR")]
-    pub cuts: PathBuf,
+    pub cuts: Option<PathBuf>,
+
+    /// Store that `linocut push` fills, a folder or s3://, gs://, az://: a task is loaded on its first use, and
+    /// changes are seen within seconds
+    #[arg(long, value_name = "STORE", conflicts_with = "strict")]
+    pub store: Option<String>,
+
+    /// With --store: seconds between two looks at it; SIGHUP has it look at once
+    #[arg(long, value_name = "SECONDS", default_value_t = 1.0, requires = "store")]
+    pub poll: f64,
+
+    /// With --store: serve only what one of these public keys signed
+    #[arg(long, value_name = "KEYS", requires = "store")]
+    pub trust: Option<PathBuf>,
 
     /// Address and port to listen on
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     pub listen: String,
 
-    /// API keys, as JSON: [{"name": …, "key": …, "tasks": [names], "rights": ["read", "predict", "manage"]}]
+    /// API keys, read again on SIGHUP, as JSON: [{"name": …, "key": …, "tasks": [names], "rights": ["read", "predict", "manage"]}]
     #[arg(long, value_name = "FILE")]
     pub keys: Option<PathBuf>,
 
@@ -80,9 +98,10 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "MB", default_value_t = 256)]
     pub materialise_budget: usize,
 
-    /// Memory for tasks in MB; a cut that needs more is refused
-    #[arg(long, value_name = "MB", default_value_t = 4000)]
-    pub task_memory: usize,
+    /// Memory for tasks in MB, or with a unit (2GB); a cut that needs more is refused, and of a store those used the
+    /// longest ago give way
+    #[arg(long, value_name = "MB", default_value = "4000", visible_alias = "memory", value_parser = memory)]
+    pub task_memory: Budget,
 
     /// Requests that may wait or be computed at one time; more get status 429
     #[arg(long, value_name = "N", default_value_t = 512, help_heading = "Limits")]
@@ -159,6 +178,7 @@ pub(crate) fn run(args: ServeArgs) -> Result<()> {
         address: listener.local_addr().ok(),
         read_only: args.read_only,
         strict: args.strict,
+        poll: duration("--poll", args.poll)?,
     };
     let bytes = |option: &str, mb: usize| {
         mb.checked_mul(1_000_000).ok_or_else(|| {
@@ -167,7 +187,8 @@ pub(crate) fn run(args: ServeArgs) -> Result<()> {
         })
     };
     let budget = bytes("--materialise-budget", args.materialise_budget)?;
-    let task_memory = bytes("--task-memory", args.task_memory)?;
+    let trusted = args.trust.as_deref().map(Trusted::read).transpose()?;
+    let store = args.store.as_deref().map(Store::open).transpose()?;
     let mut base = args.base.open(Some(Pooling::First))?;
     if args.dtype == Dtype::Int8
         && let Err(error) = base.weights.page()
@@ -178,16 +199,20 @@ pub(crate) fn run(args: ServeArgs) -> Result<()> {
     let options = Options {
         dtype: args.dtype,
         materialise_budget: budget,
-        task_memory,
+        task_memory: args.task_memory.of(0) as usize,
         batch_tokens: args.batch_tokens,
         costs: None,
     };
     let bank = Bank::new(base, options)?;
-    if !args.read_only {
-        stand_by(&args.cuts, &listener)?;
+    if let Some(folder) = args.cuts.as_deref().filter(|_| !args.read_only) {
+        stand_by(folder, &listener)?;
     }
+    let cuts = match store {
+        Some(store) => Cuts::Store { store, trusted },
+        None => Cuts::Folder(args.cuts.clone().unwrap_or_default()), // one of the two is required
+    };
     let bar = progress(args.base.quiet);
-    let state = State::open(bank, &args.cuts, settings, |done, all| {
+    let state = State::open(bank, cuts, settings, |done, all| {
         bar.set_length(all as u64);
         bar.set_position(done as u64);
     })?;
@@ -201,6 +226,7 @@ pub(crate) fn run(args: ServeArgs) -> Result<()> {
         let address = listener.local_addr().map_err(|e| cannot("use the listener", e))?;
         crate::interrupt::stop_when_asked(); // a second signal does not wait for answers
         let stop = stopped().map_err(|e| cannot("listen for signals", e))?;
+        hang_up(&state, args.keys.clone()).map_err(|e| cannot("listen for signals", e))?;
         tracing::info!(tasks = state.tasks(), "listening on http://{address}");
         if files.is_some_and(|files| files < args.max_connections as u64 + FILES) {
             tracing::warn!(files, "fewer files may be open than connections need: ulimit -n");
@@ -261,12 +287,57 @@ fn return_memory() {
     }
 }
 
+/// On SIGHUP reads keys and store again, from now on.
+fn hang_up(state: &Arc<State>, keys: Option<PathBuf>) -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        let mut signals = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?;
+        let state = Arc::clone(state);
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                let (state, keys) = (Arc::clone(&state), keys.clone());
+                // A failure is in the log; what was known stays.
+                let _ = tokio::task::spawn_blocking(move || read_again(&state, keys)).await;
+            }
+        });
+    }
+    #[cfg(not(unix))]
+    let _ = (state, keys);
+    Ok(())
+}
+
+#[cfg(unix)]
+fn read_again(state: &State, keys: Option<PathBuf>) {
+    match keys.as_deref().map(Keys::read).transpose() {
+        Ok(Some(keys)) => {
+            state.renew_keys(keys);
+            tracing::info!("keys read again");
+        }
+        Ok(None) => {}
+        Err(error) => tracing::error!(%error, "the keys stay as they were"),
+    }
+    match state.refresh() {
+        Ok(()) => tracing::info!(tasks = state.tasks(), "tasks read again"),
+        Err(error) => tracing::error!(%error, "tasks stay as they are known"),
+    }
+}
+
+/// Bytes from a number of MB, or of another unit.
+fn memory(text: &str) -> std::result::Result<Budget, String> {
+    match (text.parse::<u32>(), text.parse()) {
+        (Ok(mb), _) => Ok(Budget::Bytes(1e6 * f64::from(mb))),
+        (_, Ok(Budget::Bytes(bytes))) => Ok(Budget::Bytes(bytes)),
+        _ => Err("expected MB, as 2000, or a size, as 2GB".into()),
+    }
+}
+
+fn duration(option: &str, found: f64) -> Result<Duration> {
+    Duration::try_from_secs_f64(found).map_err(|e| {
+        Error::new(ErrorKind::Config, format!("{option} is {found}, expected seconds: {e}"))
+    })
+}
+
 fn limits(args: &ServeArgs) -> Result<Limits> {
-    let duration = |option: &str, found: f64| {
-        Duration::try_from_secs_f64(found).map_err(|e| {
-            Error::new(ErrorKind::Config, format!("{option} is {found}, expected seconds: {e}"))
-        })
-    };
     Ok(Limits {
         requests: args.max_requests,
         connections: args.max_connections,

@@ -26,6 +26,7 @@ mod problems;
 mod serve;
 mod slim;
 mod stop;
+mod store;
 mod study;
 mod study_files;
 mod study_refusals;

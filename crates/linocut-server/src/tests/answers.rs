@@ -137,6 +137,6 @@ async fn tasks_have_a_budget_of_memory() {
     assert_eq!(info["task_memory"], 4_000_000_000u64);
     let place = Place::empty();
     let state =
-        State::open(place.small_bank(1000), &place.cuts(), Settings::default(), |_, _| ()).unwrap();
+        State::open(place.small_bank(1000), place.cuts(), Settings::default(), |_, _| ()).unwrap();
     put(&state, "new", bytes).await.refused(507, "task_memory", "`task_memory`");
 }

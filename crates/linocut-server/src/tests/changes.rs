@@ -146,7 +146,7 @@ async fn two_servers_do_not_change_one_folder() {
     let place = Place::new();
     let address = Some(([127, 0, 0, 1], 8080).into());
     let state = place.open_with(Settings { address, ..Settings::default() });
-    let error = State::idle(place.bank(), &place.cuts(), Settings::default(), |_, _| ());
+    let error = State::idle(place.bank(), place.cuts(), Settings::default(), |_, _| ());
     let error = error.err().unwrap().to_string();
     let holder = "this process (linocut serve on 127.0.0.1:8080)";
     assert!(error.contains(holder) && error.contains("--read-only"), "{error}");
@@ -172,7 +172,7 @@ async fn one_bad_file_does_not_stop_the_others() {
     std::fs::create_dir(place.cuts().join("folder.cut")).unwrap();
     std::fs::write(place.cuts().join(".linocut-a1b2c3.tmp"), "left by a killed server").unwrap();
     let strict = Settings { strict: true, ..Settings::default() };
-    let error = State::idle(place.bank(), &place.cuts(), strict, |_, _| ()).err().unwrap();
+    let error = State::idle(place.bank(), place.cuts(), strict, |_, _| ()).err().unwrap();
     assert!(error.to_string().contains("bad%name.cut: \"bad%name\" is no name"), "{error}");
 
     let state = place.open(Limits::default());

@@ -6,6 +6,7 @@ mod answers;
 mod changes;
 mod edge;
 mod explain;
+mod fleet;
 mod keys;
 mod observe;
 mod place;

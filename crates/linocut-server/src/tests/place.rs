@@ -13,16 +13,17 @@ use linocut::cut::{
 use linocut::data::{Encoding, Metric, Problem};
 use linocut::kernels::random::{normal, uniform};
 use linocut::model::{self, Base, Pooling};
+use linocut::store::{Store, Trusted};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt;
 
 use crate::batch::Worker;
-use crate::{Keys, Limits, Settings, State, app};
+use crate::{Cuts, Keys, Limits, Settings, State, app};
 
 /// A folder with `base/` (3 layers of 36, 99 tokens, 40 positions) and `cuts/`.
 pub(super) struct Place {
-    folder: TempDir,
+    pub(super) folder: TempDir,
 }
 
 /// An answer, read whole.
@@ -129,7 +130,7 @@ impl Place {
 
     /// A server with other settings, too.
     pub(super) fn open_with(&self, settings: Settings) -> Arc<State> {
-        State::open(self.bank(), &self.cuts(), settings, |_, _| ()).unwrap()
+        State::open(self.bank(), self.cuts(), settings, |_, _| ()).unwrap()
     }
 
     /// A server with the keys in `keys.json` of this content.
@@ -140,10 +141,31 @@ impl Place {
         self.open_with(Settings { keys, ..Settings::default() })
     }
 
+    /// The store, with every cut of the folder in it.
+    pub(super) fn pushed(&self) -> Store {
+        let store = self.store();
+        for file in self.files() {
+            let bytes = std::fs::read(self.cuts().join(&file)).unwrap();
+            store.push(file.strip_suffix(".cut").unwrap(), &bytes, None).unwrap();
+        }
+        store
+    }
+
+    /// The store, as one more process sees it.
+    pub(super) fn store(&self) -> Store {
+        Store::create(self.folder.path().join("store").to_str().unwrap()).unwrap()
+    }
+
+    /// A server of the store with so many bytes for tasks.
+    pub(super) fn fleet(&self, task_memory: usize, trusted: Option<Trusted>) -> Arc<State> {
+        let cuts = Cuts::Store { store: self.store(), trusted };
+        State::open(self.small_bank(task_memory), cuts, Settings::default(), |_, _| ()).unwrap()
+    }
+
     /// A server that computes when told to.
     pub(super) fn idle(&self, limits: Limits) -> (Arc<State>, Worker) {
         let settings = Settings { limits, ..Settings::default() };
-        State::idle(self.bank(), &self.cuts(), settings, |_, _| ()).unwrap()
+        State::idle(self.bank(), self.cuts(), settings, |_, _| ()).unwrap()
     }
 
     /// What the task `name` answers on its own, by the engine of training.

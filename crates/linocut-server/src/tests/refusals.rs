@@ -144,7 +144,7 @@ fn limits_and_folders_that_cannot_be() {
     let place = Place::new();
     let with = |limits| Settings { limits, ..Settings::default() };
     let open =
-        |limits| State::idle(place.bank(), &place.cuts(), with(limits), |_, _| ()).err().unwrap();
+        |limits| State::idle(place.bank(), place.cuts(), with(limits), |_, _| ()).err().unwrap();
     let error = open(Limits { inputs: 0, ..Limits::default() });
     assert!(error.to_string().starts_with("a limit of 0 inputs, expected 1 to"), "{error}");
     open(Limits { requests: usize::MAX, ..Limits::default() });
@@ -152,7 +152,10 @@ fn limits_and_folders_that_cannot_be() {
     let strict = || Settings { strict: true, ..Settings::default() };
     let nowhere = place.cuts().join("nowhere");
     let open = |folder: &std::path::Path| {
-        State::idle(place.bank(), folder, strict(), |_, _| ()).err().unwrap().to_string()
+        State::idle(place.bank(), folder.to_path_buf(), strict(), |_, _| ())
+            .err()
+            .unwrap()
+            .to_string()
     };
     assert!(open(&nowhere).contains("cannot read the folder"), "{}", open(&nowhere));
     std::fs::write(place.cuts().join("bad%name.cut"), b"").unwrap();

@@ -30,7 +30,7 @@ use candidates::Known;
 use forward::{Around, Pass, Row, Scratch};
 use plan::Planner;
 pub use plan::{Costs, TaskPlan};
-pub use request::{Answer, Query, Request};
+pub use request::{Answer, Query, Request, nearest_known};
 use shared::SharedChanges;
 pub use task::Task;
 use view::Views;
@@ -293,6 +293,16 @@ impl Bank {
         let difference = self.check_probes(&task, cut)?;
         self.base.weights.give_back();
         Ok((task, difference))
+    }
+
+    /// Bytes of memory that a task of `cut` may need at most.
+    ///
+    /// # Errors
+    /// If the cut does not fit the base.
+    pub fn need(&self, cut: &Cut) -> Result<usize> {
+        cut.check_fits(&self.base)?;
+        let view = self.views.of(&self.matrices, cut.card().slim.as_ref())?;
+        Task::need(cut, &view, self.dtype)
     }
 
     /// Most bytes of memory of all tasks.

@@ -1,6 +1,7 @@
 //! How each product is computed: with the base's matrix and put right after, or with a matrix of
 //! the task's own, kept ready within a budget of memory.
 
+use std::cell::LazyCell;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
@@ -71,7 +72,7 @@ impl Costs {
         const MANY: usize = 256;
         let x: Vec<f32> = (0..(MANY * part.cols) as u32).map(|i| normal(1, i)).collect();
         let mut y = vec![0.0; MANY * part.rows];
-        let packed = base::packed(base, largest);
+        let packed = LazyCell::new(|| base::packed(base, largest)); // int8 has no use for it
         let (quantized, mut inputs) = (base::quantized(base, largest), Inputs::default());
         let few_rows = 0..LANES;
         let (x_few, y_few) = (&x[..LANES * part.cols], LANES * part.rows);

@@ -120,12 +120,18 @@ impl Work {
 
 /// The error of a task that there is not.
 pub(super) fn unknown(name: &str, known: &[Arc<str>]) -> Error {
-    let error = Error::new(ErrorKind::Config, format!("there is no task {name:?}"));
-    let near = nearest(name, known.iter().map(|known| &**known), 3);
+    let known: Vec<&str> = known.iter().map(|known| &**known).collect();
+    Error::new(ErrorKind::Config, format!("there is no task {name:?}"))
+        .with_hint(nearest_known(name, &known))
+}
+
+/// Of the `known` names of tasks the nearest to one that there is not, as a hint says them.
+pub fn nearest_known(name: &str, known: &[&str]) -> String {
+    let near = nearest(name, known.iter().copied(), 3);
     let near: Vec<String> = near.iter().map(|name| format!("{name:?}")).collect();
     match near.is_empty() {
-        true => error.with_hint("the bank has no task at all"),
-        false => error.with_hint(format!("the nearest known are {}", near.join(", "))),
+        true => "there is no task at all".into(),
+        false => format!("the nearest known are {}", near.join(", ")),
     }
 }
 

@@ -1,9 +1,10 @@
 //! Whether a cut fits a base: a card may claim what it likes.
 
+use super::card::{BaseId, Card};
 use super::content::{Cut, Probe};
 use super::edit::TensorEdit;
 use crate::data::{Encoding, Tokenizer};
-use crate::model::{self, Base, Layout, ModelConfig, Pooling, TensorSpec};
+use crate::model::{self, Base, Layout, ModelConfig, Pooling, TensorSpec, argmax};
 use crate::{Error, ErrorKind, Result};
 
 /// Logits of a probe may differ by this, relative to the largest of them or 1, whichever is more.
@@ -18,6 +19,15 @@ const TOLERANCE: f32 = 1e-5;
 /// of them or 1. Ten trained masks on MiniLM are 0.02 to 0.13 off: probes are tokens drawn at random, on which
 /// bases are less sure than on texts; this is twice the most. A wrong matrix moves logits by their own size.
 pub const INT8_TOLERANCE: f32 = 0.3;
+
+/// What becomes of a cut's probes on another base.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MovedProbes {
+    /// The largest difference of a logit, relative to the largest expected logit of its probe or 1.
+    pub difference: f32,
+    /// Probes whose highest logit is another one than expected.
+    pub other_labels: usize,
+}
 
 impl Cut {
     /// Checks that the cut belongs to `base` and its tokenizer, and that everything in it fits:
@@ -118,6 +128,45 @@ impl Cut {
             return Err(Error::new(ErrorKind::Cut, message));
         }
         self.check_probes(&logits)
+    }
+
+    /// The same changes, head and probes, said to belong to `base`. Masks that count zeros among large entries
+    /// count them among those of this base.
+    ///
+    /// # Errors
+    /// If the shapes or the tokens do not fit the base; see [`Cut::check_fits`].
+    pub fn on(&self, base: &Base) -> Result<Self> {
+        let card = Card {
+            base: BaseId { name: base.name.clone(), fingerprint: base.fingerprint.to_string() },
+            tokenizer: base.tokenizer.fingerprint().to_string(),
+            ..self.card().clone()
+        };
+        let cut = self.clone().with_card(card)?;
+        cut.check_fits(base)?;
+        Ok(cut)
+    }
+
+    /// How far the probes' logits are on `base` from those that the cut expects. The base comes back as it was.
+    ///
+    /// # Errors
+    /// If the cut does not belong to it, or a logit is not a number.
+    pub fn moved_probes(&self, base: &mut Base) -> Result<MovedProbes> {
+        self.check_fits(base)?;
+        if let (Some(slim), None) = (&self.card().slim, base.encoder.kept()) {
+            return self.moved_probes(&mut base.slim(slim)?);
+        }
+        let encoder = base.encoder.with_pooling(self.card().pooling);
+        let applied = self.apply(&mut base.weights)?;
+        let head = model::Head::from(self);
+        let found = model::logits(&encoder, &base.weights, &head, &self.probe_inputs(), |_| {});
+        applied.undo(&mut base.weights);
+        let outputs = self.card().outputs;
+        let pairs = found.chunks_exact(outputs).zip(self.probes());
+        let other_label = pairs.filter(|(found, probe)| argmax(found) != argmax(&probe.logits));
+        let other_labels = other_label.count();
+        let hint = "the base makes other numbers of this cut altogether";
+        let difference = self.check_probes_within(&found, f32::INFINITY, hint)?;
+        Ok(MovedProbes { difference, other_labels })
     }
 
     /// Compares `found`, `[probes, outputs]`, with the logits that the probes expect, and gives the

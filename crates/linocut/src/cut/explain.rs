@@ -52,22 +52,26 @@ pub struct LeftOut {
     /// For each word the place in `texts` of the text without it, where there is one.
     places: Vec<Option<usize>>,
     untried: usize,
+    /// Which output is explained; the highest one where `None`.
+    output: Option<usize>,
 }
 
 impl LeftOut {
     /// Of one text, or of a pair of texts, as `card`'s task reads them: at most 1 + 2 · [`WORDS`] texts, each of as many
-    /// sequences as the task reads.
+    /// sequences as the task reads. What is explained is `label`, or the most probable one where none is named.
     ///
     /// Words are those of Unicode (UAX 29), marks among them. A mask in a word's place says as much (`bench/explain.py`),
     /// but not every tokenizer has one.
     ///
     /// # Errors
-    /// A text that the tokenizer rejects.
+    /// A label that the task does not have, or a text that the tokenizer rejects.
     pub fn of(
         card: &Card,
         tokenizer: &Tokenizer,
         (text, pair): (&str, Option<&str>),
+        label: Option<&str>,
     ) -> Result<Self> {
+        let output = label.map(|label| output_of(card, label)).transpose()?;
         let extents = BTreeSet::from([card.extent()]);
         let encode = |text: &str, pair: Option<&str>| -> Result<Vec<Encoding>> {
             Ok(tokenizer.sequences(text, pair, &extents)?.into_values().flatten().collect())
@@ -102,7 +106,7 @@ impl LeftOut {
                 words.push(Word { word: word.into(), start, end, within, change: None });
             }
         }
-        Ok(Self { texts: Texts::new(texts), words, places, untried })
+        Ok(Self { texts: Texts::new(texts), words, places, untried, output })
     }
 
     /// What the task must be asked.
@@ -116,40 +120,29 @@ impl LeftOut {
         (text.iter().map(|sequence| sequence.ids.len()).sum(), text.iter().any(|of| of.cut))
     }
 
-    /// What each word adds, by the `logits` of [`LeftOut::sequences`], `[sequences, outputs]`, to `label`; to the most
-    /// probable one where none is named.
-    ///
-    /// # Errors
-    /// A label that the task does not have.
-    pub fn explain(
-        mut self,
-        card: &Card,
-        logits: Vec<f32>,
-        label: Option<&str>,
-    ) -> Result<Explanation> {
+    /// What each word adds, by the `logits` of [`LeftOut::sequences`], `[sequences, outputs]`.
+    pub fn explain(mut self, card: &Card, logits: Vec<f32>) -> Explanation {
         let logits = self.texts.means(logits, card.outputs);
         let scores = card.probabilities(&logits);
-        let of = match label {
-            Some(label) if card.problem == Problem::Regression => {
-                let message = format!("label {label:?}: {:?} has a number, no labels", card.task);
-                return Err(Error::new(ErrorKind::Config, message)
-                    .with_hint("leave the label out: words then change the number"));
-            }
-            Some(label) => {
-                card.labels.iter().position(|known| known == label).ok_or_else(|| {
-                    let whose = format!("the task {:?}", card.task);
-                    unknown_label("to explain", label, &card.labels, &whose)
-                })?
-            }
-            None if card.problem == Problem::Regression => 0,
-            None => argmax(&logits[..card.outputs]),
-        };
+        let of = self.output.unwrap_or_else(|| argmax(&logits[..card.outputs]));
         for (word, place) in self.words.iter_mut().zip(self.places) {
             word.change = place.map(|place| scores[of] - scores[place * card.outputs + of]);
         }
         let (label, words, untried) = (card.labels.get(of).cloned(), self.words, self.untried);
-        Ok(Explanation { label, score: scores[of], words, untried })
+        Explanation { label, score: scores[of], words, untried }
     }
+}
+
+/// Which output of a task is a label's.
+fn output_of(card: &Card, label: &str) -> Result<usize> {
+    if card.problem == Problem::Regression {
+        let message = format!("label {label:?}: {:?} has a number, no labels", card.task);
+        return Err(Error::new(ErrorKind::Config, message)
+            .with_hint("leave the label out: words then change the number"));
+    }
+    card.labels.iter().position(|known| known == label).ok_or_else(|| {
+        unknown_label("to explain", label, &card.labels, &format!("the task {:?}", card.task))
+    })
 }
 
 impl Explanation {

@@ -23,7 +23,7 @@ mod sparse;
 
 pub use apply::Applied;
 pub use card::{BaseId, Card, EditKind, FORMAT, TensorNote};
-pub use check::INT8_TOLERANCE;
+pub use check::{INT8_TOLERANCE, MovedProbes};
 pub use codec::{decode as decode_zeros, encode as encode_zeros};
 pub use content::{Cut, Probe};
 pub(crate) use decision::TEMPERATURES;

@@ -88,9 +88,9 @@ impl TaskModel {
         goes_on: impl FnMut(usize) -> bool,
     ) -> Result<Explanation> {
         let card = self.cut.card();
-        let left_out = LeftOut::of(card, &self.base.tokenizer, (text, pair))?;
+        let left_out = LeftOut::of(card, &self.base.tokenizer, (text, pair), label)?;
         let logits = self.logits_of(left_out.sequences(), goes_on)?;
-        left_out.explain(card, logits, label)
+        Ok(left_out.explain(card, logits))
     }
 
     /// Checks that texts come alone or in pairs, as the task was trained. `given` says whether they are

@@ -111,7 +111,7 @@ fn names_are_taken_or_unknown() {
     let bank = bank();
     let cut = mask(bank.base(), 1, 0);
     let error = bank.remove("billing").unwrap_err();
-    assert_eq!(error.hint(), Some("the bank has no task at all"));
+    assert_eq!(error.hint(), Some("there is no task at all"));
     for name in ["billing", "refund", "billing-2", "weather"] {
         bank.add(name, &cut).unwrap();
     }

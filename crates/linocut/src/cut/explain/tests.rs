@@ -35,9 +35,9 @@ fn food(texts: &[Encoding], outputs: usize) -> Vec<f32> {
 }
 
 fn explained(card: &Card, text: &str, pair: Option<&str>) -> (Explanation, usize) {
-    let left_out = LeftOut::of(card, &tokenizer(), (text, pair)).unwrap();
+    let left_out = LeftOut::of(card, &tokenizer(), (text, pair), None).unwrap();
     let (logits, asked) = (food(left_out.sequences(), card.outputs), left_out.sequences().len());
-    (left_out.explain(card, logits, None).unwrap(), asked)
+    (left_out.explain(card, logits), asked)
 }
 
 #[test]
@@ -80,10 +80,10 @@ fn the_most_probable_label_or_the_number() {
     assert_eq!(found.label.as_deref(), Some("food"));
     assert_eq!(found.words[0].change, Some(sure(1.0) - sure(0.0)));
     // Another label by its name.
-    let of = |label: &str| {
-        let left_out = LeftOut::of(&several, &tokenizer(), ("apple soup", None)).unwrap();
+    let of = |label: &str| -> Result<Explanation> {
+        let left_out = LeftOut::of(&several, &tokenizer(), ("apple soup", None), Some(label))?;
         let logits = food(left_out.sequences(), 2);
-        left_out.explain(&several, logits, Some(label))
+        Ok(left_out.explain(&several, logits))
     };
     assert_eq!(of("cold").unwrap().words[0].change, Some(0.0));
     let error = of("clod").unwrap_err();
@@ -133,6 +133,6 @@ fn bounds() {
     let last = found.words.last().unwrap();
     assert_eq!((found.words.len(), found.untried, last.word.as_str()), (256, 145, "apple"));
     assert!(last.change.unwrap() > 0.0);
-    let failed = LeftOut::of(&card, &tokenizer(), (" ", None));
+    let failed = LeftOut::of(&card, &tokenizer(), (" ", None), None);
     assert_eq!(failed.err().unwrap().kind(), ErrorKind::Data);
 }

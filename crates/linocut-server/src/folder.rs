@@ -12,17 +12,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use linocut::bank::{Bank, Task};
 use linocut::cut::Cut;
 use linocut::output::{Lock, TemporaryFile};
+use linocut::store::{About, check_name};
 use linocut::{Error, ErrorKind, Result};
 
-/// Longest name of a task, in bytes.
-const NAME_BYTES: usize = 100;
-/// What a name may hold beside letters and digits: nothing that a path, an address or a shell's
-/// pattern reads otherwise.
-const NAME_SIGNS: &str = " ._-+,()@=~";
+use crate::source::Listed;
 
 /// The cuts folder, each task's cut as `<name>.cut`. Files are read into memory whole, never mapped:
 /// what others do to them later does not reach the tasks served.
-pub(crate) struct Store {
+pub(crate) struct Folder {
+    bank: Arc<Bank>,
     folder: PathBuf,
     /// The folder itself, to be synced whether or not another file can be opened then.
     #[cfg(unix)]
@@ -60,31 +58,12 @@ pub(crate) struct Opening {
     pub(crate) strict: bool,
 }
 
-/// Checks a task's name: it becomes a file's, and stands in addresses and logs.
-///
-/// # Errors
-/// If it is not 1 to 100 bytes of letters, digits, spaces and `. _ - + , ( ) @ = ~`, the first a
-/// letter or digit and the last no space.
-pub(crate) fn check_name(name: &str) -> Result<()> {
-    let sane = |c: char| c.is_alphanumeric() || NAME_SIGNS.contains(c);
-    let first = name.chars().next().is_some_and(char::is_alphanumeric);
-    if first && name.len() <= NAME_BYTES && name.chars().all(sane) && !name.ends_with(' ') {
-        return Ok(());
-    }
-    let shown: String = name.chars().take(60).collect();
-    let message = format!(
-        "{shown:?} is no name of a task: expected 1 to {NAME_BYTES} bytes of letters, digits, \
-         spaces and . _ - + , ( ) @ = ~, the first a letter or digit and the last no space"
-    );
-    Err(Error::new(ErrorKind::Config, message))
-}
-
-impl Store {
+impl Folder {
     /// Adds every file in `folder` that ends in `.cut` to `bank`; `progress` hears how many are done
     /// of how many. What cannot be served is remembered with its reason.
     pub(crate) fn open(
         folder: &Path,
-        bank: &Bank,
+        bank: Arc<Bank>,
         opening: Opening,
         mut progress: impl FnMut(usize, usize),
     ) -> Result<Self> {
@@ -107,7 +86,7 @@ impl Store {
         let mut files = Files::default();
         for (done, path) in paths.iter().enumerate() {
             let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            match add(bank, &name, path) {
+            match add(&bank, &name, path) {
                 Ok(bytes) => {
                     files.bytes.insert(name, bytes);
                 }
@@ -125,6 +104,7 @@ impl Store {
             progress(done + 1, paths.len());
         }
         Ok(Self {
+            bank,
             folder: folder.to_path_buf(),
             #[cfg(unix)]
             open,
@@ -135,7 +115,7 @@ impl Store {
     }
 
     /// Bytes of the file of the task `name`.
-    pub(crate) fn bytes(&self, name: &str) -> Option<u64> {
+    fn bytes(&self, name: &str) -> Option<u64> {
         self.files().bytes.get(name).copied()
     }
 
@@ -162,24 +142,15 @@ impl Store {
     /// # Errors
     /// A name that no task may have, a cut that is malformed or does not fit, or a folder that
     /// cannot be written.
-    pub(crate) fn put(
-        &self,
-        bank: &Bank,
-        name: &str,
-        bytes: &[u8],
-        left: &AtomicBool,
-    ) -> Result<(Arc<Task>, bool)> {
-        let waited_for = || match left.load(Relaxed) {
-            true => Err(Error::new(ErrorKind::Interrupted, "nobody waits for it any more")),
-            false => Ok(()),
-        };
+    pub(crate) fn put(&self, name: &str, bytes: &[u8], left: &AtomicBool) -> Result<bool> {
+        let bank = &self.bank;
         check_name(name)?;
-        waited_for()?;
+        waited_for(left)?;
         let cut = Cut::from_bytes(bytes)?;
-        waited_for()?;
+        waited_for(left)?;
         let task = bank.prepare(name, &cut)?;
         drop(cut);
-        waited_for()?;
+        waited_for(left)?;
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let path = self.path(name);
         let written = self.write(bytes).map_err(|e| unwritten(&path, e))?;
@@ -195,14 +166,15 @@ impl Store {
         let mut files = self.files();
         files.bytes.insert(name.into(), bytes.len() as u64);
         files.failed.remove(name);
-        Ok((task, old.is_some()))
+        Ok(old.is_some())
     }
 
     /// Removes the task `name`, or the file of that name that could not be served; the file first.
     ///
     /// # Errors
     /// If there is none, or its file cannot be removed; all then stays.
-    pub(crate) fn remove(&self, bank: &Bank, name: &str) -> Result<()> {
+    pub(crate) fn remove(&self, name: &str) -> Result<()> {
+        let bank = &self.bank;
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let failed = self.files().failed.get(name).map(|failed| failed.path.clone());
         let path = match &failed {
@@ -223,6 +195,35 @@ impl Store {
         files.bytes.remove(name);
         files.failed.remove(name);
         Ok(())
+    }
+
+    /// The cut of the task `name`, as it is in the folder now.
+    ///
+    /// # Errors
+    /// If there is no such task, or its file cannot be read.
+    pub(crate) fn cut(&self, name: &str) -> Result<Vec<u8>> {
+        let path = self.path(self.bank.task(name)?.name());
+        fs::read(&path).map_err(|e| Error::io(&path, "read", e))
+    }
+
+    /// What is known of a task.
+    pub(crate) fn listed(&self, name: &str) -> Option<Listed> {
+        Some(self.of(self.bank.task(name).ok()?))
+    }
+
+    /// What is known of all tasks, by name.
+    pub(crate) fn list(&self) -> Vec<Listed> {
+        self.bank.tasks().into_iter().map(|task| self.of(task)).collect()
+    }
+
+    fn of(&self, task: Arc<Task>) -> Listed {
+        Listed {
+            name: task.name().into(),
+            about: About::of(task.card()),
+            bytes: self.bytes(task.name()).unwrap_or(0),
+            task: Some(task),
+            versions: None,
+        }
     }
 
     /// Writes `bytes` aside, down to the disk.
@@ -249,6 +250,17 @@ impl Store {
 
     fn files(&self) -> MutexGuard<'_, Files> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether the client of an upload still waits for it.
+///
+/// # Errors
+/// If not.
+pub(crate) fn waited_for(left: &AtomicBool) -> Result<()> {
+    match left.load(Relaxed) {
+        true => Err(Error::new(ErrorKind::Interrupted, "nobody waits for it any more")),
+        false => Ok(()),
     }
 }
 
@@ -286,39 +298,4 @@ fn add(bank: &Bank, name: &str, path: &Path) -> Result<u64> {
 
 fn unwritten(path: &Path, e: io::Error) -> Error {
     Error::io(path, "write", e)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::check_name;
-
-    #[test]
-    fn names_that_a_task_may_have() {
-        for good in ["a", "Intent-2.v1_b", "0", "my task", "Größe (2)", "任务", &"x".repeat(100)]
-        {
-            check_name(good).unwrap();
-        }
-        let long = "x".repeat(101);
-        for bad in [
-            "",
-            ".",
-            "..",
-            ".a",
-            "-a",
-            "_a",
-            "a/b",
-            "../a",
-            " a",
-            "a ",
-            "a\u{202e}b",
-            "a%b",
-            "a\\b",
-            "a\0",
-            "a\n",
-            &long,
-        ] {
-            let error = check_name(bad).unwrap_err();
-            assert!(error.to_string().contains("is no name of a task"), "{error}");
-        }
-    }
 }
