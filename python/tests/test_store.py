@@ -139,7 +139,7 @@ def test_two_servers_of_one_store_agree(bucket, tmp_path):
             "--seed", seed, "--out", tmp_path / f"{seed}.cut", "--quiet")
     run(bucket, "push", tmp_path / "0.cut", at, "--name", "topics")
     ports = free_ports(2)
-    servers = [subprocess.Popen([LINOCUT, "serve", "--base", base, "--store", at, "--poll", "0.3", "--listen", f"127.0.0.1:{port}", "--quiet"],
+    servers = [subprocess.Popen([LINOCUT, "serve", "--base", base, "--store", at, "--poll", "1s", "--listen", f"127.0.0.1:{port}", "--quiet"],
                                 env=bucket, stderr=subprocess.DEVNULL) for port in ports]
     try:
         def ask():

@@ -5,6 +5,7 @@ mod log;
 use crate::args::BaseArgs;
 use crate::choices;
 use crate::output::say;
+use crate::time;
 use clap::{ArgGroup, Args};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use linocut::bank::{Bank, Dtype, Options};
@@ -55,9 +56,9 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "STORE", conflicts_with = "strict")]
     pub store: Option<String>,
 
-    /// With --store: seconds between two looks at it; SIGHUP has it look at once
-    #[arg(long, value_name = "SECONDS", default_value_t = 1.0, requires = "store")]
-    pub poll: f64,
+    /// With --store: time between two looks at it; SIGHUP has it look at once
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = time::parse, requires = "store")]
+    pub poll: Duration,
 
     /// With --store: serve only what one of these public keys signed
     #[arg(long, value_name = "KEYS", requires = "store")]
@@ -178,7 +179,7 @@ pub(crate) fn run(args: ServeArgs) -> Result<()> {
         address: listener.local_addr().ok(),
         read_only: args.read_only,
         strict: args.strict,
-        poll: duration("--poll", args.poll)?,
+        poll: args.poll,
     };
     let bytes = |option: &str, mb: usize| {
         mb.checked_mul(1_000_000).ok_or_else(|| {
@@ -188,7 +189,7 @@ pub(crate) fn run(args: ServeArgs) -> Result<()> {
     };
     let budget = bytes("--materialise-budget", args.materialise_budget)?;
     let trusted = args.trust.as_deref().map(Trusted::read).transpose()?;
-    let store = args.store.as_deref().map(Store::open).transpose()?;
+    let store = args.store.as_deref().map(|at| open_store(at, args.read_only)).transpose()?;
     let mut base = args.base.open(Some(Pooling::First))?;
     if args.dtype == Dtype::Int8
         && let Err(error) = base.weights.page()
@@ -285,6 +286,16 @@ fn return_memory() {
     unsafe {
         libc::mallopt(libc::M_MMAP_THRESHOLD, 128 << 10);
     }
+}
+
+/// A store to serve from. An empty folder becomes one, so that a server may start before its first task.
+fn open_store(at: &str, read_only: bool) -> Result<Store> {
+    let is_empty = std::fs::read_dir(at).is_ok_and(|mut entries| entries.next().is_none());
+    if is_empty && !read_only {
+        say(&format!("warning: {at} is empty: a new store, without tasks"));
+        return Store::create(at);
+    }
+    Store::open(at)
 }
 
 /// On SIGHUP reads keys and store again, from now on.
