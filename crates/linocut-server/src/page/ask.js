@@ -45,6 +45,9 @@ async function predict() {
     const { results } = await post("v1/predict", body);
     results.forEach((result, i) => answers[start + i].push(...result.answers));
   }
+  // In the list's order, whichever order they came in.
+  const place = new Map(tasks.map((task, i) => [task.name, i]));
+  for (const those of answers) those.sort((a, b) => place.get(a.task) - place.get(b.task));
   const wide = answers[0].length <= 3;
   $("results").replaceChildren(...texts.map((text, i) =>
     element("article", [element("h3", text.join(" | ")), answered(answers[i], text, wide)])));

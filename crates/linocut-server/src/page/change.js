@@ -66,7 +66,7 @@ function about(task) {
     task.labels.length && [many(task.labels.length, "label"), task.labels.join(", ")],
     ["Reads", many(task.max_length, "token") + (task.long ? `, of longer texts ${task.long}` : "")],
     ["Scores", Object.entries(task.metrics).map(([name, value]) => one(name, value)).join(", ") || "none"],
-    ["Memory", task.loaded === false ? "not loaded yet: its first request does" : bytes(task.memory_bytes)],
+    ["Memory", task.loaded === false ? "not loaded yet: its first request loads it" : bytes(task.memory_bytes)],
     ["Zeros", task.zeros.toLocaleString("en")],
     ["Changed of the base", (100 * task.changed_share).toFixed(2) + "%"],
     task.edited_layers && ["Layers edited", ranges(task.edited_layers)],
@@ -74,14 +74,14 @@ function about(task) {
 }
 
 function versionTable(known, current, rollBack) {
-  const head = ["Version", "Pushed", "Score", "Cut", ""].map((text) => Object.assign(element("th", text), { scope: "col" }));
+  const head = ["Version", "Pushed", "Score", ""].map((text) => Object.assign(element("th", text), { scope: "col" }));
   const rows = known.map(({ version, bytes: size, pushed, metric: name, score }) => {
     const time = element("time", pushed ? new Date(pushed).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" }) : "");
     if (pushed) time.dateTime = pushed;
     const last = version === current ? "served" : rollBack ? buttonOf("Roll back", "to version " + version, () => rollBack(version)) : "";
     const first = Object.assign(element("th", version), { scope: "row" });
     const points = score == null ? "" : [number(score), element("small", (name ?? "").replace("_", " "))];
-    return element("tr", [first, element("td", [time]), element("td", points), element("td", bytes(size)), element("td", [last])]);
+    return element("tr", [first, element("td", [time, element("small", bytes(size))]), element("td", points), element("td", [last])]);
   });
   return element("table", [element("caption", "Versions"), element("thead", [element("tr", head)]), element("tbody", rows)]);
 }

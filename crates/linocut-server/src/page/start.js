@@ -1,6 +1,7 @@
 submits($("key"), async () => {
   key = $("secret").value;
-  await load();
+  // What programs send is of no use to whoever types.
+  await load().catch((error) => { throw Object.assign(error, { message: error.message.split("\n")[0] }); });
   $("key").hidden = true;
   $("texts").focus();
 });

@@ -115,11 +115,8 @@ function sort() {
   entries.clear();
   for (const entry of sorted) entries.set(entry.name, entry);
   $("tasks").append(...sorted.flatMap(({ row, panel }) => (panel ? [row, panel.row] : [row])));
-  for (const header of document.querySelectorAll("#list thead th")) {
-    const by = header.firstElementChild.dataset.by;
-    if (by === order.by) header.ariaSort = order.down ? "descending" : "ascending";
-    else header.ariaSort = null;
-  }
+  for (const { dataset, parentElement: header } of document.querySelectorAll("[data-by]"))
+    header.ariaSort = dataset.by !== order.by ? null : order.down ? "descending" : "ascending";
 }
 
 function show() {
