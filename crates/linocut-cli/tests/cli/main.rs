@@ -7,6 +7,7 @@
 
 mod adapter;
 mod adapter_refusals;
+mod browser;
 mod calibrate;
 mod data;
 mod decisions;

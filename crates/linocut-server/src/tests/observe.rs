@@ -134,6 +134,8 @@ async fn the_page_stands_alone() {
     let policy = page.headers["content-security-policy"].to_str().unwrap();
     assert!(policy.starts_with("default-src 'none'; connect-src 'self'"), "{policy}");
     let Value::String(text) = page.ok() else { panic!("no text") };
+    // Links lead to places of the page itself.
+    let text = text.replace("href=\"#", "");
     for outside in ["http://", "https://", "src=", "href=", "@import", "innerHTML"] {
         assert!(!text.contains(outside), "{outside}");
     }
