@@ -3,6 +3,8 @@
 use crate::calibrate::CalibrateArgs;
 use crate::choices::{self, LabelWeights};
 use crate::compare::CompareArgs;
+use crate::describe::{CompletionsArgs, ManArgs};
+use crate::doctor::DoctorArgs;
 use crate::eval::EvalArgs;
 use crate::export::ExportArgs;
 use crate::inspect::InspectArgs;
@@ -34,6 +36,9 @@ use std::time::Duration;
 /// One pretrained language model, a thousand tasks: each stored as a small cut of the shared base.
 #[derive(Parser)]
 #[command(name = "linocut", version, propagate_version = true, arg_required_else_help = true)]
+#[command(
+    after_help = "Every option may be set in the environment: --listen of serve is LINOCUT_SERVE_LISTEN."
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -55,10 +60,21 @@ impl Cli {
     }
 
     /// The command line's description. Every option that takes a value takes a negative number, so that
-    /// its check says what it expects; whole numbers and others say what they are.
+    /// its check says what it expects; whole numbers and others say what they are. Every option may be set in the
+    /// environment: --max-inputs of `serve` is LINOCUT_SERVE_MAX_INPUTS.
     pub(crate) fn command_line() -> clap::Command {
-        let option = |arg: Arg| {
-            if !arg.get_action().takes_values() || arg.is_positional() {
+        let option = |command: &str, arg: Arg| {
+            if arg.is_positional() {
+                return arg;
+            }
+            let arg = match (arg.get_env(), arg.get_long()) {
+                (None, Some(long)) => {
+                    let name = format!("LINOCUT_{command}_{long}").replace('-', "_");
+                    arg.env(name.to_uppercase()).hide_env(true)
+                }
+                _ => arg,
+            };
+            if !arg.get_action().takes_values() {
                 return arg;
             }
             let parser = arg.get_value_parser().type_id();
@@ -73,7 +89,10 @@ impl Cli {
                 arg
             }
         };
-        Self::command().mut_subcommands(|command| command.mut_args(option))
+        Self::command().mut_subcommands(|command| {
+            let name = command.get_name().to_string();
+            command.mut_args(|arg| option(&name, arg))
+        })
     }
 }
 
@@ -109,6 +128,9 @@ pub(crate) enum Command {
     Gc(GcArgs),
     Keygen(KeygenArgs),
     Base(BaseCommand),
+    Doctor(DoctorArgs),
+    Completions(CompletionsArgs),
+    Man(ManArgs),
 }
 
 /// The base, named alike by every command that needs it.

@@ -4,7 +4,7 @@ use linocut::tune::{Method, Sampling, Scope, Selection, Target};
 use serde_json::Value;
 
 /// Fields that the library's messages name and that are flags here: `max_length` is --max-length.
-const FIELDS: [&str; 66] = [
+const FIELDS: [&str; 68] = [
     "adapter",
     "allow_nan",
     "arms",
@@ -58,6 +58,7 @@ const FIELDS: [&str; 66] = [
     "search",
     "seed",
     "seeds",
+    "sign",
     "sparsity",
     "sparsity_scope",
     "store",
@@ -68,6 +69,7 @@ const FIELDS: [&str; 66] = [
     "task_memory",
     "text",
     "text_pair",
+    "trust",
     "tuned",
     "unlabelled",
     "warmup",

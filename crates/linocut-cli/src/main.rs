@@ -5,6 +5,8 @@ mod base;
 mod calibrate;
 mod choices;
 mod compare;
+mod describe;
+mod doctor;
 mod eval;
 mod export;
 mod flags;
@@ -74,5 +76,8 @@ fn run(cli: Cli) -> Result<()> {
         Command::Gc(args) => store::gc(args),
         Command::Keygen(args) => store::keygen(args),
         Command::Base(args) => store::base(args),
+        Command::Doctor(args) => doctor::run(args),
+        Command::Completions(args) => describe::completions(args),
+        Command::Man(args) => describe::man(args),
     }
 }

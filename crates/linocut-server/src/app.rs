@@ -20,6 +20,7 @@ pub fn app(state: Arc<State>) -> Router {
         .route("/v1/predict", post(predict::predict))
         .route("/v1/explain", post(explain::explain))
         .route("/predict", post(tei::predict))
+        .route("/", post(tei::predict)) // where text-embeddings-inference has its answers, too
         .route("/v1/tasks", get(tasks::list))
         .route("/v1/tasks/{name}", get(tasks::get).put(tasks::put).delete(tasks::delete))
         .route("/v1/tasks/{name}/cut", get(tasks::cut))
@@ -89,10 +90,5 @@ async fn not_found(uri: Uri) -> Problem {
 
 async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
     let message = format!("{:?} does not take {method}", uri.path());
-    // Where text-embeddings-inference has its answers, too.
-    let hint = match uri.path() {
-        "/" => "POST /predict?task=NAME, or POST /v1/predict, asks tasks",
-        _ => "the header `allow` lists what it does",
-    };
-    Problem::new(Kind::MethodNotAllowed, message).with_hint(hint)
+    Problem::new(Kind::MethodNotAllowed, message).with_hint("the header `allow` lists what it does")
 }

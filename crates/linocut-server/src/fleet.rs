@@ -53,7 +53,7 @@ struct Entry {
 
 enum Loaded {
     No,
-    Yes(Served),
+    Yes(Box<Served>),
     /// It cannot be served, nor can an earlier version.
     Bad(String),
 }
@@ -169,10 +169,11 @@ impl Fleet {
             self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for (name, entry) in self.entries() {
             match &*entry.loaded() {
-                Loaded::Bad(why) | Loaded::Yes(Served { instead: Some(why), .. }) => {
-                    failed.insert(name, why.clone());
+                Loaded::Bad(why) => drop(failed.insert(name, why.clone())),
+                Loaded::Yes(served) => {
+                    failed.extend(served.instead.clone().map(|why| (name, why)));
                 }
-                _ => {}
+                Loaded::No => {}
             }
         }
         failed.into_iter().collect()
@@ -268,7 +269,7 @@ impl Fleet {
                 let task = Arc::clone(&served.task);
                 if is_current {
                     self.bank.insert(Arc::clone(&task))?;
-                    *entry.loaded() = Loaded::Yes(served);
+                    *entry.loaded() = Loaded::Yes(Box::new(served));
                 }
                 Ok(task)
             }
@@ -405,7 +406,7 @@ impl Fleet {
             None => Loaded::No,
             Some(served) if served.version == known.current => Loaded::Yes(served),
             Some(_) => match self.first_good(name, &known.current) {
-                Ok(served) => Loaded::Yes(served),
+                Ok(served) => Loaded::Yes(Box::new(served)),
                 Err(e) if e.kind() == ErrorKind::Cut => {
                     tracing::error!(task = name, error = e.message(), "a task is not served");
                     Loaded::Bad(e.message().into())

@@ -38,7 +38,8 @@ Examples:
   linocut serve --base models/all-minilm-l6-v2 --cuts cuts
   curl localhost:8080/v1/predict -H 'content-type: application/json' \\
     -d '{\"inputs\": \"where is my parcel?\", \"tasks\": \"all\"}'
-  linocut serve --base models/all-minilm-l6-v2 --store fleet --memory 2GB --trust signing.key.pub")]
+  linocut serve --base models/all-minilm-l6-v2 --store fleet \\
+    --memory 2GB --trust signing.key.pub")]
 pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub base: BaseArgs,

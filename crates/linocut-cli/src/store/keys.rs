@@ -31,9 +31,7 @@ pub(crate) struct KeygenArgs {
 
 pub(crate) fn keygen(args: KeygenArgs) -> Result<()> {
     let public = public(&args.key);
-    for path in [&args.key, &public] {
-        linocut::output::check_free(path, "KEY", false)?;
-    }
+    Signer::check_free(&args.key, &public)?; // before a password is asked for
     let password = match args.no_password {
         true => None,
         false => {
@@ -73,8 +71,9 @@ fn password(prompt: &str) -> Result<String> {
             .map_err(|_| Error::new(ErrorKind::Config, format!("{PASSWORD} is not of UTF-8")));
     }
     rpassword::prompt_password(prompt).map_err(|e| {
-        let message =
-            format!("the key has a password, and there is no terminal to ask for it: {e}");
-        Error::new(ErrorKind::Config, message).with_hint(format!("set {PASSWORD}")).with_source(e)
+        let message = format!("there is no terminal to ask for the key's password: {e}");
+        Error::new(ErrorKind::Config, message)
+            .with_hint(format!("set {PASSWORD}; a new key may do without, by --no-password"))
+            .with_source(e)
     })
 }

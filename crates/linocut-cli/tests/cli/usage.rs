@@ -137,8 +137,25 @@ fn arguments_are_escaped() {
 fn help() {
     let place = Place::new();
     for command in [
-        "train", "eval", "predict", "inspect", "verify", "export", "measure", "pack", "study",
-        "plan", "serve",
+        "train",
+        "eval",
+        "predict",
+        "inspect",
+        "verify",
+        "export",
+        "measure",
+        "pack",
+        "study",
+        "plan",
+        "serve",
+        "push",
+        "pull",
+        "list",
+        "rollback",
+        "keygen",
+        "doctor",
+        "completions",
+        "man",
     ] {
         let shown = place.run(&format!("{command} --help"));
         assert!(shown.stdout.contains(&format!("linocut {command} ")), "{shown}");

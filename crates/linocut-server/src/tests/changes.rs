@@ -103,7 +103,7 @@ async fn a_folder_that_cannot_be_written_changes_nothing() {
     let found = put(&state, "intent", bytes.clone()).await;
     found.refused(500, "storage", "see the server's logs");
     assert!(!found.body.to_string().contains("cuts/"), "no path: {}", found.body);
-    put(&state, "new", bytes).await.refused(500, "storage", "cannot be changed");
+    put(&state, "new", bytes).await.refused(500, "storage", "cannot be read or changed");
     assert_eq!(logits(&state, "intent").await, before);
     assert_eq!(state.tasks(), 1);
 }
@@ -129,10 +129,10 @@ async fn a_change_that_fails_half_way_is_undone() {
     std::fs::create_dir_all(blocked("intent")).unwrap();
     std::fs::create_dir_all(blocked("new")).unwrap();
     let bytes = cut(&place.base(), Like::version(2)).to_bytes();
-    put(&state, "intent", bytes.clone()).await.refused(500, "storage", "cannot be changed");
-    put(&state, "new", bytes.clone()).await.refused(500, "storage", "cannot be changed");
+    put(&state, "intent", bytes.clone()).await.refused(500, "storage", "cannot be read or changed");
+    put(&state, "new", bytes.clone()).await.refused(500, "storage", "cannot be read or changed");
     let delete = call(&state, request(Method::DELETE, "/v1/tasks/intent", Body::empty())).await;
-    delete.refused(500, "storage", "cannot be changed");
+    delete.refused(500, "storage", "cannot be read or changed");
     assert_eq!(logits(&state, "intent").await, before);
     get(&state, "/v1/tasks/new").await.refused(404, "unknown_task", "\"new\"");
     assert_eq!(place.files(), ["intent.cut", "new.cut"], "no temporary file stays");

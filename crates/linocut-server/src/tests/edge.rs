@@ -166,12 +166,23 @@ async fn what_other_servers_answer_has_a_pointer() {
         post(&state, path, json!({"inputs": "rain"})).await.refused(404, "not_found", says);
         get(&state, path).await.refused(404, "not_found", says);
     }
-    let found = post(&state, "/", json!({"inputs": "rain"})).await;
-    found.refused(405, "method_not_allowed", "POST /predict?task=NAME");
+    // Its clients ask at the root, too.
+    let body = json!({"inputs": "rain"});
+    let found = post(&state, "/", body.clone()).await;
+    found.refused(422, "validation", "which of 4 tasks is asked?");
+    let at_root = post(&state, "/?task=topics", body.clone()).await.ok();
+    assert_eq!(at_root, post(&state, "/predict?task=topics", body.clone()).await.ok());
+    let key = json!([{"name": "a", "key": "a key of sixteen or more".replace(' ', "-"), "rights": ["predict", "manage"]}]);
+    drop(state);
+    let locked = place.locked(&key);
+    post(&locked, "/?task=topics", body).await.refused(401, "unauthorized", "no key");
+    get(&locked, "/").await.ok();
+    let state = locked;
     let form = Request::builder()
         .method(Method::PUT)
         .uri("/v1/tasks/new")
         .header("content-type", "multipart/form-data; boundary=x");
+    let form = form.header("authorization", "Bearer a-key-of-sixteen-or-more");
     let found = call(&state, form.body(Body::from("--x--")).unwrap()).await;
     found.refused(415, "unsupported_media_type", "--data-binary @my.cut");
 }

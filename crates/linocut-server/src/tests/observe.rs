@@ -95,9 +95,12 @@ async fn the_interface_describes_itself() {
         "get /openapi.json",
         "get /v1/tasks",
         "get /v1/tasks/{name}",
+        "get /v1/tasks/{name}/cut",
+        "get /v1/tasks/{name}/versions",
         "post /predict",
         "post /v1/explain",
         "post /v1/predict",
+        "post /v1/tasks/{name}/rollback",
         "put /v1/tasks/{name}",
     ];
     assert_eq!(described, expected);

@@ -256,7 +256,7 @@ pub(super) async fn call(state: &Arc<State>, mut request: Request<Body>) -> Answ
     let body = match bytes.is_empty() {
         true => Value::Null,
         false => serde_json::from_slice(&bytes)
-            .unwrap_or_else(|_| Value::String(String::from_utf8(bytes.to_vec()).unwrap())),
+            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned())),
     };
     Answered { status, headers, body }
 }

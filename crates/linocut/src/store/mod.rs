@@ -256,7 +256,7 @@ impl Store {
         let error = Error::new(ErrorKind::Config, format!("{} has no task {task:?}", self.at));
         let Ok(all) = self.place.list(TASKS) else { return error };
         let names: Vec<&str> = all.iter().filter_map(|file| name_of(&file.key)).collect();
-        let near = nearest(task, names.into_iter(), 3);
+        let near = nearest(task, names, 3);
         let near: Vec<String> = near.iter().map(|name| format!("{name:?}")).collect();
         match near.is_empty() {
             true => error.with_hint("the store has no task at all"),

@@ -55,6 +55,10 @@ impl Place {
     /// Another address, or settings in the environment that make no sense.
     pub(super) fn new(at: &str) -> Result<Self> {
         let Some((scheme, _)) = at.split_once("://") else {
+            if std::path::Path::new(at).is_file() {
+                let message = format!("a store at {at:?}: a file, expected a folder or a bucket");
+                return Err(Error::new(ErrorKind::Config, message));
+            }
             return Ok(Self::Folder(Folder::new(at)));
         };
         #[cfg(feature = "cloud")]

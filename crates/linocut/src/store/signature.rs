@@ -35,8 +35,10 @@ impl Signer {
         };
         let text = read(path)?;
         let key = SecretKeyBox::from_string(&text).map_err(wrong)?;
-        if let Ok(key) = key.into_unencrypted_secret_key() {
-            return Ok(Self(key));
+        match key.into_unencrypted_secret_key() {
+            Ok(key) => return Ok(Self(key)),
+            Err(e) if e.to_string().contains("might be encrypted") => {}
+            Err(e) => return Err(wrong(e)),
         }
         let key = SecretKeyBox::from_string(&text).map_err(wrong)?;
         let password = password()?;
@@ -47,12 +49,11 @@ impl Signer {
         Ok(Self(key))
     }
 
-    /// Makes a new pair of keys: the secret one at `secret`, for its owner alone to read and with a password
-    /// where one is given, and the public one at `public`.
+    /// Sees that no file would be replaced by a new pair of keys.
     ///
     /// # Errors
-    /// If there is such a file already, or it cannot be written.
-    pub fn generate(secret: &Path, public: &Path, password: Option<String>) -> Result<()> {
+    /// If there is one.
+    pub fn check_free(secret: &Path, public: &Path) -> Result<()> {
         for path in [secret, public] {
             if path.symlink_metadata().is_ok() {
                 let message = format!("{} exists already", path.display());
@@ -60,6 +61,16 @@ impl Signer {
                     .with_hint("choose another name: a lost key cannot be had again"));
             }
         }
+        Ok(())
+    }
+
+    /// Makes a new pair of keys: the secret one at `secret`, for its owner alone to read and with a password
+    /// where one is given, and the public one at `public`.
+    ///
+    /// # Errors
+    /// If there is such a file already, or it cannot be written.
+    pub fn generate(secret: &Path, public: &Path, password: Option<String>) -> Result<()> {
+        Self::check_free(secret, public)?;
         let failed = |e: minisign::PError| {
             Error::new(ErrorKind::Io, format!("cannot make keys: {e}")).with_source(e)
         };
