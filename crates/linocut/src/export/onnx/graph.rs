@@ -1,7 +1,7 @@
 //! A graph in the making: nodes, and the tensors that they read.
 
 use super::proto::{self, Attribute, Node};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 /// Nodes in an order in which each reads what those before it give, and their constants.
@@ -146,6 +146,18 @@ impl Graph {
     /// One number.
     pub(super) fn float(&mut self, value: f32) -> String {
         self.tensor(format!("float.{value:?}"), vec![], Content::Floats(vec![value]))
+    }
+
+    /// Leaves out what `output` does not come from: of a slim encoder without heads, what was made for them.
+    pub(super) fn prune(&mut self, output: &str) {
+        let mut read = HashSet::from([output.to_string()]);
+        for node in self.nodes.iter().rev() {
+            if node.output.iter().any(|output| read.contains(output)) {
+                read.extend(node.input.iter().cloned());
+            }
+        }
+        self.nodes.retain(|node| node.output.iter().any(|output| read.contains(output)));
+        self.tensors.retain(|tensor| read.contains(&tensor.name));
     }
 
     /// A name that no other node has.

@@ -40,6 +40,7 @@ pub(super) fn of(encoder: &Encoder, weights: &[f32], head: &Head, typed: bool) -
         }
     }
     walk.head(head);
+    walk.graph.prune(LOGITS);
     walk.graph
 }
 
