@@ -302,9 +302,20 @@ class Base:
         """
         return self._core.verify(core_of(cut))
 
-    def export(self, cut: Cut, out: str | os.PathLike[str], *, force: bool = False) -> None:
-        """Writes base and cut together as a Hugging Face model folder, which gives the same logits."""
-        self._core.export(core_of(cut), os.fsdecode(out), force)
+    def export(
+        self,
+        cut: Cut,
+        out: str | os.PathLike[str],
+        *,
+        format: str = "transformers",
+        force: bool = False,
+    ) -> None:
+        """Writes base and cut together into a folder, whose model gives the same logits.
+
+        :param format: ``"transformers"``, a Hugging Face model folder, or ``"onnx"``, ``model.onnx`` and the tokenizer.
+        :param force: replace an earlier export.
+        """
+        self._core.export(core_of(cut), os.fsdecode(out), format, force)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Weights are not copied into a pickle: the folder is opened again.

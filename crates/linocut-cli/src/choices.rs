@@ -4,6 +4,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use linocut::bank::Dtype;
 use linocut::cut::{Card, Decision, StoreType};
 use linocut::data::{Long, Problem};
+use linocut::export::Format;
 use linocut::model::Pooling;
 use linocut::tune::{ClassWeights, Method, Objective, Sampling, Scope};
 use linocut::{Error, ErrorKind, Result};
@@ -164,6 +165,14 @@ pub(crate) fn dtype() -> impl TypedValueParser<Value = Dtype> {
             "Whole numbers of 8 bits: faster and smaller, logits differ a little",
         ),
     ])
+}
+
+pub(crate) fn format() -> impl TypedValueParser<Value = Format> {
+    let help = [
+        "Hugging Face Transformers: config.json and model.safetensors",
+        "An ONNX runtime: model.onnx",
+    ];
+    choice(std::array::from_fn::<_, 2, _>(|i| (Format::ALL[i].name(), Format::ALL[i], help[i])))
 }
 
 /// The card, with this threshold in the place of its own.

@@ -1,28 +1,32 @@
 //! `linocut export`
 
 use crate::args::BaseArgs;
-use crate::model;
 use crate::output::print;
 use crate::place;
+use crate::{choices, model};
 use clap::Args;
-use linocut::export;
+use linocut::bank::Dtype;
+use linocut::cut::TaskModel;
+use linocut::export::{self, Format, onnx};
 use linocut::output::in_words;
-use linocut::{Error, Result};
-use std::path::PathBuf;
+use linocut::{Error, ErrorKind, Result};
+use std::path::{Path, PathBuf};
 
-/// Write base and cut together as a Hugging Face model folder.
+/// Write base and cut together, for Hugging Face Transformers or for an ONNX runtime.
 ///
-/// `transformers` loads it and computes the same logits. With `cls` pooling it is of the base's own
+/// `transformers` loads the folder and computes the same logits. With `cls` pooling it is of the base's own
 /// class, such as BertForSequenceClassification; with mean or first-token pooling the folder brings its own class,
-/// to be loaded with trust_remote_code=True.
+/// to be loaded with trust_remote_code=True. With `--format onnx` the folder holds model.onnx, which any ONNX runtime
+/// loads, and the tokenizer.
 #[derive(Args)]
 #[command(after_help = "\
-Example:
+Examples:
   export LINOCUT_BASE=models/all-minilm-l6-v2
   linocut export trec6.cut --out trec6-hf
   python -c \"from transformers import pipeline as p; \\
     t = p('text-classification', 'trec6-hf', trust_remote_code=True); \\
-    print(t('Who wrote Faust?'))\"")]
+    print(t('Who wrote Faust?'))\"
+  linocut export trec6.cut --format onnx --out trec6-onnx")]
 pub(crate) struct ExportArgs {
     /// Cut to export
     #[arg(value_name = "CUT")]
@@ -38,24 +42,71 @@ pub(crate) struct ExportArgs {
     /// Replace an earlier export
     #[arg(long)]
     pub force: bool,
+
+    /// What is to read the folder
+    #[arg(long, default_value = "transformers", value_parser = choices::format())]
+    pub format: Format,
+
+    /// Number format of what is written. Hidden: f32 is the only one, but other commands know int8
+    #[arg(long, default_value = "f32", hide = true, value_parser = choices::dtype())]
+    pub dtype: Dtype,
 }
 
 pub(crate) fn run(args: ExportArgs) -> Result<()> {
+    if args.dtype != Dtype::F32 {
+        return Err(no_int8(&args));
+    }
     let _held = export::claim(&args.out, args.force, &place::doing())?;
     let model = model::open(&args.cut, &args.base)?;
-    export::write(&model, &args.out)?;
-    let weights = args.out.join("model.safetensors");
-    let size = weights.metadata().map_err(|e| Error::io(&weights, "read", e))?.len();
-    let mut text =
-        format!("{}: {}, {}\n", args.out.display(), export::class(&model), in_words(size));
-    if let Some(slim) = export::slim_in_words(&model) {
-        text += &format!("{slim}\n");
-    }
-    if let Some(unread) = export::unread_in_words(&model) {
-        text += &format!("{unread}\n");
-    }
-    if let Some(undecided) = export::undecided_in_words(&model) {
-        text += &format!("{undecided}\n");
+    export::write(&model, &args.out, args.format)?;
+    let mut text = match args.format {
+        Format::Transformers => {
+            let size = size(&args.out.join("model.safetensors"))?;
+            format!("{}: {}, {}\n", args.out.display(), export::class(&model), in_words(size))
+        }
+        Format::Onnx => about_onnx(&model, &args.out)?,
+    };
+    for note in export::notes(&model, args.format) {
+        text += &format!("{note}\n");
     }
     print(&text)
+}
+
+/// What was written, and how it is to be fed.
+fn about_onnx(model: &TaskModel, out: &Path) -> Result<String> {
+    let card = model.cut.card();
+    let (path, data) = (out.join(onnx::FILE), out.join(onnx::DATA));
+    let (mut total, mut beside) = (size(&path)?, String::new());
+    if data.exists() {
+        total += size(&data)?;
+        beside = format!(", tensors in {}", onnx::DATA);
+    }
+    Ok(format!(
+        "{}: opset {}, {}{beside}\n\
+         inputs {}: int64 [batch, tokens], padded on the right\n\
+         output logits: float32 [batch, {}]\n\
+         a text has at most {} tokens: the folder's tokenizer cuts longer ones where it is told to truncate\n",
+        path.display(),
+        onnx::OPSET,
+        in_words(total),
+        onnx::inputs(model).join(", "),
+        card.outputs,
+        card.max_length,
+    ))
+}
+
+fn size(path: &Path) -> Result<u64> {
+    Ok(path.metadata().map_err(|e| Error::io(path, "read", e))?.len())
+}
+
+/// Why nothing is exported in whole numbers.
+fn no_int8(args: &ExportArgs) -> Error {
+    let message = "an export is in f32: ONNX quantises inputs by the tensor, linocut's int8 by the token, so that an \
+                   int8 model of ONNX would give other logits than --dtype int8 of `predict`";
+    let path = args.out.join(onnx::FILE);
+    Error::new(ErrorKind::Config, message).with_hint(format!(
+        "export with --format onnx, quantise the file and see what it changes: \
+         onnxruntime.quantization.quantize_dynamic({:?}, \"int8.onnx\")",
+        path.display().to_string(),
+    ))
 }

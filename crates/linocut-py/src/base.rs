@@ -367,11 +367,19 @@ impl Base {
         })
     }
 
-    /// Writes a Hugging Face folder.
-    fn export(&self, py: Python<'_>, cut: &Cut, out: PathBuf, force: bool) -> PyResult<()> {
+    /// Writes a Hugging Face folder, or one with a model of ONNX.
+    fn export(
+        &self,
+        py: Python<'_>,
+        cut: &Cut,
+        out: PathBuf,
+        format: &str,
+        force: bool,
+    ) -> PyResult<()> {
         detached(py, || {
+            let format = format.parse()?;
             let _held = export::claim(&out, force, DOING)?;
-            export::write(&*self.model(&cut.0)?, &out)
+            export::write(&*self.model(&cut.0)?, &out, format)
         })
     }
 }

@@ -100,6 +100,8 @@ fn thresholds_of_several_labels() {
     assert!(recalls.map(Option::unwrap).all(|recall| recall >= 0.9), "{found}");
     let shown = place.run("export f1.cut --base base --out f1-hf").to_string();
     assert!(shown.contains("the cut's thresholds are not in the folder"), "{shown}");
+    let shown = place.run("export f1.cut --base base --format onnx --out f1-onnx").to_string();
+    assert!(shown.contains("they are the model's metadata `thresholds`"), "{shown}");
 }
 
 #[test]

@@ -216,3 +216,111 @@ fn a_mean_of_tokens_comes_back_where_the_familys_head_has_another_name() {
         assert!(shown.to_string().starts_with("exit 0"), "{run}: {shown}");
     }
 }
+
+#[test]
+fn for_an_onnx_runtime() {
+    let place = Place::new();
+    place.train("--method head --pooling mean --epochs 1 --max-length 20", "t.cut");
+    assert_snapshot!(place.run("export t.cut --base base --format onnx --out onnx").rough(), @"
+    exit 0
+    --- stdout
+    onnx/model.onnx: opset #, # KB
+    inputs input_ids, attention_mask, token_type_ids: int64 [batch, tokens], padded on the right
+    output logits: float32 [batch, #]
+    a text has at most # tokens: the folder's tokenizer cuts longer ones where it is told to truncate
+    ");
+    assert_eq!(
+        files(&place, "onnx"),
+        ["README.md", "config.json", "model.onnx", "tokenizer.json", "tokenizer_config.json"]
+    );
+    // Readers of tokenizers know the family's own type, and need no code.
+    let config = json(&place, "onnx/config.json");
+    assert_eq!(config["model_type"], "bert");
+    assert_eq!(config["architectures"][0], "BertForSequenceClassification");
+    assert_eq!(config["id2label"]["2"], "weather");
+    assert!(config["auto_map"].is_null());
+    assert_snapshot!(rough(&place.text("onnx/README.md")), @r#"
+    # topics
+
+    Predicts one of the labels below for a text: a linocut cut of `base` and that base,
+    merged into one model for ONNX.
+
+    - model: `model.onnx`, operators of version #
+    - inputs: `input_ids`, `attention_mask`, `token_type_ids`; int64 `[batch, tokens]`, padded on the right
+    - output: `logits`; float32 `[batch, #]`
+    - longest text: # tokens
+
+    ```python
+    import onnxruntime
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(".")
+    session = onnxruntime.InferenceSession("model.onnx")
+    batch = tokenizer(["some text", "another"], truncation=True, padding=True, return_tensors="np")
+    names = [i.name for i in session.get_inputs()]
+    logits = session.run(["logits"], {n: batch[n] for n in names})[#]
+    ```
+
+    Labels:
+
+    - #: food
+    - #: travel
+    - #: weather
+
+    Scores on the evaluation rows:
+
+    - accuracy: #
+    - f1_macro: #
+    - f1_micro: #
+    - matthews: #
+
+    Base fingerprint: `#adcafe9486c5bbdf712a8f711f67136bb9a6a905c1f6566bad56e88c718bce9`
+    "#);
+    let first = place.read("onnx/model.onnx");
+    let again = "export t.cut --base base --format onnx --out onnx --force";
+    assert!(place.run(again).to_string().starts_with("exit 0"));
+    assert!(first == place.read("onnx/model.onnx"), "exported again it is another");
+    let about = String::from_utf8_lossy(&first);
+    for said in [
+        "linocut_version",
+        "topics",
+        r#"{"0":"food","1":"travel","2":"weather"}"#,
+        "2adcafe9486c5bbd",
+    ] {
+        assert!(about.contains(said), "{said}");
+    }
+    // Either kind takes the place of the other.
+    assert!(
+        place.run("export t.cut --base base --out onnx --force").to_string().starts_with("exit 0")
+    );
+    assert!(!place.path("onnx/model.onnx").exists());
+}
+
+#[test]
+fn what_is_not_in_a_graph_is_said() {
+    let place = Place::new();
+    place
+        .train("--method full --epochs 2 --compute 0.5 --max-length 20 --long windows", "slim.cut");
+    place.train("--method full --epochs 2 --max-length 20", "whole.cut");
+    assert_snapshot!(place.run("export slim.cut --base base --format onnx --out slim").rough(), @"
+    exit 0
+    --- stdout
+    slim/model.onnx: opset #, # KB
+    inputs input_ids, attention_mask, token_type_ids: int64 [batch, tokens], padded on the right
+    output logits: float32 [batch, #]
+    a text has at most # tokens: the folder's tokenizer cuts longer ones where it is told to truncate
+    # of # layers, without the heads and neurons that are left out
+    The task reads a longer text in overlapping windows and averages their logits; the folder's tokenizer cuts such texts at #
+    ");
+    place.run("export whole.cut --base base --format onnx --out whole");
+    let len = |name: &str| place.read(name).len();
+    let (slim, whole) = (len("slim/model.onnx"), len("whole/model.onnx"));
+    assert!(slim + 20_000 < whole, "{slim} of {whole}");
+    assert_snapshot!(place.run("export whole.cut --base base --format onnx --dtype int8 --out x"), @r#"
+    exit 2
+    --- stderr
+    error: an export is in f32: ONNX quantises inputs by the tensor, linocut's int8 by the token, so that an int8 model of ONNX would give other logits than --dtype int8 of `predict`
+    hint: export with --format onnx, quantise the file and see what it changes: onnxruntime.quantization.quantize_dynamic("x/model.onnx", "int8.onnx")
+    "#);
+    assert!(!place.path("x").exists());
+}

@@ -194,7 +194,7 @@ fn help() {
       inspect    Say what a cut is, what it was trained for and where its bytes go. Needs no base
       verify     Check that cuts are whole, belong to the base, and give the logits they were stored
                  with
-      export     Write base and cut together as a Hugging Face model folder
+      export     Write base and cut together, for Hugging Face Transformers or for an ONNX runtime
       measure    Measure how far fine-tuned models lie from their base, layer by layer
       pack       Store a fine-tuned model or a LoRA adapter as a cut of its base. Needs no training
       study      Compare many ways to train tasks: which layers, how many zeros, how many bytes

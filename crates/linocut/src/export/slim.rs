@@ -50,6 +50,12 @@ pub(super) fn in_words(base: &Encoder, slim: &Slim) -> String {
     )
 }
 
+/// The same where nothing of it is there.
+pub(super) fn narrowed_in_words(base: &Encoder, slim: &Slim) -> String {
+    let (depth, layers) = (slim.depth, base.layers_of_base());
+    format!("{depth} of {layers} layers, without the heads and neurons that are left out")
+}
+
 /// `base`, which is slim and edited, in the shape of [`config`], which `file` is.
 ///
 /// # Errors

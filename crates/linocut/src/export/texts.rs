@@ -1,5 +1,6 @@
 //! The JSON files and the README of an exported folder.
 
+use super::{Format, onnx};
 use crate::cut::{Card, StoreType};
 use crate::data::{Long, Problem};
 use crate::model::{Base, Encoder, Pooling};
@@ -30,25 +31,30 @@ pub(super) fn module(encoder: &Encoder) -> String {
         .replace(", add_pooling_layer=False", bare)
 }
 
-/// The base's config.json with the task's labels and the class that computes it.
-pub(super) fn config(mut config: Value, encoder: &Encoder, card: &Card) -> Value {
+/// The base's config.json with the task's labels and the class that computes it. Of a model of ONNX, which needs
+/// none, the class is the family's own, whatever the pooling: readers take tokenizer and labels by it.
+pub(super) fn config(mut config: Value, encoder: &Encoder, card: &Card, format: Format) -> Value {
     let Some(fields) = config.as_object_mut() else { return config };
     // The weights are written as float32, wherever the base came from; a packed model's as they were.
     for field in ["_name_or_path", "torch_dtype", "dtype", "transformers_version", "auto_map"] {
         fields.remove(field);
     }
     let mut set = |field: &str, value: Value| drop(fields.insert(field.into(), value));
-    match card.source.as_ref().map(|source| source.store) {
+    let (store, pooling) = match format {
+        Format::Transformers => (card.source.as_ref().map(|source| source.store), card.pooling),
+        Format::Onnx => (None, Pooling::Cls),
+    };
+    match store {
         None | Some(StoreType::F32) => {}
         Some(StoreType::Bf16) => set("torch_dtype", json!("bfloat16")),
         Some(StoreType::F16) => set("torch_dtype", json!("float16")),
     }
     let model_type = encoder.family().model_type(encoder.json());
-    set("architectures", json!([class(encoder, card.pooling)]));
+    set("architectures", json!([class(encoder, pooling)]));
     set("model_type", json!(model_type));
-    if card.pooling != Pooling::Cls {
+    if pooling != Pooling::Cls {
         set("model_type", json!(format!("linocut_{model_type}")));
-        set("linocut_pooling", json!(card.pooling.name()));
+        set("linocut_pooling", json!(pooling.name()));
         if card.unit {
             set("linocut_unit", json!(true));
         }
@@ -61,17 +67,9 @@ pub(super) fn config(mut config: Value, encoder: &Encoder, card: &Card) -> Value
             }),
         );
     }
-    let labels = match card.problem {
-        Problem::Regression => vec!["value".to_string()],
-        _ => card.labels.clone(),
-    };
-    // Transformers takes the number of outputs from the number of labels.
-    let numbered = labels.iter().enumerate();
-    let id2label: Map<String, Value> =
-        numbered.clone().map(|(i, label)| (i.to_string(), json!(label))).collect();
     let label2id: Map<String, Value> =
-        numbered.map(|(i, label)| (label.clone(), json!(i))).collect();
-    set("id2label", Value::Object(id2label));
+        labels(card).into_iter().enumerate().map(|(i, label)| (label, json!(i))).collect();
+    set("id2label", Value::Object(id2label(card)));
     set("label2id", Value::Object(label2id));
     set("problem_type", json!(problem_type(card.problem)));
     set(
@@ -87,7 +85,21 @@ pub(super) fn config(mut config: Value, encoder: &Encoder, card: &Card) -> Value
     config
 }
 
-fn problem_type(problem: Problem) -> &'static str {
+/// Names of the outputs. Transformers takes the number of outputs from the number of labels.
+fn labels(card: &Card) -> Vec<String> {
+    match card.problem {
+        Problem::Regression => vec!["value".to_string()],
+        _ => card.labels.clone(),
+    }
+}
+
+/// The names of the outputs by their numbers.
+pub(super) fn id2label(card: &Card) -> Map<String, Value> {
+    let numbered = labels(card).into_iter().enumerate();
+    numbered.map(|(i, label)| (i.to_string(), json!(label))).collect()
+}
+
+pub(super) fn problem_type(problem: Problem) -> &'static str {
     match problem {
         Problem::SingleLabel => "single_label_classification",
         Problem::MultiLabel => "multi_label_classification",
@@ -104,8 +116,8 @@ fn cut_side(card: &Card) -> Option<&'static str> {
     }
 }
 
-/// What Transformers does not do with longer texts that the task does, for people.
-pub(super) fn unread_in_words(card: &Card) -> Option<String> {
+/// What is not done with longer texts that the task does, for people.
+pub(super) fn unread_in_words(card: &Card, format: Format) -> Option<String> {
     let reads = match card.long? {
         Long::Head | Long::Tail => return None,
         Long::HeadTail => {
@@ -113,7 +125,11 @@ pub(super) fn unread_in_words(card: &Card) -> Option<String> {
         }
         Long::Windows => "a longer text in overlapping windows and averages their logits",
     };
-    Some(format!("The task reads {reads}; Transformers cuts such texts at {}", card.max_length))
+    let cuts = match format {
+        Format::Transformers => "Transformers",
+        Format::Onnx => "the folder's tokenizer",
+    };
+    Some(format!("The task reads {reads}; {cuts} cuts such texts at {}", card.max_length))
 }
 
 /// tokenizer.json that cuts texts where the cut does, and does not pad.
@@ -155,24 +171,14 @@ pub(super) fn readme(encoder: &Encoder, card: &Card, slim: Option<&str>) -> Stri
     let own = card.pooling != Pooling::Cls;
     let trust = if own { ", trust_remote_code=True" } else { "" };
     let (pooling, class) = (card.pooling.name(), class(encoder, card.pooling));
-    let predicts = match card.problem {
-        Problem::SingleLabel => "one of the labels below for",
-        Problem::MultiLabel => "any of the labels below for",
-        Problem::Regression => "a number for",
-    };
-    let texts = if card.pairs { "a pair of texts" } else { "a text" };
-    let mut text = format!(
-        "# {task}\n\n\
-         Predicts {predicts} {texts}: a linocut cut of `{base}` and that base,\n\
-         merged into one model for Hugging Face Transformers.\n\n\
-         - class: `{class}`\n\
+    let mut text = begin(card, "Hugging Face Transformers");
+    text += &format!(
+        "- class: `{class}`\n\
          - pooling: {pooling}\n\
          - longest text: {length} tokens\n\n",
-        task = card.task,
-        base = card.base.name,
         length = card.max_length,
     );
-    if let Some(unread) = unread_in_words(card) {
+    if let Some(unread) = unread_in_words(card, Format::Transformers) {
         text += &format!("{unread}.\n\n");
     }
     if let Some(slim) = slim {
@@ -192,6 +198,62 @@ pub(super) fn readme(encoder: &Encoder, card: &Card, slim: Option<&str>) -> Stri
          ```\n",
         call = if card.pairs { "\"first text\", \"second text\"" } else { "\"some text\"" },
     );
+    text + &end(card)
+}
+
+/// The README of a folder with a model of ONNX, which reads `inputs`; `notes` say what of the task is not in it.
+pub(super) fn onnx_readme(card: &Card, inputs: &[&str], notes: &[String]) -> String {
+    let mut text = begin(card, "ONNX");
+    let (outputs, length) = (card.outputs, card.max_length);
+    text += &format!(
+        "- model: `{file}`, operators of version {opset}\n\
+         - inputs: {inputs}; int64 `[batch, tokens]`, padded on the right\n\
+         - output: `logits`; float32 `[batch, {outputs}]`\n\
+         - longest text: {length} tokens\n\n",
+        file = onnx::FILE,
+        opset = onnx::OPSET,
+        inputs = inputs.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
+    );
+    notes.iter().for_each(|note| text += &format!("{note}.\n\n"));
+    text += &format!(
+        "```python\n\
+         import onnxruntime\n\
+         from transformers import AutoTokenizer\n\n\
+         tokenizer = AutoTokenizer.from_pretrained(\".\")\n\
+         session = onnxruntime.InferenceSession(\"{file}\")\n\
+         batch = tokenizer({call}, truncation=True, padding=True, return_tensors=\"np\")\n\
+         names = [i.name for i in session.get_inputs()]\n\
+         logits = session.run([\"logits\"], {{n: batch[n] for n in names}})[0]\n\
+         ```\n",
+        file = onnx::FILE,
+        call = match card.pairs {
+            true => "[\"first text\"], [\"second text\"]",
+            false => "[\"some text\", \"another\"]",
+        },
+    );
+    text + &end(card)
+}
+
+/// How a README begins: what the task is, merged for what reads it.
+fn begin(card: &Card, reader: &str) -> String {
+    let predicts = match card.problem {
+        Problem::SingleLabel => "one of the labels below for",
+        Problem::MultiLabel => "any of the labels below for",
+        Problem::Regression => "a number for",
+    };
+    let texts = if card.pairs { "a pair of texts" } else { "a text" };
+    format!(
+        "# {task}\n\n\
+         Predicts {predicts} {texts}: a linocut cut of `{base}` and that base,\n\
+         merged into one model for {reader}.\n\n",
+        task = card.task,
+        base = card.base.name,
+    )
+}
+
+/// How it ends: labels, scores and where it comes from.
+fn end(card: &Card) -> String {
+    let mut text = String::new();
     if !card.labels.is_empty() {
         text += "\nLabels:\n\n";
         card.labels.iter().enumerate().for_each(|(i, label)| text += &format!("- {i}: {label}\n"));

@@ -91,7 +91,7 @@ fn a_models_folder_teaches_what_its_cut_does() {
         let run = tune::train(&own, rows(50, 1), None, None, &options, &storage, &mut |_| true);
         let teacher = TaskModel::new(own.clone(), run.unwrap().cut).unwrap();
         let out = folder.join(pooling.name());
-        linocut::export::write(&teacher, &out).unwrap();
+        linocut::export::write(&teacher, &out, linocut::export::Format::Transformers).unwrap();
         let model = pack::teacher(&out, &own, false).unwrap();
         assert!(!model.cut.card().pairs);
         let [a, b] = [teacher, model].map(|t| taught(&t, rows(20, 2), None).taught.unwrap());

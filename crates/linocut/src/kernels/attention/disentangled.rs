@@ -55,6 +55,12 @@ impl Buckets {
 }
 
 impl Reached {
+    /// For every distance, of the token that asks less the one that is read and from the farthest behind on,
+    /// the row from `first` on: `[2·longest − 1]`.
+    pub fn by_distance(&self) -> &[u32] {
+        &self.by_distance
+    }
+
     /// For the token at `asking`, the rows of the distances from every token of a sequence of `len`, from
     /// the last token to the first.
     #[inline(always)]

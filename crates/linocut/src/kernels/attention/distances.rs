@@ -52,6 +52,11 @@ impl Distances {
         Self { biases, buckets, columns, width, longest, table: table.len() }
     }
 
+    /// All of them, `[heads, 2·longest − 1]`, from the farthest before to the farthest behind.
+    pub fn biases(&self) -> &[f32] {
+        &self.biases
+    }
+
     /// Biases of `head` for the tokens of a sequence of `len` where token `asking` asks.
     pub(super) fn row(&self, head: usize, asking: usize, len: usize) -> &[f32] {
         &self.biases[self.start(head, asking)..][..len]

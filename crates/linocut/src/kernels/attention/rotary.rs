@@ -29,6 +29,11 @@ impl Rotary {
         Self { theta, d, cos, sin }
     }
 
+    /// Cosines and sines of the angles, `[places, d/2]` each.
+    pub fn angles(&self) -> (&[f32], &[f32]) {
+        (&self.cos, &self.sin)
+    }
+
     fn places(&self) -> usize {
         self.cos.len() / (self.d / 2).max(1)
     }
