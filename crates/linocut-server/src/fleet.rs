@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use linocut::bank::{Bank, Task};
 use linocut::cut::Cut;
@@ -20,6 +21,8 @@ const LOADS: usize = 2;
 const COLD: usize = 64;
 /// Earlier versions that are tried where the one in force cannot be served.
 const EARLIER: usize = 5;
+/// Time after which a version that could not be served is tried again: it may have been mended where it is.
+const RETRY: Duration = Duration::from_secs(if cfg!(test) { 0 } else { 30 });
 /// A share of the tasks in memory leaves at one time where room is needed, one at least.
 const LEAVING: usize = 32;
 
@@ -54,8 +57,8 @@ struct Entry {
 enum Loaded {
     No,
     Yes(Box<Served>),
-    /// It cannot be served, nor can an earlier version.
-    Bad(String),
+    /// It cannot be served, nor can an earlier version; and since when.
+    Bad(String, Instant),
 }
 
 /// What is served as a task.
@@ -63,8 +66,8 @@ enum Loaded {
 struct Served {
     task: Arc<Task>,
     version: Version,
-    /// Why it is not the version in force.
-    instead: Option<String>,
+    /// Why it is not the version in force, and since when.
+    instead: Option<(String, Instant)>,
 }
 
 impl Entry {
@@ -84,7 +87,7 @@ impl Entry {
         match &*self.loaded() {
             Loaded::No => Ok(None),
             Loaded::Yes(served) => Ok(Some(Arc::clone(&served.task))),
-            Loaded::Bad(why) => Err(unavailable(name, why)),
+            Loaded::Bad(why, _) => Err(unavailable(name, why)),
         }
     }
 }
@@ -169,9 +172,9 @@ impl Fleet {
             self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for (name, entry) in self.entries() {
             match &*entry.loaded() {
-                Loaded::Bad(why) => drop(failed.insert(name, why.clone())),
+                Loaded::Bad(why, _) => drop(failed.insert(name, why.clone())),
                 Loaded::Yes(served) => {
-                    failed.extend(served.instead.clone().map(|why| (name, why)));
+                    failed.extend(served.instead.clone().map(|(why, _)| (name, why)));
                 }
                 Loaded::No => {}
             }
@@ -182,7 +185,7 @@ impl Fleet {
     /// Why the task of this name cannot be served, where that is so.
     pub(crate) fn failure(&self, name: &str) -> Option<String> {
         match &*self.entry(name)?.loaded() {
-            Loaded::Bad(why) => Some(why.clone()),
+            Loaded::Bad(why, _) => Some(why.clone()),
             _ => None,
         }
     }
@@ -276,7 +279,7 @@ impl Fleet {
             Err(e) => {
                 if e.kind() == ErrorKind::Cut && is_current {
                     tracing::error!(task = name, error = e.message(), "a task is not served");
-                    *entry.loaded() = Loaded::Bad(e.message().into());
+                    *entry.loaded() = Loaded::Bad(e.message().into(), Instant::now());
                 }
                 Err(e)
             }
@@ -305,7 +308,8 @@ impl Fleet {
                     );
                     tracing::error!(task = name, error = instead, "not the version in force");
                     let version = version.clone();
-                    return Ok(Served { task, version, instead: Some(instead) });
+                    let instead = Some((instead, Instant::now()));
+                    return Ok(Served { task, version, instead });
                 }
                 Err(e) if e.kind() == ErrorKind::Cut => {}
                 Err(e) => return Err(e),
@@ -386,6 +390,7 @@ impl Fleet {
                 }
             }
         }
+        self.try_again();
         let name = |key: &String| {
             let name = key.rsplit('/').next().unwrap_or(key);
             name.strip_suffix(".json").unwrap_or(name).to_string()
@@ -393,6 +398,28 @@ impl Fleet {
         let failed = records.failed.iter().map(|(key, why)| (name(key), why.clone())).collect();
         *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = failed;
         Ok(())
+    }
+
+    /// Looks whether what could not be served can be now.
+    fn try_again(&self) {
+        for (name, entry) in self.entries() {
+            let mut loaded = entry.loaded();
+            match &mut *loaded {
+                Loaded::Bad(_, since) if since.elapsed() >= RETRY => *loaded = Loaded::No,
+                Loaded::Yes(served) => {
+                    let Some((_, since)) = &mut served.instead else { continue };
+                    if since.elapsed() < RETRY {
+                        continue;
+                    }
+                    *since = Instant::now();
+                    drop(loaded);
+                    if self.prepared(&name, &entry.known.current).is_ok() {
+                        self.renew(&name, entry.known.clone());
+                    }
+                }
+                _ => {}
+            }
+        }
     }
 
     fn renew(&self, name: &str, known: Known) {
@@ -409,7 +436,7 @@ impl Fleet {
                 Ok(served) => Loaded::Yes(Box::new(served)),
                 Err(e) if e.kind() == ErrorKind::Cut => {
                     tracing::error!(task = name, error = e.message(), "a task is not served");
-                    Loaded::Bad(e.message().into())
+                    Loaded::Bad(e.message().into(), Instant::now())
                 }
                 // On its next use.
                 Err(_) => Loaded::No,

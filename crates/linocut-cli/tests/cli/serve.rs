@@ -61,9 +61,16 @@ fn listening(mut command: Command) -> (Child, BufReader<ChildStderr>, String) {
 
 /// The answer to a prediction.
 fn ask(address: &str) -> String {
+    ask_with(address, "none")
+}
+
+/// The same with a key.
+fn ask_with(address: &str, key: &str) -> String {
     let body = r#"{"inputs": "warm rain today", "tasks": ["topics"]}"#;
     let mut stream = TcpStream::connect(address).unwrap();
-    let head = "POST /v1/predict HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n";
+    let head = format!(
+        "POST /v1/predict HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: Bearer {key}\r\n"
+    );
     let about = format!("content-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
     stream.write_all(format!("{head}{about}{body}").as_bytes()).unwrap();
     let mut answer = String::new();
@@ -145,6 +152,53 @@ fn a_log_that_nobody_reads_and_a_bad_file_stop_nothing() {
     error: cuts/bad.cut: not a whole and unaltered cut: the last 32 of its 6 bytes are not the digest of those before
     hint: the file was cut short, changed, or is something else; copy it again from where it was made; or move the file out of the folder
     ");
+}
+
+/// Keys and tasks that were changed are taken over on SIGHUP; keys that are none leave those that there are.
+#[cfg(unix)]
+#[test]
+fn a_hang_up_has_keys_and_store_read_again() {
+    let place = Place::trained();
+    let keys = |key: &str| {
+        let keys = format!(r#"[{{"name": "a", "key": "{key}", "rights": ["predict"]}}]"#);
+        place.write("keys.json", keys);
+    };
+    let (first, second) = ("the-first-key-of-all", "the-second-key-of-all");
+    keys(first);
+    std::fs::create_dir(place.path("fleet")).unwrap();
+    let mut command = place.command();
+    let line = "serve --base base --store fleet --poll 1h --keys keys.json --listen 127.0.0.1:0 --quiet --log json";
+    let mut server =
+        command.args(line.split(' ')).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let mut log = BufReader::new(server.stderr.take().unwrap());
+    let mut line = String::new();
+    log.read_line(&mut line).unwrap();
+    assert_eq!(line, "warning: fleet is empty: a new store, without tasks\n");
+    line.clear();
+    log.read_line(&mut line).unwrap();
+    let (_, address) = line.split_once("listening on http://").unwrap();
+    let address = address.split('"').next().unwrap().to_string();
+    let status = |key: &str| ask_with(&address, key).split(' ').nth(1).unwrap().to_string();
+    assert_eq!(status(first), "404", "there is no task yet");
+    let mut hang_up = || {
+        let id = server.id().to_string();
+        assert!(Command::new("kill").args(["-HUP", &id]).status().unwrap().success());
+        while !line.contains("tasks read again") {
+            line.clear();
+            assert_ne!(log.read_line(&mut line).unwrap(), 0, "the server has ended");
+        }
+        line.clear();
+    };
+    place.run("push topics.cut fleet");
+    keys(second);
+    assert_eq!((status(first).as_str(), status(second).as_str()), ("404", "401"));
+    hang_up();
+    assert_eq!((status(first).as_str(), status(second).as_str()), ("401", "200"));
+    place.write("keys.json", "no keys");
+    hang_up();
+    assert_eq!(status(second), "200");
+    terminate(&server);
+    assert!(server.wait().unwrap().success());
 }
 
 /// A request under way is waited for, until the second signal.

@@ -271,6 +271,37 @@ async fn only_signed_tasks_are_served_where_keys_are_trusted() {
     assert_eq!(listed(&state, "version").await, [1, 1, 1]);
 }
 
+/// What was altered, and mended by a push of the same content, is served again, without a change of any record.
+#[tokio::test]
+async fn a_mended_cut_is_served_again() {
+    let place = Place::empty();
+    let (store, base) = (place.store(), place.base());
+    let cuts = place.folder.path().join("store/cuts");
+    store.push("alone", &bytes(&base, 1), None).unwrap();
+    store.push("twice", &bytes(&base, 2), None).unwrap();
+    let latest = store.push("twice", &bytes(&base, 3), None).unwrap().version;
+    for entry in std::fs::read_dir(&cuts).unwrap() {
+        let path = entry.unwrap().path();
+        let is_second = std::fs::read(&path).unwrap() == bytes(&base, 2);
+        if !is_second {
+            std::fs::write(path, "altered").unwrap();
+        }
+    }
+    let state = place.fleet(roomy(), None);
+    let body = json!({"inputs": TEXT, "tasks": ["alone"]});
+    post(&state, "/v1/predict", body).await.refused(503, "task_unavailable", "was altered");
+    let second = logits(&state, "twice").await;
+    assert_eq!(listed(&state, "version").await, [1, 1]);
+    for (task, version) in [("alone", 1), ("twice", 3)] {
+        assert!(!store.push(task, &bytes(&base, version), None).unwrap().is_new_version);
+    }
+    state.refresh().unwrap();
+    logits(&state, "alone").await;
+    assert_ne!(logits(&state, "twice").await, second);
+    assert_eq!(listed(&state, "version").await, [1, latest.version]);
+    assert_eq!(get(&state, "/v1/tasks").await.ok()["failed"], json!([]));
+}
+
 /// Many ask for the same cold task at once: it is loaded once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cold_task_is_loaded_once_for_all_who_ask() {

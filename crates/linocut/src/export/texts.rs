@@ -242,13 +242,35 @@ fn begin(card: &Card, reader: &str) -> String {
         Problem::Regression => "a number for",
     };
     let texts = if card.pairs { "a pair of texts" } else { "a text" };
+    let index = model_index(card);
     format!(
-        "# {task}\n\n\
+        "{index}# {task}\n\n\
          Predicts {predicts} {texts}: a linocut cut of `{base}` and that base,\n\
          merged into one model for {reader}.\n\n",
         task = card.task,
         base = card.base.name,
     )
+}
+
+/// What the Hugging Face hub reads of a model card: kind, base, and scores in the form of its index.
+fn model_index(card: &Card) -> String {
+    let quoted = |text: &str| json!(text).to_string(); // YAML takes JSON's strings
+    let mut text = "---\npipeline_tag: text-classification\ntags:\n- linocut\n".to_string();
+    // The hub takes no other name than that of one of its own models.
+    if card.base.name.split('/').count() == 2 {
+        text += &format!("base_model: {}\n", quoted(&card.base.name));
+    }
+    if !card.metrics.is_empty() {
+        let name = quoted(&card.task);
+        text += &format!(
+            "model-index:\n- name: {name}\n  results:\n  - task:\n      type: text-classification\n    \
+             dataset:\n      name: {name}\n      type: {name}\n    metrics:\n"
+        );
+        for (metric, value) in &card.metrics {
+            text += &format!("    - type: {}\n      value: {value}\n", quoted(metric));
+        }
+    }
+    text + "---\n\n"
 }
 
 /// How it ends: labels, scores and where it comes from.
