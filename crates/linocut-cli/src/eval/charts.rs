@@ -1,6 +1,6 @@
 //! Charts of an evaluation.
 
-use crate::measure::charts::{Area, BLUE, Drawn, FAINT, FONT, INK, RED, svg};
+use crate::measure::charts::{Area, BLUE, Drawn, FAINT, FONT, INK, RED, ink_on, svg};
 use linocut::tune::{BINS, Bin, Covered, PrecisionRecall};
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
@@ -28,8 +28,9 @@ const COLOURS: [RGBColor; 8] = [
 /// Fill and ink of a cell with such a share, 0 to 1, from white to dark blue.
 pub(super) fn shade(share: f64) -> (String, &'static str) {
     let mix = |dark: u8| (255.0 - share * (255.0 - f64::from(dark))).round() as u8;
-    let RGBColor(r, g, b) = BLUE;
-    (format!("rgb({},{},{})", mix(r), mix(g), mix(b)), if share > 0.5 { "#fff" } else { "#1f2937" })
+    let fill = RGBColor(mix(BLUE.0), mix(BLUE.1), mix(BLUE.2));
+    let ink = if ink_on(fill) == WHITE { "#fff" } else { "#000" };
+    (format!("rgb({},{},{})", fill.0, fill.1, fill.2), ink)
 }
 
 type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
@@ -56,7 +57,7 @@ where
     };
     chart
         .configure_mesh()
-        .light_line_style(WHITE)
+        .max_light_lines(0)
         .bold_line_style(FAINT)
         .x_label_formatter(&label)
         .y_label_formatter(&label)
@@ -235,7 +236,7 @@ mod tests {
 
     #[test]
     fn cells_are_white_to_blue() {
-        assert_eq!(shade(0.0), ("rgb(255,255,255)".into(), "#1f2937"));
+        assert_eq!(shade(0.0), ("rgb(255,255,255)".into(), "#000"));
         assert_eq!(shade(1.0), ("rgb(29,78,137)".into(), "#fff"));
     }
 }

@@ -229,9 +229,11 @@ impl Page<'_> {
     }
 }
 
-/// Cells of a matrix have no room for more.
+/// Cells of a matrix have no room for more. In the dark the first curve is white: the blue of all pages would be
+/// taken for the sky blue of another.
 const STYLE: &str = "\
-.matrix td{text-align:center;min-width:2rem;border:1px solid #fff}.matrix thead th{text-align:center}";
+@media(prefers-color-scheme:dark){svg [stroke=\"#1D4E89\"]{stroke:#f3f4f6}svg [fill=\"#1D4E89\"]{fill:#f3f4f6}}\
+.matrix td{text-align:center;min-width:2rem;border:1px solid var(--paper)}.matrix thead th{text-align:center}";
 const END: &str = "</main></body></html>\n";
 
 fn paragraph(text: &str) -> String {

@@ -5,7 +5,9 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
+use super::axis::{AXIS, Ticked, draw_axis, log_ticks, ticks};
 use super::table::{number, percent, sort};
+use crate::output::rounded;
 
 pub(crate) const INK: RGBColor = RGBColor(31, 41, 55);
 pub(crate) const FAINT: RGBColor = RGBColor(229, 231, 235);
@@ -36,17 +38,29 @@ pub(super) fn shown(distance: Distance, value: Option<f64>) -> String {
     }
 }
 
+/// Black or white, whichever is told apart better from `fill`: by 4.5 to 1 at least (WCAG 2). Not
+/// [`INK`], which pages make light in the dark, where the fill stays.
+pub(crate) fn ink_on(RGBColor(r, g, b): RGBColor) -> RGBColor {
+    let linear = |part: u8| match f64::from(part) / 255.0 {
+        x if x <= 0.03928 => x / 12.92,
+        x => ((x + 0.055) / 1.055).powf(2.4),
+    };
+    let light = 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+    // Where (light + 0.05) / 0.05 is 1.05 / (light + 0.05).
+    if light > 0.179 { BLACK } else { WHITE }
+}
+
 /// Light to dark blue, on a logarithmic scale from the smallest to the largest value above 0.
 fn shade(value: f64, (least, most): (f64, f64)) -> (RGBColor, RGBColor) {
     if value <= 0.0 {
-        return (RGBColor(249, 250, 251), INK);
+        return (RGBColor(249, 250, 251), INK); // both change in the dark
     }
     let share = if most > least { (value / least).ln() / (most / least).ln() } else { 0.5 };
     let mix = |light: u8, dark: u8| {
         (f64::from(light) + share * (f64::from(dark) - f64::from(light))).round() as u8
     };
     let fill = RGBColor(mix(232, 8), mix(241, 48), mix(250, 107));
-    (fill, if share > 0.57 { WHITE } else { INK })
+    (fill, ink_on(fill))
 }
 
 /// Layers downwards, kinds across; each cell with its value.
@@ -99,7 +113,7 @@ pub(super) fn named(layer: &str) -> String {
     }
 }
 
-/// Layers from the most to the least moved, as bars.
+/// Layers from the most to the least moved, as bars from 0.
 pub(super) fn ranking(model: &ModelReport, distance: Distance) -> String {
     let mut rows: Vec<(String, &Group)> =
         model.layers.iter().map(|l| (named(&l.name), &l.group)).collect();
@@ -108,14 +122,25 @@ pub(super) fn ranking(model: &ModelReport, distance: Distance) -> String {
     let most = rows.iter().map(|(_, g)| of(g)).fold(0.0, f64::max);
     let (left, right, bar) = (130, 110, 24);
     let width = 820;
-    svg((width as u32, (bar * rows.len() as i32 + 4) as u32), |area| {
+    let bottom = 2 + bar * rows.len() as i32;
+    let at = |value: f64| {
+        let share = if most > 0.0 { value / most } else { 0.0 };
+        left + (share * f64::from(width - left - right)).round() as i32
+    };
+    svg((width as u32, (bottom + AXIS) as u32), |area| {
+        let number = |value: f64| match distance {
+            Distance::Changed => format!("{}%", rounded(100.0 * value)),
+            _ => rounded(value),
+        };
+        let marks: Vec<(i32, String)> =
+            ticks(0.0, most, 7).into_iter().map(|value| (at(value), number(value))).collect();
+        draw_axis(area, (left, width - right, bottom), &marks, distance.name())?;
         for (i, (name, group)) in rows.iter().enumerate() {
             let y = 2 + bar * i as i32;
             let label = |at| (FONT, 13).into_font().color(&INK).pos(at);
             let to_left = label(Pos::new(HPos::Right, VPos::Center));
             area.draw(&Text::new(name.clone(), (left - 8, y + bar / 2), to_left))?;
-            let share = if most > 0.0 { of(group) / most } else { 0.0 };
-            let end = left + (share * f64::from(width - left - right)).round() as i32;
+            let end = at(of(group));
             let corners = [(left, y + 3), (end.max(left + 1), y + bar - 3)];
             area.draw(&Rectangle::new(corners, BLUE.filled()))?;
             let value = shown(distance, distance.of(&group.figures));
@@ -150,24 +175,24 @@ pub(super) fn distribution(model: &ModelReport, distance: Distance) -> String {
     };
     let (moved, random) = (count(&moved), count(&random));
     let tallest = moved.iter().chain(&random).copied().max().unwrap_or(1);
+    let highest = 1.45 * f64::from(tallest);
     svg((820, 220), |area| {
         let mut chart = ChartBuilder::on(area)
             .margin(8)
             .margin_right(24)
             .x_label_area_size(36)
             .y_label_area_size(44)
-            .build_cartesian_2d(low..high, 0u32..tallest + 1)?;
+            // Above the bars is room for their names.
+            .build_cartesian_2d(
+                Ticked(low..high, log_ticks(low, high, 12)),
+                Ticked(0.0..highest, ticks(0.0, highest, 6)),
+            )?;
         chart
             .configure_mesh()
             .disable_x_mesh()
-            .light_line_style(WHITE)
             .bold_line_style(FAINT)
-            .x_labels((high - low) as usize + 1)
-            .x_label_formatter(&|x| match x.round() as i32 {
-                0 => "1".into(),
-                e @ -3..0 => format!("{:.*}", -e as usize, 10f64.powi(e)),
-                e => format!("1e{e}"),
-            })
+            .x_label_formatter(&|x| rounded(10f64.powf(*x)))
+            .y_label_formatter(&|y| rounded(*y))
             .x_desc(format!("{} of a tensor, logarithmic", distance.name()))
             .y_desc("tensors")
             .label_style((FONT, 13).into_font().color(&INK))
@@ -179,7 +204,8 @@ pub(super) fn distribution(model: &ModelReport, distance: Distance) -> String {
         {
             let bars = bins.iter().enumerate().filter(|(_, n)| **n > 0).map(|(i, n)| {
                 let start = low + wide * i as f64;
-                Rectangle::new([(start, 0), (start + 0.9 * wide, *n)], colour.mix(0.85).filled())
+                let corners = [(start, 0.0), (start + 0.9 * wide, f64::from(*n))];
+                Rectangle::new(corners, colour.mix(0.85).filled())
             });
             chart.draw_series(bars)?.label(name).legend(move |(x, y)| {
                 Rectangle::new([(x, y - 5), (x + 12, y + 5)], colour.mix(0.85).filled())
@@ -194,4 +220,25 @@ pub(super) fn distribution(model: &ModelReport, distance: Distance) -> String {
             .draw()?;
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_cells_are_told_apart_from_them() {
+        let linear = |part: u8| {
+            let x = f64::from(part) / 255.0;
+            if x <= 0.03928 { x / 12.92 } else { ((x + 0.055) / 1.055).powf(2.4) }
+        };
+        let light = |RGBColor(r, g, b): RGBColor| {
+            0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b) + 0.05
+        };
+        for i in 0..=100 {
+            let (fill, ink) = shade(10f64.powf(-f64::from(i) / 25.0), (1e-4, 1.0));
+            let (a, b) = (light(fill), light(ink));
+            assert!(a.max(b) / a.min(b) >= 4.5, "{fill:?} {ink:?}");
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! `linocut measure`
 
+pub(crate) mod axis;
 pub(crate) mod charts;
 mod csv;
 pub(crate) mod page;

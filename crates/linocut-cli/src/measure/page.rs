@@ -9,18 +9,26 @@ use super::table::{number, percent, sort};
 /// The page stays below 2 MB: models that would go beyond are named at its end instead.
 const MOST_BYTES: usize = 1_900_000;
 
+/// In the dark the charts' colours are found by what plotters writes: those of charts.rs, each in its place.
 const STYLE: &str = "\
-:root{color-scheme:light}\
-body{font:15px/1.5 system-ui,sans-serif;color:#1f2937;background:#fff;max-width:78rem;margin:2rem auto;padding:0 1.5rem}\
-h1{font-size:1.6rem;margin:0 0 .3rem}h2{font-size:1.3rem;margin:2.5rem 0 .5rem;border-top:1px solid #e5e7eb;padding-top:1.5rem}\
-h3{font-size:1rem;margin:1.5rem 0 .3rem}p{margin:.3rem 0;max-width:50rem}\
+:root{color-scheme:light dark;--paper:#fff;--ink:#1f2937;--line:#e5e7eb;--strong:#9ca3af;--red:#b91c1c;--raised:#f9fafb;--warn:#fef3c7}\
+body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);max-width:78rem;margin:2rem auto;padding:0 1.5rem}\
+h1{font-size:1.6rem;margin:0 0 .3rem}h2{font-size:1.3rem;margin:2.5rem 0 .5rem;border-top:1px solid var(--line);padding-top:1.5rem}\
+h1,h2,h3,p,li{overflow-wrap:anywhere}h3{font-size:1rem;margin:1.5rem 0 .3rem}p{margin:.3rem 0;max-width:50rem}\
+nav ul{columns:16rem;list-style:none;padding:0;margin:.6rem 0}a{color:inherit}\
 figure{margin:.5rem 0;overflow-x:auto}svg{display:block}\
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;margin:.5rem 0;display:block;overflow-x:auto}\
-table{font-size:13px}th,td{padding:.2rem .55rem;text-align:right;border-bottom:1px solid #e5e7eb;white-space:nowrap}\
-th:first-child,td:first-child{text-align:left;padding-left:0}thead th{border-bottom:2px solid #9ca3af}\
-tr.random td,tr.random th{color:#b91c1c}th{font-weight:600}tbody th{font-weight:400}\
-.warning{background:#fef3c7;border-left:4px solid #b45309;padding:.5rem .8rem}\
-summary{cursor:pointer;margin:.5rem 0}pre{background:#f9fafb;padding:1rem;overflow-x:auto;font-size:13px}";
+table{font-size:13px}th,td{padding:.2rem .55rem;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}\
+th:first-child,td:first-child{text-align:left;padding-left:0}thead th{border-bottom:2px solid var(--strong)}\
+tr.random td,tr.random th{color:var(--red)}th{font-weight:600}tbody th{font-weight:400}\
+.warning{background:var(--warn);border-left:4px solid #b45309;padding:.5rem .8rem}\
+summary{cursor:pointer;margin:.5rem 0}pre{background:var(--raised);padding:1rem;overflow-x:auto;font-size:13px}\
+@media(prefers-color-scheme:dark){\
+:root{--paper:#14171a;--ink:#e5e7eb;--line:#374151;--strong:#6b7280;--red:#fca5a5;--raised:#20252a;--warn:#3f2d0c}\
+svg [fill=\"#1F2937\"]{fill:#e5e7eb}svg [stroke=\"#1F2937\"]{stroke:#9ca3af}svg [stroke=\"#E5E7EB\"]{stroke:#374151}\
+svg [fill=\"#1D4E89\"]{fill:#60a5fa}svg [stroke=\"#1D4E89\"]{stroke:#60a5fa}\
+svg [fill=\"#B91C1C\"]{fill:#fca5a5}svg [stroke=\"#B91C1C\"]{stroke:#fca5a5}\
+svg rect[fill=\"#FFFFFF\"]{fill:#14171a}svg rect[fill=\"#F9FAFB\"]{fill:#20252a}}";
 
 /// The beginning of a page, up to what it says; `style` is added to that of all pages.
 pub(crate) fn head(title: &str, style: &str) -> String {
@@ -32,11 +40,31 @@ pub(crate) fn head(title: &str, style: &str) -> String {
     )
 }
 
+/// The headings of a page, each with the id that it has there; nothing where one sees them at once.
+pub(crate) fn contents<'a>(headings: impl Iterator<Item = &'a str>) -> String {
+    let links: Vec<String> = headings
+        .enumerate()
+        .map(|(i, title)| format!("<li><a href=\"#part-{i}\">{}</a></li>", escaped(title)))
+        .collect();
+    match links.len() {
+        0..2 => String::new(),
+        _ => format!("<nav aria-label=\"Contents\"><ul>{}</ul></nav>\n", links.concat()),
+    }
+}
+
+/// The heading of a part of the page, its number in [`contents`] being `i`.
+pub(crate) fn heading(i: usize, title: &str) -> String {
+    format!("<h2 id=\"part-{i}\">{}</h2>\n", escaped(title))
+}
+
 /// A chart under its title.
 pub(crate) fn figure(title: &str, chart: &str) -> String {
     let title = escaped(title);
     format!("<h3>{title}</h3><figure role=\"img\" aria-label=\"{title}\">{chart}</figure>\n")
 }
+
+const MEANINGS: &str = "What each figure means";
+const DEFINITIONS: &str = include_str!("explain.txt");
 
 /// The page; bars and rankings go by `by`.
 pub(super) fn page(report: &Report, by: Distance) -> String {
@@ -59,20 +87,27 @@ pub(super) fn page(report: &Report, by: Distance) -> String {
     let mut rows: Vec<(String, &Group)> =
         report.models.iter().map(|m| (m.path.clone(), &m.all)).collect();
     sort(&mut rows, by);
-    page += &table("model", &rows);
+    let mut all = table("model", &rows);
     if report.models.len() > 1 {
-        page += &pairs(report);
+        all += &pairs(report);
     }
-    let end = definitions();
+    let mut parts = String::new();
+    let mut headings = Vec::new();
     let mut left_out = Vec::new();
     for model in &report.models {
         let section = section(model, by);
-        if page.len() + section.len() + end.len() > MOST_BYTES {
+        if all.len() + parts.len() + section.len() + DEFINITIONS.len() > MOST_BYTES {
             left_out.push(escaped(&model.path));
         } else {
-            page += &section;
+            parts += &heading(headings.len(), &model.path);
+            parts += &section;
+            headings.push(model.path.as_str());
         }
     }
+    headings.push(MEANINGS);
+    page += &contents(headings.iter().copied());
+    page += &all;
+    page += &parts;
     if !left_out.is_empty() {
         let names = left_out.join(", ");
         let _ = writeln!(
@@ -81,18 +116,13 @@ pub(super) fn page(report: &Report, by: Distance) -> String {
              own, or see --json.</p>"
         );
     }
-    page + &end
-}
-
-fn definitions() -> String {
-    format!(
-        "<h2>What each figure means</h2><pre>{}</pre></main></body></html>\n",
-        escaped(include_str!("explain.txt"))
-    )
+    let definitions = escaped(DEFINITIONS);
+    let end = format!("<pre>{definitions}</pre></main></body></html>\n");
+    page + &heading(headings.len() - 1, MEANINGS) + &end
 }
 
 fn section(model: &ModelReport, by: Distance) -> String {
-    let mut text = format!("<h2>{}</h2>\n", escaped(&model.path));
+    let mut text = String::new();
     if model.unrelated {
         text += "<p class=\"warning\">As far from the base as a random initialisation: probably \
                  not the base it was tuned from.</p>\n";
@@ -259,4 +289,18 @@ fn pairs(report: &Report) -> String {
 
 pub(crate) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::STYLE;
+    use crate::measure::charts::{BLUE, FAINT, INK, RED};
+
+    #[test]
+    fn the_colours_of_charts_have_others_in_the_dark() {
+        for colour in [INK, FAINT, BLUE, RED] {
+            let written = format!("=\"#{:02X}{:02X}{:02X}\"", colour.0, colour.1, colour.2);
+            assert!(STYLE.contains(&written), "{written}");
+        }
+    }
 }

@@ -1,6 +1,8 @@
 //! Charts of a study.
 
-use crate::measure::charts::{BLUE, Drawn, FAINT, FONT, INK, RED, svg};
+use crate::measure::axis::{AXIS, Taken, Ticked, draw_axis, log_ticks, ticks};
+use crate::measure::charts::{BLUE, Drawn, FAINT, FONT, INK, RED, ink_on, svg};
+use crate::output::{rounded, shortened};
 use linocut::output::in_words;
 use linocut::study::{Pair, Row, Signals};
 use plotters::prelude::*;
@@ -8,7 +10,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 const WIDTH: u32 = 900;
 
-/// The arms from the best to the worst, each mean a dot with its deviation; the line is full. Dots and
+/// The arms from the best to the worst, each mean a dot with its deviation; the line goes down from full. Dots and
 /// not bars, whose lengths would be read from 0.
 pub(super) fn ranking(rows: &[Row]) -> String {
     let mut rows: Vec<&Row> = rows.iter().collect();
@@ -21,7 +23,12 @@ pub(super) fn ranking(rows: &[Row]) -> String {
         left + (share * f64::from(width - left - right)).round() as i32
     };
     let height = line * rows.len() as i32;
-    svg((WIDTH, (height + 4) as u32), |area| {
+    svg((WIDTH, (height + AXIS) as u32), |area| {
+        let marks: Vec<(i32, String)> = ticks(100.0 * low, 100.0 * high, 10)
+            .into_iter()
+            .map(|points| (at(points / 100.0), rounded(points)))
+            .collect();
+        draw_axis(area, (left, width - right, height), &marks, "score, points")?;
         if let Some(full) = rows.iter().find(|row| row.arm == "full") {
             let x = at(full.mean);
             area.draw(&PathElement::new([(x, 0), (x, height)], RED.mix(0.6)))?;
@@ -61,7 +68,7 @@ pub(super) fn gains(all: &[Signals]) -> String {
     let scale = f64::from(WIDTH as i32 - left - right) / (high - low).max(1e-6);
     let at = |value: f64| left + ((value - low) * scale).round() as i32;
     let bottom = top + line * known.len() as i32;
-    svg((WIDTH, (bottom + 4) as u32), |area| {
+    svg((WIDTH, (bottom + AXIS) as u32), |area| {
         let text = |colour: &RGBColor, side| {
             (FONT, 13).into_font().color(colour).pos(Pos::new(side, VPos::Center))
         };
@@ -69,6 +76,11 @@ pub(super) fn gains(all: &[Signals]) -> String {
         for (name, colour, x) in [("alone", BLUE, end + 30), ("left out", RED, end + 110)] {
             area.draw(&Text::new(name, (x, top / 2), text(&colour, HPos::Left)))?;
         }
+        let marks: Vec<(i32, String)> = ticks(100.0 * low, 100.0 * high, 10)
+            .into_iter()
+            .map(|points| (at(points / 100.0), rounded(points)))
+            .collect();
+        draw_axis(area, (left, end, bottom), &marks, "points")?;
         area.draw(&PathElement::new([(at(0.0), top), (at(0.0), bottom)], INK))?;
         for (i, one) in known.iter().enumerate() {
             let y = top + line * i as i32 + line / 2;
@@ -106,14 +118,16 @@ fn range<'a>(rows: impl Iterator<Item = &'a Row> + Clone) -> (f64, f64) {
 pub(super) fn by_bytes(rows: &[Row]) -> String {
     let points: Vec<(f64, &Row)> =
         rows.iter().filter(|r| r.bytes > 0.0).map(|r| (r.bytes, r)).collect();
-    scatter(&points, rows, "bytes of a cut, logarithmic", |x| in_words(x.round() as u64))
+    scatter(&points, rows, "bytes of a cut, logarithmic", |x| {
+        in_words(x.round() as u64).replace(".0 ", " ")
+    })
 }
 
 /// Score of the arms with masks against their share of zeros, logarithmically.
 pub(super) fn by_sparsity(rows: &[Row]) -> String {
     let share = |r: &Row| r.sparsity.filter(|s| *s > 0.0);
     let points: Vec<(f64, &Row)> = rows.iter().filter_map(|r| Some((share(r)?, r))).collect();
-    scatter(&points, rows, "share of zeros, logarithmic", |x| format!("{:.3}%", 100.0 * x))
+    scatter(&points, rows, "share of zeros, logarithmic", |x| format!("{}%", rounded(100.0 * x)))
 }
 
 /// Points with their names and deviations; the means of full and head as lines.
@@ -138,15 +152,17 @@ fn scatter(
             .margin_right(90)
             .x_label_area_size(36)
             .y_label_area_size(52)
-            .build_cartesian_2d(low..high, 100.0 * bottom..100.0 * top)?;
+            .build_cartesian_2d(
+                Ticked(low..high, log_ticks(low, high, 9)),
+                Ticked(100.0 * bottom..100.0 * top, ticks(100.0 * bottom, 100.0 * top, 9)),
+            )?;
         chart
             .configure_mesh()
-            .light_line_style(WHITE)
             .bold_line_style(FAINT)
-            .x_labels(7)
             .x_label_formatter(&|x: &f64| x_label(10f64.powf(*x)))
+            .y_label_formatter(&|y: &f64| rounded(*y))
             .x_desc(x_name)
-            .y_desc("score")
+            .y_desc("score, points")
             .label_style((FONT, 13).into_font().color(&INK))
             .axis_style(INK)
             .draw()?;
@@ -154,33 +170,43 @@ fn scatter(
             let pos = Pos::new(HPos::Left, VPos::Bottom);
             (FONT, 12).into_font().color(colour).pos(pos)
         };
+        const LINE: i32 = 13; // pixels, of a name in the font of 12
+        let wide = |name: &str| LINE * name.len() as i32 / 2;
+        let mut taken = Taken::default();
+        for (x, row) in points {
+            let (x, y) = chart.backend_coord(&(x.log10(), 100.0 * row.mean));
+            taken.take([x - 4, y - 4, x + 4, y + 4]);
+        }
+        // Names as they find room: boxes with their left and lower ends from a point of the chart.
+        let mut place = |name: &str, (x, y): (i32, i32), beside: &[(i32, i32)]| {
+            let boxes = beside.iter().map(|(right, down)| {
+                [x + right, y + down - LINE, x + right + wide(name), y + down]
+            });
+            let found = taken.first_free(boxes).unwrap_or([x, y - LINE, x, y]);
+            (found[0] - x, found[3] - y)
+        };
         for row in lines() {
             let y = 100.0 * row.mean;
             chart.draw_series([PathElement::new([(low, y), (high, y)], RED.mix(0.6))])?;
-            chart.draw_series([Text::new(row.arm.clone(), (low, y), label(&RED))])?;
+            let by = place(&row.arm, chart.backend_coord(&(low, y)), &[(2, -1), (2, LINE + 1)]);
+            let name = Text::new(row.arm.clone(), by, label(&RED));
+            chart.draw_series([EmptyElement::at((low, y)) + name])?;
         }
-        // From the lowest up, so that names that would overlap stand above each other in the order
-        // of their scores.
         let mut points = points.to_vec();
         points.sort_by(|(_, a), (_, b)| a.mean.total_cmp(&b.mean));
-        const LINE: i32 = 13; // pixels, of a name in the font of 12
-        let mut names: Vec<(i32, i32, i32)> = Vec::new(); // left, right, bottom; pixels
         for (x, row) in points {
-            let (x, y) = (x.log10(), 100.0 * row.mean);
+            let at = (x.log10(), 100.0 * row.mean);
             let spread = 100.0 * row.deviation.unwrap_or(0.0);
-            chart.draw_series([PathElement::new([(x, y - spread), (x, y + spread)], BLUE)])?;
-            chart.draw_series([Circle::new((x, y), 4, BLUE.filled())])?;
-            let (left, dot) = chart.backend_coord(&(x, y));
-            let right = left + LINE * row.arm.len() as i32 / 2;
-            let mut bottom = dot - 4;
-            while let Some((.., below)) =
-                names.iter().find(|(l, r, b)| *l < right && left < *r && (b - bottom).abs() < LINE)
-            {
-                bottom = below - LINE;
-            }
-            names.push((left, right, bottom));
-            let name = Text::new(row.arm.clone(), (6, bottom - dot), label(&INK));
-            chart.draw_series([EmptyElement::at((x, y)) + name])?;
+            let ends = [(at.0, at.1 - spread), (at.0, at.1 + spread)];
+            chart.draw_series([PathElement::new(ends, BLUE)])?;
+            chart.draw_series([Circle::new(at, 4, BLUE.filled())])?;
+            // Beside the dot, on its other side, and then above all that is there.
+            let left = -6 - wide(&row.arm);
+            let mut beside = vec![(6, -4), (6, LINE + 4), (left, -4), (left, LINE + 4)];
+            beside.extend((1..20).map(|lines| (6, -4 - lines * LINE)));
+            let by = place(&row.arm, chart.backend_coord(&at), &beside);
+            let name = Text::new(row.arm.clone(), by, label(&INK));
+            chart.draw_series([EmptyElement::at(at) + name])?;
         }
         Ok(())
     })
@@ -198,7 +224,8 @@ pub(super) fn overlap(pairs: &[Pair]) -> String {
         }
     }
     let size = |cell: i32, start: i32| (start + cell * masks.len() as i32 + 2) as u32;
-    let name = |mask: &(String, u64)| format!("{} {}", mask.0, mask.1);
+    // As much of a name as a column has room for.
+    let name = |mask: &(String, u64)| format!("{} {}", shortened(&mask.0, 11), mask.1);
     svg((size(CELL.0, LEFT), size(CELL.1, TOP)), |area| {
         let text = |pos| (FONT, 12).into_font().color(&INK).pos(pos);
         let centre = Pos::new(HPos::Center, VPos::Center);
@@ -219,10 +246,14 @@ pub(super) fn overlap(pairs: &[Pair]) -> String {
             for (row, column) in [(a, b), (b, a)] {
                 let (x, y) = (LEFT + CELL.0 * column, TOP + CELL.1 * row);
                 let corners = [(x + 1, y + 1), (x + CELL.0 - 1, y + CELL.1 - 1)];
-                area.draw(&Rectangle::new(corners, BLUE.mix(0.1 + 0.5 * jaccard).filled()))?;
+                let share = 0.1 + 0.9 * jaccard;
+                let mix = |dark: u8| (255.0 - share * (255.0 - f64::from(dark))).round() as u8;
+                let fill = RGBColor(mix(BLUE.0), mix(BLUE.1), mix(BLUE.2));
+                area.draw(&Rectangle::new(corners, fill.filled()))?;
                 let times = if chance > 0.0 { jaccard / chance } else { 0.0 };
                 let shown = format!("{jaccard:.3}, {times:.1}×");
-                area.draw(&Text::new(shown, (x + CELL.0 / 2, y + CELL.1 / 2), text(centre)))?;
+                let ink = (FONT, 12).into_font().color(&ink_on(fill)).pos(centre);
+                area.draw(&Text::new(shown, (x + CELL.0 / 2, y + CELL.1 / 2), ink))?;
             }
         }
         Ok(())

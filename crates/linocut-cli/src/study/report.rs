@@ -4,7 +4,7 @@ use super::StudyArgs;
 use super::charts;
 use crate::flags::{self, quoted};
 use crate::measure::charts::heat_map;
-use crate::measure::page::{escaped, figure, head};
+use crate::measure::page::{contents, escaped, figure, head, heading};
 use crate::output::aligned;
 use indicatif::HumanCount;
 use linocut::closeness::{Distance, ModelReport, Overlap};
@@ -72,27 +72,32 @@ pub(super) fn sections(
         if !summary.over_tasks.is_empty() {
             section.tables.push(over_tasks(&summary.over_tasks));
         }
-        section.charts = plots(&summary.all);
+        section.charts = plots("mean of the tasks", &summary.all);
         section.text.extend(summary.sampled.as_ref().map(|found| (sampled(found), None)));
         sections.push(section);
     }
     for task in &summary.tasks {
         let mut section = Section::new(title(task));
         section.tables.push(table(&task.rows));
-        section.charts = plots(&task.rows);
+        section.charts = plots(&task.name, &task.rows);
         let Critical { layers, kinds, .. } = &task.critical;
         let known = |s: &Signals| s.movement.or(s.alone).or(s.left_out).is_some();
         if layers.iter().any(known) {
             section.tables.extend([signals("layer", layers), signals("kind", kinds)]);
             section.text.extend(task.closeness.as_ref().and_then(moved).map(|text| (text, None)));
             section.text.extend(correlations(&task.critical).map(|text| (text, None)));
-            let title = "Points that a layer or kind gains over the head when trained alone, and loses when left out";
-            section.charts.push((title.into(), charts::gains(&[&layers[..], kinds].concat())));
+            let title = format!(
+                "Points that a layer or kind gains over the head when trained alone, and loses when left out, {}",
+                task.name
+            );
+            section.charts.push((title, charts::gains(&[&layers[..], kinds].concat())));
         }
         section.text.extend(task.sampled.as_ref().map(|found| (sampled(found), None)));
         if let Some(closeness) = &task.closeness {
-            let title =
-                "Angular distance of the first full fine-tune by layer and kind, as stored".into();
+            let title = format!(
+                "Angular distance of the first full fine-tune by layer and kind, as stored, {}",
+                task.name
+            );
             section.charts.push((title, heat_map(closeness, Distance::Angular)));
         }
         sections.push(section);
@@ -209,13 +214,19 @@ fn correlations(critical: &Critical) -> Option<String> {
     ))
 }
 
-fn plots(rows: &[Row]) -> Vec<(String, String)> {
+/// Charts of the arms, with what they are `of` in their titles.
+fn plots(of: &str, rows: &[Row]) -> Vec<(String, String)> {
     let mut plots = vec![
-        ("Score of each arm".to_string(), charts::ranking(rows)),
-        ("Score by bytes of a cut".to_string(), charts::by_bytes(rows)),
+        (
+            format!(
+                "Score of each arm, {of}: its deviation as a line, in red what a mask is to beat"
+            ),
+            charts::ranking(rows),
+        ),
+        (format!("Score by bytes of a cut, {of}"), charts::by_bytes(rows)),
     ];
     if rows.iter().any(|row| row.sparsity.is_some()) {
-        plots.push(("Score by share of zeros".into(), charts::by_sparsity(rows)));
+        plots.push((format!("Score by share of zeros, {of}"), charts::by_sparsity(rows)));
     }
     plots
 }
@@ -252,7 +263,7 @@ fn overlaps(summary: &Summary) -> Section {
     section.tables.push(table);
     section.tables.extend(by_place(&summary.overlaps));
     section.charts.push((
-        "Jaccard of every two masks, against chance".into(),
+        "Jaccard of every two masks, and how many times what chance gives".into(),
         charts::overlap(&summary.overlaps),
     ));
     section
@@ -336,13 +347,18 @@ pub(super) fn page(sections: &[Section]) -> String {
     let title = sections.first().map_or("", |s| &s.title);
     let mut page = head(title, LEFT);
     for (i, section) in sections.iter().enumerate() {
-        let level = if i == 0 { "h1" } else { "h2" };
-        let _ = writeln!(page, "<{level}>{}</{level}>", escaped(&section.title));
+        match i {
+            0 => page += &format!("<h1>{}</h1>\n", escaped(&section.title)),
+            _ => page += &heading(i - 1, &section.title),
+        }
         for (paragraph, command) in &section.text {
             let _ = writeln!(page, "<p>{}</p>", escaped(paragraph));
             if let Some(command) = command {
                 let _ = writeln!(page, "<pre>{}</pre>", escaped(command));
             }
+        }
+        if i == 0 {
+            page += &contents(sections[1..].iter().map(|section| section.title.as_str()));
         }
         for table in &section.tables {
             page += &html_table(table);

@@ -414,6 +414,11 @@ pub(crate) fn opens_quietly(place: &Place, file: &str) {
     // Nothing is fetched: the only address is the name of SVG's namespace.
     let addresses = page.replace("http://www.w3.org/2000/svg", "");
     assert!(!addresses.contains("http") && !addresses.contains("<script"));
+    // What its contents lead to is there.
+    for link in page.split("href=\"#").skip(1) {
+        let id = link.split_once('"').unwrap().0;
+        assert_eq!(page.matches(&format!("<h2 id=\"{id}\">")).count(), 1, "{id}");
+    }
     let Some(mut browser) = browser() else {
         println!("no Chromium found; set CHROME to its path to open the report in it");
         return;
@@ -445,6 +450,8 @@ fn the_report_opens_in_a_browser_without_a_word_on_its_console() {
         assert!(shown.to_string().starts_with("exit 0"), "{shown}");
         let page = place.text(&file);
         assert!(page.len() < 2_000_000 && page.matches("<svg").count() >= 8);
+        // Every model, and what each figure means.
+        assert_eq!(page.matches("href=\"#").count(), line.split(' ').count() - 1);
         opens_quietly(&place, &file);
     }
 }

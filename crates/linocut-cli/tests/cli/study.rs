@@ -119,6 +119,7 @@ fn what_it_says() {
     let page = place.text("s/study.html");
     assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>\n"));
     opens_quietly(&place, "s/study.html");
+    assert_eq!(page.matches("<li><a href=\"#part-").count(), 5);
     for title in [
         "Score of each arm",
         "Score by bytes of a cut",
