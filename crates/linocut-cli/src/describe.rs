@@ -12,7 +12,7 @@ use std::path::PathBuf;
 #[derive(Args)]
 #[command(after_help = "\
 Example:
-  linocut completions bash > ~/.local/share/bash-completion/completions/linocut")]
+  linocut completions bash > /etc/bash_completion.d/linocut")]
 pub(crate) struct CompletionsArgs {
     /// Which shell
     #[arg(value_name = "SHELL")]

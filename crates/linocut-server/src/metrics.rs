@@ -45,8 +45,8 @@ pub(crate) struct Metrics {
     waiting: IntGauge,
     tasks: IntGauge,
     in_memory: IntGauge,
-    loads: IntGauge,
-    evictions: IntGauge,
+    loads: IntCounter,
+    evictions: IntCounter,
     failed: IntGauge,
     started: u64,
     ids: AtomicU64,
@@ -83,11 +83,15 @@ impl Metrics {
             registry.register(Box::new(gauge.clone()))?;
             Ok::<_, prometheus::Error>(gauge)
         };
-        let panics = IntCounter::new(
+        let count = |name: &str, help: &str| {
+            let count = IntCounter::new(name, help)?;
+            registry.register(Box::new(count.clone()))?;
+            Ok::<_, prometheus::Error>(count)
+        };
+        let panics = count(
             "linocut_panics_total",
             "Panics while computing: each cost one request, and is an error of this program",
         )?;
-        registry.register(Box::new(panics.clone()))?;
         let seconds = prometheus::exponential_buckets(0.001, 2.0, 16)?;
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Ok(Self {
@@ -113,8 +117,8 @@ impl Metrics {
             waiting: gauge("linocut_waiting_requests", "Requests that wait or are computed")?,
             tasks: gauge("linocut_tasks", "Tasks that can be asked")?,
             in_memory: gauge("linocut_tasks_in_memory", "Tasks in memory")?,
-            loads: gauge("linocut_task_loads_total", "Tasks loaded from a store")?,
-            evictions: gauge("linocut_task_evictions_total", "Tasks that left for want of room")?,
+            loads: count("linocut_task_loads_total", "Tasks loaded from a store")?,
+            evictions: count("linocut_task_evictions_total", "Tasks that left for want of room")?,
             failed: gauge("linocut_failed_cuts", "Cuts that cannot be served as they should be")?,
             started: since.as_nanos() as u64,
             ids: AtomicU64::new(0),
@@ -259,8 +263,8 @@ pub(crate) async fn metrics(
     metrics.failed.set(state.source.failed().len() as i64);
     if let Ok(fleet) = state.source.fleet() {
         let [loads, evictions] = [&fleet.loads, &fleet.evictions].map(|count| count.load(Relaxed));
-        metrics.loads.set(loads as i64);
-        metrics.evictions.set(evictions as i64);
+        metrics.loads.inc_by(loads.saturating_sub(metrics.loads.get()));
+        metrics.evictions.inc_by(evictions.saturating_sub(metrics.evictions.get()));
     }
     let names: HashSet<&str> = names.iter().map(|(name, _)| name.as_str()).collect();
     let text = metrics.per_task(&tasks, &names).and_then(|mut families| {

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 #[command(after_help = "\
 Examples:
   linocut push billing.cut fleet
-  linocut push billing.cut s3://models/fleet --name billing-de --sign signing.key")]
+  linocut push billing.cut s3://models/fleet --sign signing.key")]
 pub(crate) struct PushArgs {
     /// Cuts
     #[arg(value_name = "CUT", required = true, num_args = 1..)]

@@ -122,6 +122,29 @@ fn mean_pooling_brings_its_own_class() {
         place.text("hf/modeling_linocut.py").contains("class LinocutForSequenceClassification")
     );
     assert_snapshot!(rough(&place.text("hf/README.md")), @r#"
+    ---
+    pipeline_tag: text-classification
+    tags:
+    - linocut
+    model-index:
+    - name: "topics"
+     results:
+     - task:
+     type: text-classification
+     dataset:
+     name: "topics"
+     type: "topics"
+     metrics:
+     - type: "accuracy"
+     value: #
+     - type: "f1_macro"
+     value: #
+     - type: "f1_micro"
+     value: #
+     - type: "matthews"
+     value: #
+    ---
+
     # topics
 
     Predicts one of the labels below for a text: a linocut cut of `base` and that base,
@@ -240,6 +263,29 @@ fn for_an_onnx_runtime() {
     assert_eq!(config["id2label"]["2"], "weather");
     assert!(config["auto_map"].is_null());
     assert_snapshot!(rough(&place.text("onnx/README.md")), @r#"
+    ---
+    pipeline_tag: text-classification
+    tags:
+    - linocut
+    model-index:
+    - name: "topics"
+     results:
+     - task:
+     type: text-classification
+     dataset:
+     name: "topics"
+     type: "topics"
+     metrics:
+     - type: "accuracy"
+     value: #
+     - type: "f1_macro"
+     value: #
+     - type: "f1_micro"
+     value: #
+     - type: "matthews"
+     value: #
+    ---
+
     # topics
 
     Predicts one of the labels below for a text: a linocut cut of `base` and that base,

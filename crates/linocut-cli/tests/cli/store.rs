@@ -198,9 +198,9 @@ fn mistakes() {
     hint: push them one by one
 
     $ linocut push one.cut one.cut
-    exit 1
+    exit 2
     --- stderr
-    error: cannot read one.cut/store.json: Not a directory (os error 20)
+    error: a store at "one.cut": a file, expected a folder or a bucket
 
     $ linocut push one.cut ftp://fleet
     exit 2
@@ -275,13 +275,13 @@ fn signed_and_checked() {
     exit 1
     --- stderr
     error: key exists already
-    hint: give another `KEY`, or --force to replace it
+    hint: choose another name: a lost key cannot be had again
     ");
     assert_snapshot!(place.run("keygen other"), @"
     exit 2
     --- stderr
-    error: the key has a password, and there is no terminal to ask for it: No such device or address (os error 6)
-    hint: set LINOCUT_KEY_PASSWORD
+    error: there is no terminal to ask for the key's password: No such device or address (os error 6)
+    hint: set LINOCUT_KEY_PASSWORD; a new key may do without, by --no-password
     ");
     assert_snapshot!(place.run("push one.cut fleet --sign key"), @"
     exit 0
@@ -295,7 +295,7 @@ fn signed_and_checked() {
     exit 1
     --- stderr
     error: the task "b" is not trusted: it is not signed
-    hint: push it with `sign` and a key whose public half is trusted
+    hint: push it with --sign and a key whose public half is trusted
     "#);
     // Where people have minisign itself, it agrees.
     let mut minisign = std::process::Command::new("minisign");
