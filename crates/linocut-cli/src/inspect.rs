@@ -2,7 +2,7 @@
 
 mod most;
 
-use crate::output::{aligned, print, print_json, rounded, shortened, shown};
+use crate::output::{aligned, print, print_json, rounded, short, shortened, shown};
 use clap::Args;
 use linocut::Result;
 use linocut::cut::{Card, Cut, Decision, EditKind, Sizes, TensorNote};
@@ -157,11 +157,6 @@ fn labels(labels: &[String]) -> String {
         0 => text,
         more => format!("{text} and {more} more (--json has all)"),
     }
-}
-
-/// The first characters of a fingerprint, enough for people to compare.
-fn short(fingerprint: &str) -> &str {
-    fingerprint.get(..12).unwrap_or(fingerprint)
 }
 
 /// A JSON object as `key value, key value`; the value of `name` stands first and alone.

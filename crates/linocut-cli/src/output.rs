@@ -81,6 +81,11 @@ pub(crate) fn print_error(error: &Error) {
     }
 }
 
+/// The first characters of a digest or fingerprint, enough for people to compare.
+pub(crate) fn short(digest: &str) -> &str {
+    digest.get(..12).unwrap_or(digest)
+}
+
 /// A number for people: four significant digits at most, no zeros at the end.
 pub(crate) fn rounded(x: f64) -> String {
     let text = format!("{x:.3e}").parse::<f64>().unwrap_or(x);

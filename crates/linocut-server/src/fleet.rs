@@ -1,8 +1,10 @@
 //! Tasks of a store: known by their records, in memory from their first use until others need the room.
 
+mod entry;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use linocut::bank::{Bank, Task};
@@ -14,6 +16,8 @@ use tokio::sync::Semaphore;
 use crate::error::{Kind, Problem};
 use crate::folder::waited_for;
 use crate::source::Listed;
+pub(crate) use entry::unavailable;
+use entry::{Entry, Loaded, Served};
 
 /// Tasks that are loaded at one time: more would only take the processors from each other.
 const LOADS: usize = 2;
@@ -43,60 +47,6 @@ pub(crate) struct Fleet {
     clock: AtomicU64,
     pub(crate) loads: AtomicU64,
     pub(crate) evictions: AtomicU64,
-}
-
-/// A task as its record has it.
-struct Entry {
-    known: Known,
-    /// Held while it is loaded: others wait for the same.
-    loading: Arc<tokio::sync::Mutex<()>>,
-    loaded: Mutex<Loaded>,
-    used: AtomicU64,
-}
-
-enum Loaded {
-    No,
-    Yes(Box<Served>),
-    /// It cannot be served, nor can an earlier version; and since when.
-    Bad(String, Instant),
-}
-
-/// What is served as a task.
-#[derive(Clone)]
-struct Served {
-    task: Arc<Task>,
-    version: Version,
-    /// Why it is not the version in force, and since when.
-    instead: Option<(String, Instant)>,
-}
-
-impl Entry {
-    fn new(known: Known, loaded: Loaded) -> Self {
-        Self { known, loading: Arc::default(), loaded: Mutex::new(loaded), used: AtomicU64::new(0) }
-    }
-
-    fn loaded(&self) -> MutexGuard<'_, Loaded> {
-        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The task where it is in memory.
-    ///
-    /// # Errors
-    /// If it cannot be served.
-    fn task(&self, name: &str) -> std::result::Result<Option<Arc<Task>>, Problem> {
-        match &*self.loaded() {
-            Loaded::No => Ok(None),
-            Loaded::Yes(served) => Ok(Some(Arc::clone(&served.task))),
-            Loaded::Bad(why, _) => Err(unavailable(name, why)),
-        }
-    }
-}
-
-/// The error of a task that cannot be served.
-pub(crate) fn unavailable(name: &str, why: &str) -> Problem {
-    let message = format!("the file of the task {name:?} cannot be served: {why}");
-    Problem::new(Kind::TaskUnavailable, message)
-        .with_hint("put another version in its place, or have the server's operator do so")
 }
 
 impl Fleet {
@@ -158,12 +108,12 @@ impl Fleet {
 
     /// What is known of a task.
     pub(crate) fn listed(&self, name: &str) -> Option<Listed> {
-        Some(list(name, &*self.entry(name)?))
+        Some(self.entry(name)?.listed(name))
     }
 
     /// What is known of all tasks, by name.
     pub(crate) fn list(&self) -> Vec<Listed> {
-        self.entries().iter().map(|(name, entry)| list(name, entry)).collect()
+        self.entries().iter().map(|(name, entry)| entry.listed(name)).collect()
     }
 
     /// What is not served, or not in the version in force, and why.
@@ -510,14 +460,4 @@ impl Fleet {
 /// Whether what fills the memory is in use, rather than one task too large for it.
 fn is_crowded(bank: &Bank) -> bool {
     bank.bytes().0 > bank.task_memory() / 2
-}
-
-fn list(name: &str, entry: &Entry) -> Listed {
-    let (version, task) = match &*entry.loaded() {
-        Loaded::Yes(served) => (served.version.clone(), Some(Arc::clone(&served.task))),
-        _ => (entry.known.current.clone(), None),
-    };
-    let Version { version, bytes, about, .. } = version;
-    let versions = Some((version, entry.known.versions));
-    Listed { name: name.into(), about, bytes, task, versions }
 }

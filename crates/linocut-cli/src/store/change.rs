@@ -1,7 +1,7 @@
 //! What changes a store.
 
-use super::{keys, short, time};
-use crate::output::{print, print_json, shown};
+use super::{keys, time};
+use crate::output::{print, print_json, short, shown};
 use clap::Args;
 use linocut::output::in_words;
 use linocut::store::{Pushed, Store};

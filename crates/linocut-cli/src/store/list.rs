@@ -1,7 +1,7 @@
 //! `linocut list`
 
-use super::{age, score, short};
-use crate::output::{aligned, print, print_json, say};
+use super::{age, score};
+use crate::output::{aligned, print, print_json, say, short};
 use clap::Args;
 use linocut::cut::Cut;
 use linocut::output::in_words;

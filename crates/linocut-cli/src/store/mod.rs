@@ -15,11 +15,6 @@ pub(crate) use read::{HistoryArgs, PullArgs, history, pull};
 use linocut::store::Version;
 use std::time::SystemTime;
 
-/// A digest as people compare it.
-fn short(digest: &str) -> &str {
-    digest.get(..12).unwrap_or(digest)
-}
-
 /// When a version was pushed, for people.
 fn time(version: &Version) -> String {
     version.pushed.replace('T', " ").replace('Z', " UTC")

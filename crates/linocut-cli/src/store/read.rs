@@ -1,7 +1,7 @@
 //! What reads from a store.
 
-use super::{age, score, short, time};
-use crate::output::{aligned, print, print_json, shown};
+use super::{age, score, time};
+use crate::output::{aligned, print, print_json, short, shown};
 use crate::place;
 use clap::Args;
 use linocut::Result;
