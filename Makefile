@@ -56,8 +56,9 @@ $(LARGE)/model.safetensors:
 quickstart: build base ## two tasks as cuts of one base, on the bundled Debian data
 	@LINOCUT=$(LINOCUT) BASE=$(BASE) sh data/quickstart.sh
 
-# Nothing is built twice here, and what incremental builds keep for the next one costs time.
+# Nothing is built twice here: what incremental builds keep for the next one costs time, and so do line numbers for debuggers.
 test: export CARGO_INCREMENTAL = 0
+test: export CARGO_PROFILE_DEV_DEBUG = none
 test: base ## formatting, lints, all tests, documentation
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
