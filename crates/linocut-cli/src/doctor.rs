@@ -62,7 +62,10 @@ pub(crate) fn run(args: DoctorArgs) -> Result<()> {
             }
             Err(e) => {
                 failed += 1;
-                print(&format!("FAILED  {}: {}\n", path.display(), e.message()))?;
+                let path = path.display().to_string();
+                let message = e.message();
+                let message = message.strip_prefix(&format!("{path}: ")).unwrap_or(message);
+                print(&format!("FAILED  {path}: {message}\n"))?;
             }
         }
     }

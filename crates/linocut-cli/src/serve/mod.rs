@@ -22,6 +22,8 @@ use std::time::Duration;
 
 /// Time that a stop waits for what nobody waits for.
 const LAST: Duration = Duration::from_secs(1);
+/// Time between two looks at a store.
+const POLL: Duration = Duration::from_secs(2);
 /// Files that a server has open beside its connections, at most.
 const FILES: u64 = 64;
 
@@ -57,12 +59,12 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "STORE", conflicts_with = "strict")]
     pub store: Option<String>,
 
-    /// With --store: time between two looks at it; SIGHUP has it look at once
-    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = time::parse, requires = "store")]
-    pub poll: Duration,
+    /// With --store: time between two looks at it; SIGHUP has it look at once [default: 2s]
+    #[arg(long, value_name = "TIME", value_parser = time::parse)]
+    pub poll: Option<Duration>,
 
     /// With --store: serve only what one of these public keys signed
-    #[arg(long, value_name = "KEYS", requires = "store")]
+    #[arg(long, value_name = "KEYS")]
     pub trust: Option<PathBuf>,
 
     /// Address and port to listen on
@@ -163,6 +165,7 @@ pub(crate) struct ServeArgs {
 }
 
 pub(crate) fn run(args: ServeArgs) -> Result<()> {
+    check_of_store(&args)?;
     return_memory();
     let files = allow_files();
     let limits = limits(&args)?;
@@ -180,7 +183,7 @@ pub(crate) fn run(args: ServeArgs) -> Result<()> {
         address: listener.local_addr().ok(),
         read_only: args.read_only,
         strict: args.strict,
-        poll: args.poll,
+        poll: args.poll.unwrap_or(POLL),
     };
     let bytes = |option: &str, mb: usize| {
         mb.checked_mul(1_000_000).ok_or_else(|| {
@@ -286,6 +289,20 @@ fn return_memory() {
     #[allow(unsafe_code, reason = "the setting has no safe way in; bench/soak.py shows its effect")]
     unsafe {
         libc::mallopt(libc::M_MMAP_THRESHOLD, 128 << 10);
+    }
+}
+
+/// Options that only a store knows must not pass for something where there is none: clap lets them, since --cuts
+/// stands in the place of --store.
+fn check_of_store(args: &ServeArgs) -> Result<()> {
+    let found = [("--trust", args.trust.is_some()), ("--poll", args.poll.is_some())];
+    match found.into_iter().find(|(_, given)| *given && args.store.is_none()) {
+        None => Ok(()),
+        Some((option, _)) => {
+            let message = format!("{option} has no meaning for a folder of cuts");
+            Err(Error::new(ErrorKind::Config, message)
+                .with_hint("push the cuts into a store, and serve that: linocut serve --store"))
+        }
     }
 }
 

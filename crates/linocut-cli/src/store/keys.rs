@@ -60,7 +60,11 @@ fn public(key: &Path) -> PathBuf {
 
 /// The key in a file, whose password is asked for where it has one.
 pub(super) fn signer(path: &Path) -> Result<Signer> {
-    Signer::read(path, || password(&format!("Password of {}: ", path.display())))
+    let signer = Signer::read(path, || password(&format!("Password of {}: ", path.display())));
+    signer.map_err(|e| match e.hint() {
+        Some(_) => e,
+        None => e.with_hint("--sign takes the secret key, not its .pub"),
+    })
 }
 
 /// A password from the environment or the terminal.

@@ -29,6 +29,18 @@ fn addresses_and_folders_that_cannot_be() {
     error: cannot read the folder nowhere: No such file or directory (os error 2)
     hint: --cuts takes a folder that can be read and written; it may be empty
     ");
+    for option in ["--trust base/config.json", "--poll 5s"] {
+        let shown =
+            place.run(&format!("serve --base base --cuts cuts --listen 127.0.0.1:0 {option}"));
+        let option = option.split(' ').next().unwrap();
+        assert_eq!(
+            shown.to_string(),
+            format!(
+                "exit 2\n--- stderr\nerror: {option} has no meaning for a folder of cuts\n\
+                 hint: push the cuts into a store, and serve that: linocut serve --store\n"
+            )
+        );
+    }
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     let shown = place.run(&format!("serve --base base --cuts cuts --listen 127.0.0.1:{port}"));

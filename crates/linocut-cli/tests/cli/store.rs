@@ -217,6 +217,7 @@ fn mistakes() {
     exit 2
     --- stderr
     error: one.cut is no file of keys
+    hint: --sign takes the secret key, not its .pub
 
     $ linocut pull c fleet --out c.cut
     exit 2

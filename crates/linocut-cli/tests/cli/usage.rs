@@ -186,24 +186,40 @@ fn help() {
     Usage: linocut <COMMAND>
 
     Commands:
-      train      Learn a task as a cut of a base model
-      eval       Score a cut on labelled rows
-      compare    Tell whether one cut is better than another, on the same labelled rows
-      calibrate  Fit how sure a cut is and what it answers, on labelled rows it was not trained on
-      predict    Label texts: one given here, those of a file, or the lines of standard input
-      inspect    Say what a cut is, what it was trained for and where its bytes go. Needs no base
-      verify     Check that cuts are whole, belong to the base, and give the logits they were stored
-                 with
-      export     Write base and cut together, for Hugging Face Transformers or for an ONNX runtime
-      measure    Measure how far fine-tuned models lie from their base, layer by layer
-      pack       Store a fine-tuned model or a LoRA adapter as a cut of its base. Needs no training
-      study      Compare many ways to train tasks: which layers, how many zeros, how many bytes
-      plan       Say how a folder of cuts would be served from one base, and what each costs
-      serve      Answer many tasks from one base over HTTP
-      help       Print this message or the help of the given subcommand(s)
+      train        Learn a task as a cut of a base model
+      eval         Score a cut on labelled rows
+      compare      Tell whether one cut is better than another, on the same labelled rows
+      calibrate    Fit how sure a cut is and what it answers, on labelled rows it was not trained on
+      predict      Label texts: one given here, those of a file, or the lines of standard input
+      inspect      Say what a cut is, what it was trained for and where its bytes go. Needs no base
+      verify       Check that cuts are whole, belong to the base, and give the logits they were stored
+                   with
+      export       Write base and cut together, for Hugging Face Transformers or for an ONNX runtime
+      measure      Measure how far fine-tuned models lie from their base, layer by layer
+      pack         Store a fine-tuned model or a LoRA adapter as a cut of its base. Needs no training
+      study        Compare many ways to train tasks: which layers, how many zeros, how many bytes
+      plan         Say how a folder of cuts would be served from one base, and what each costs
+      serve        Answer many tasks from one base over HTTP
+      push         Put cuts into a store: each is the next version of its task, and in force from then
+                   on
+      pull         Fetch a task's cut from a store
+      list         List the tasks of a store, or the cuts in a folder
+      history      Show the versions of a task in a store, the one in force marked
+      rollback     Put an earlier version of a task in force again
+      remove       Remove a task and all its versions from a store
+      gc           Remove cuts from a store that no version of a task names any more
+      keygen       Make a pair of keys to sign cuts with: KEY, to be kept secret, and KEY.pub, to be
+                   given to servers
+      base         Look at bases
+      doctor       Say what this machine has and whether the base and cuts work on it
+      completions  Print what completes this command's options in a shell
+      man          Write manual pages, one a command
+      help         Print this message or the help of the given subcommand(s)
 
     Options:
       -h, --help     Print help
       -V, --version  Print version
+
+    Every option may be set in the environment: --listen of serve is LINOCUT_SERVE_LISTEN.
     "#);
 }
