@@ -77,7 +77,7 @@ pub(crate) async fn explain(
     let names = Tasks::parse(&json!([body.task]), &state, &access)?;
     let input = Input::parse("input", body.input, 2, &state.limits)?;
     let names = names.names(&state, &access, input.pair.is_some())?;
-    let found = state.source.find(&state.bank, &names).await?;
+    let found = state.source.find(&names).await?;
     let task = Arc::clone(&found[0]);
     let card = task.card();
     card.check_pairs(task.name(), input.pair.is_some()).map_err(|e| Problem::of_input("", &e))?;

@@ -15,6 +15,7 @@ use linocut::output::{Lock, TemporaryFile};
 use linocut::store::{About, check_name};
 use linocut::{Error, ErrorKind, Result};
 
+use crate::error::{Kind, Problem};
 use crate::source::Listed;
 
 /// The cuts folder, each task's cut as `<name>.cut`. Files are read into memory whole, never mapped:
@@ -204,6 +205,22 @@ impl Folder {
     pub(crate) fn cut(&self, name: &str) -> Result<Vec<u8>> {
         let path = self.path(self.bank.task(name)?.name());
         fs::read(&path).map_err(|e| Error::io(&path, "read", e))
+    }
+
+    /// Names of all tasks, and whether each takes pairs.
+    pub(crate) fn names(&self) -> Vec<(String, bool)> {
+        let name = |task: &Arc<Task>| (task.name().to_string(), task.card().pairs);
+        self.bank.tasks().iter().map(name).collect()
+    }
+
+    /// Whether the task `name` takes pairs, where there is one.
+    pub(crate) fn pairs(&self, name: &str) -> Option<bool> {
+        Some(self.bank.task(name).ok()?.card().pairs)
+    }
+
+    /// The tasks of these names, all as they are at one time.
+    pub(crate) fn find(&self, names: &[String]) -> std::result::Result<Vec<Arc<Task>>, Problem> {
+        self.bank.find(names).map_err(|e| Problem::of(Kind::UnknownTask, "", &e))
     }
 
     /// What is known of a task.

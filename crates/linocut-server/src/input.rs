@@ -159,16 +159,14 @@ impl Tasks {
                 let tasks = seen(state, access);
                 !tasks.is_empty() && tasks.iter().all(|(_, pairs)| *pairs)
             }
-            Tasks::Named(names) => {
-                names.iter().all(|name| state.source.pairs(&state.bank, name) == Some(true))
-            }
+            Tasks::Named(names) => names.iter().all(|name| state.source.pairs(name) == Some(true)),
         }
     }
 }
 
 /// Names of the tasks that `access` sees, and whether each takes pairs.
 pub(crate) fn seen(state: &State, access: &Access) -> Vec<(String, bool)> {
-    let mut tasks = state.source.names(&state.bank);
+    let mut tasks = state.source.names();
     tasks.retain(|(name, _)| access.sees(name));
     tasks
 }
@@ -178,7 +176,7 @@ pub(crate) fn check_known(state: &State, access: &Access, name: &str) -> Result<
     if let Some(why) = state.source.failure(name) {
         return Err(unavailable(name, &why));
     }
-    if state.source.pairs(&state.bank, name).is_some() {
+    if state.source.pairs(name).is_some() {
         return Ok(());
     }
     // An unknown name stands in the message: no more of it than a name may have.
@@ -187,7 +185,7 @@ pub(crate) fn check_known(state: &State, access: &Access, name: &str) -> Result<
     if !access.sees_all() {
         return Err(error); // the names of others are not its business
     }
-    let names = state.source.names(&state.bank);
+    let names = state.source.names();
     if names.len() > COMPARED {
         return Err(error.with_hint("GET /v1/tasks lists the tasks"));
     }

@@ -256,7 +256,7 @@ pub(crate) async fn metrics(
     access.check_all()?;
     let metrics = &state.metrics;
     let tasks = state.bank.tasks();
-    let names = state.source.names(&state.bank);
+    let names = state.source.names();
     metrics.waiting.set(state.queue.len() as i64);
     metrics.tasks.set(names.len() as i64);
     metrics.in_memory.set(tasks.len() as i64);

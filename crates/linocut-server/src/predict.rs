@@ -161,7 +161,7 @@ pub(crate) async fn predict(
         );
         return Err(Problem::new(Kind::TooManyInputs, message));
     }
-    let tasks = state.source.find(&state.bank, &tasks).await?;
+    let tasks = state.source.find(&tasks).await?;
     let room = Untaken::take(&state, &tasks, inputs.len(), body.top_k)?;
     let (answers, timing) = state.queue.predict(access.name(), inputs, tasks).await?;
     state.metrics.answers(&answers);

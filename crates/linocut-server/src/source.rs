@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use linocut::Result;
-use linocut::bank::{Bank, Task};
+use linocut::bank::Task;
 use linocut::store::{About, Store, Trusted};
 
 use crate::error::{Kind, Problem};
@@ -52,18 +52,17 @@ pub(crate) struct Listed {
 
 impl Source {
     /// Names of all tasks, and whether each takes pairs.
-    pub(crate) fn names(&self, bank: &Bank) -> Vec<(String, bool)> {
-        let name = |task: &Arc<Task>| (task.name().to_string(), task.card().pairs);
+    pub(crate) fn names(&self) -> Vec<(String, bool)> {
         match self {
-            Self::Folder(_) => bank.tasks().iter().map(name).collect(),
+            Self::Folder(folder) => folder.names(),
             Self::Store(fleet) => fleet.names(),
         }
     }
 
     /// Whether the task `name` takes pairs, where there is one.
-    pub(crate) fn pairs(&self, bank: &Bank, name: &str) -> Option<bool> {
+    pub(crate) fn pairs(&self, name: &str) -> Option<bool> {
         match self {
-            Self::Folder(_) => Some(bank.task(name).ok()?.card().pairs),
+            Self::Folder(folder) => folder.pairs(name),
             Self::Store(fleet) => fleet.pairs(name),
         }
     }
@@ -71,11 +70,10 @@ impl Source {
     /// The tasks of these names, all as they are at one time.
     pub(crate) async fn find(
         &self,
-        bank: &Bank,
         names: &[String],
     ) -> std::result::Result<Vec<Arc<Task>>, Problem> {
         match self {
-            Self::Folder(_) => bank.find(names).map_err(|e| Problem::of(Kind::UnknownTask, "", &e)),
+            Self::Folder(folder) => folder.find(names),
             Self::Store(fleet) => fleet.find(names).await,
         }
     }

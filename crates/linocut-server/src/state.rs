@@ -261,6 +261,6 @@ impl State {
 
     /// Number of tasks that can be asked.
     pub fn tasks(&self) -> usize {
-        self.source.names(&self.bank).len()
+        self.source.names().len()
     }
 }

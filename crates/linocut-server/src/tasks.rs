@@ -188,7 +188,7 @@ pub(crate) async fn get(
     let Path(name) = name?;
     access.check(Right::Read, &name)?;
     check_known(&state, &access, &name)?;
-    let task = state.source.find(&state.bank, std::slice::from_ref(&name)).await?;
+    let task = state.source.find(std::slice::from_ref(&name)).await?;
     let detail = TaskDetail { info: TaskInfo::of(&state, &name)?, card: task[0].card().clone() };
     described(&state, &detail)
 }

@@ -91,7 +91,7 @@ pub(crate) async fn predict(
 ) -> Result<(Timing, Response), Problem> {
     let Query(query) = query?;
     let task = [task(&state, &access, query.task, &headers)?];
-    let tasks = state.source.find(&state.bank, &task).await?;
+    let tasks = state.source.find(&task).await?;
     let limits = &state.limits;
     let (inputs, many) = match body.inputs {
         Value::Array(values) if !values.is_empty() && values.iter().all(Value::is_array) => {

@@ -5,21 +5,8 @@ use axum::http::Method;
 use linocut::cut::Cut;
 use serde_json::json;
 
-use super::place::{Like, Place, assert_near, call, cut, get, post, put, request};
+use super::place::{Like, Place, assert_near, call, cut, get, logits, post, put, request};
 use crate::{Limits, Settings, State};
-
-async fn logits(state: &std::sync::Arc<crate::State>, task: &str) -> Vec<f32> {
-    let body = json!({"inputs": "warm rain", "raw_scores": true});
-    let found = post(state, &format!("/predict?task={task}"), body).await.ok();
-    let mut pairs: Vec<(String, f32)> = found
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|s| (s["label"].to_string(), s["score"].as_f64().unwrap() as f32))
-        .collect();
-    pairs.sort_by(|a, b| a.0.cmp(&b.0));
-    pairs.into_iter().map(|(_, score)| score).collect()
-}
 
 #[tokio::test]
 async fn tasks_are_added_replaced_and_removed_and_survive_a_restart() {

@@ -9,26 +9,13 @@ use linocut::model::Base;
 use linocut::store::{Signer, Trusted};
 use serde_json::{Value, json};
 
-use super::place::{Like, Place, assert_near, call, cut, get, post, put, request};
+use super::place::{Like, Place, assert_near, call, cut, get, logits, post, put, request};
 use crate::State;
 
 const TEXT: &str = "warm rain";
 
 fn bytes(base: &Base, version: u64) -> Vec<u8> {
     cut(base, Like::version(version)).to_bytes()
-}
-
-async fn logits(state: &Arc<State>, task: &str) -> Vec<f32> {
-    let body = json!({"inputs": TEXT, "raw_scores": true});
-    let found = post(state, &format!("/predict?task={task}"), body).await.ok();
-    let mut pairs: Vec<(String, f32)> = found
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|s| (s["label"].to_string(), s["score"].as_f64().unwrap() as f32))
-        .collect();
-    pairs.sort_by(|a, b| a.0.cmp(&b.0));
-    pairs.into_iter().map(|(_, score)| score).collect()
 }
 
 /// The field of every task, by name.

@@ -173,7 +173,7 @@ impl Place {
         let base = self.base();
         let cut = Cut::read(self.cuts().join(format!("{name}.cut"))).unwrap();
         let encoding = base.tokenizer.encode(text, pair, cut.card().max_length).unwrap();
-        logits(&base, cut.card().pooling, cut.head(), cut.edits(), &[encoding])
+        logits_of(&base, cut.card().pooling, cut.head(), cut.edits(), &[encoding])
     }
 }
 
@@ -224,12 +224,12 @@ pub(super) fn cut(base: &Base, like: Like) -> Cut {
         source: None,
     };
     let input = Encoding { ids: vec![2, 7, 9, 3], type_ids: vec![0; 4], cut: false };
-    let expected = logits(base, card.pooling, &head, &edits, std::slice::from_ref(&input));
+    let expected = logits_of(base, card.pooling, &head, &edits, std::slice::from_ref(&input));
     let probe = Probe { input_ids: input.ids, token_type_ids: input.type_ids, logits: expected };
     Cut::new(card, head, edits, vec![probe]).unwrap()
 }
 
-fn logits(
+fn logits_of(
     base: &Base,
     pooling: Pooling,
     head: &Head,
@@ -277,6 +277,20 @@ pub(super) async fn post(state: &Arc<State>, path: &str, body: Value) -> Answere
 
 pub(super) async fn put(state: &Arc<State>, name: &str, bytes: Vec<u8>) -> Answered {
     call(state, request(Method::PUT, &format!("/v1/tasks/{name}"), bytes)).await
+}
+
+/// What a task answers to "warm rain", by its labels.
+pub(super) async fn logits(state: &Arc<State>, task: &str) -> Vec<f32> {
+    let body = json!({"inputs": "warm rain", "raw_scores": true});
+    let found = post(state, &format!("/predict?task={task}"), body).await.ok();
+    let mut pairs: Vec<(String, f32)> = found
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|s| (s["label"].to_string(), s["score"].as_f64().unwrap() as f32))
+        .collect();
+    pairs.sort_by(|a, b| a.0.cmp(&b.0));
+    pairs.into_iter().map(|(_, score)| score).collect()
 }
 
 impl Answered {
