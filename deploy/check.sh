@@ -44,11 +44,11 @@ for line in re.findall(r"^COPY (.*)", read("deploy/Dockerfile"), re.M):
         check(there or source.startswith("models/"), f"deploy/Dockerfile: COPY {source}: there is none")
         check("!" + source.split("/")[0] in ignored, f".dockerignore keeps {source} out")
 
-# Time to stop: --timeout, 2 s for answers to be sent, 1 s each for uploads and the log (serve.rs, serve/mod.rs).
+# Time to stop: --timeout, 2 s for answers to be sent, 1 s each for traces, uploads and the log (serve.rs, serve/mod.rs).
 def seconds_to_stop(text):
     given = re.search(r"--timeout[ =]([0-9.]+)", text)
     given = given or re.search(r"--timeout <SECONDS>.*?\[default: ([0-9.]+)\]", help_text, re.S)
-    return float(given.group(1)) + 4
+    return float(given.group(1)) + 5
 unit = read("deploy/linocut.service")
 setting = lambda name: re.search(rf"^{name}=(\S+)", unit, re.M).group(1)
 check(float(setting("TimeoutStopSec")) > seconds_to_stop(unit), "deploy/linocut.service: TimeoutStopSec is too short")

@@ -7,6 +7,7 @@ use crate::describe::{CompletionsArgs, ManArgs};
 use crate::doctor::DoctorArgs;
 use crate::eval::EvalArgs;
 use crate::export::ExportArgs;
+use crate::health::HealthArgs;
 use crate::inspect::InspectArgs;
 use crate::measure::MeasureArgs;
 use crate::output::{escaped, shown};
@@ -129,6 +130,7 @@ pub(crate) enum Command {
     Keygen(KeygenArgs),
     Base(BaseCommand),
     Doctor(DoctorArgs),
+    Health(HealthArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
 }
@@ -264,6 +266,11 @@ pub(crate) struct TrainArgs {
     /// Print the results as JSON
     #[arg(long)]
     pub json: bool,
+
+    /// Write what happens to a file while it happens, a JSON object a line: every step with its loss, evaluations, and in the
+    /// end the results. With --resume the file of the interrupted run goes on
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
 
     /// Folder with task.json, train.tsv and dev.tsv (or .csv, .jsonl, .parquet)
     #[arg(long, value_name = "DIR", conflicts_with = "dev", help_heading = "Task")]

@@ -4,7 +4,7 @@ use linocut::tune::{Method, Sampling, Scope, Selection, Target};
 use serde_json::Value;
 
 /// Fields that the library's messages name and that are flags here: `max_length` is --max-length.
-const FIELDS: [&str; 68] = [
+const FIELDS: [&str; 70] = [
     "adapter",
     "allow_nan",
     "arms",
@@ -37,6 +37,7 @@ const FIELDS: [&str; 68] = [
     "labels",
     "layers",
     "limit",
+    "log",
     "long",
     "lr",
     "mask_lr",
@@ -49,6 +50,7 @@ const FIELDS: [&str; 68] = [
     "pairs",
     "pooling",
     "problem",
+    "push",
     "quotes",
     "rank",
     "report",

@@ -10,6 +10,7 @@ mod doctor;
 mod eval;
 mod export;
 mod flags;
+mod health;
 mod inspect;
 mod interrupt;
 mod measure;
@@ -77,6 +78,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Keygen(args) => store::keygen(args),
         Command::Base(args) => store::base(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Health(args) => health::run(args),
         Command::Completions(args) => describe::completions(args),
         Command::Man(args) => describe::man(args),
     }

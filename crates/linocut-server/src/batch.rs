@@ -42,12 +42,14 @@ type Outcome = Result<(Vec<Vec<Answer>>, Timing), Problem>;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timing {
     /// Until its first batch was put together: tokenising, and waiting for others.
-    waited: Duration,
+    pub(crate) waited: Duration,
     /// From then on, other requests of the same batches among them.
-    computed: Duration,
+    pub(crate) computed: Duration,
+    /// When the last answer was there.
+    pub(crate) ended: Instant,
 }
 
-/// As the header `server-timing` (W3C Server Timing) says it, in milliseconds.
+/// As the header `server-timing` (W3C Server Timing) says it, in milliseconds; and for its trace.
 impl IntoResponseParts for Timing {
     type Error = Infallible;
 
@@ -57,6 +59,7 @@ impl IntoResponseParts for Timing {
         if let Ok(value) = HeaderValue::try_from(text) {
             parts.headers_mut().insert("server-timing", value);
         }
+        parts.extensions_mut().insert(self);
         Ok(parts)
     }
 }
@@ -351,7 +354,8 @@ impl UnderWay {
     fn reply(self) {
         let started = self.started.unwrap_or(self.sent);
         let waited = started.duration_since(self.sent);
-        let timing = Timing { waited, computed: started.elapsed() };
+        let ended = Instant::now();
+        let timing = Timing { waited, computed: ended.duration_since(started), ended };
         // Whoever asked may have gone; then nobody is left to tell.
         let _ = self.reply.send(Ok((self.answers, timing)));
     }

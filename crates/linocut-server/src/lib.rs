@@ -32,6 +32,7 @@ mod tasks;
 mod tei;
 #[cfg(test)]
 mod tests;
+mod traces;
 
 pub use app::app;
 pub use keys::Keys;
@@ -40,3 +41,4 @@ pub use serve::serve;
 pub use source::Cuts;
 pub use standby::{held, stand_by};
 pub use state::{Limits, Settings, State};
+pub use traces::Traces;

@@ -22,6 +22,7 @@ use crate::error::{ErrorType, Kind, Problem};
 use crate::keys::Access;
 use crate::log;
 use crate::state::State;
+use crate::traces::RequestSpan;
 
 /// The header that a request's id comes and goes by.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -199,7 +200,10 @@ struct Counted<'a> {
     metrics: &'a Metrics,
     path: &'a str,
     started: Instant,
+    id: String,
     status: u16,
+    error_type: Option<&'static str>,
+    span: Option<RequestSpan>,
 }
 
 impl Drop for Counted<'_> {
@@ -207,10 +211,13 @@ impl Drop for Counted<'_> {
         let labels = [self.path, &self.status.to_string()];
         self.metrics.requests.with_label_values(&labels).inc();
         self.metrics.seconds.observe(self.started.elapsed().as_secs_f64());
+        if let Some(span) = &mut self.span {
+            span.status(&self.id, self.status, self.error_type);
+        }
     }
 }
 
-/// Gives every request an id, or keeps the client's, counts it and logs it.
+/// Gives every request an id, or keeps the client's, counts it, traces and logs it.
 pub(crate) async fn observe(
     Shared(state): Shared<Arc<State>>,
     path: Option<MatchedPath>,
@@ -225,17 +232,26 @@ pub(crate) async fn observe(
     };
     let path = path.as_ref().map_or("none", |path| path.as_str());
     let method: String = request.method().as_str().chars().take(METHOD_LENGTH).collect();
-    let mut counted = Counted { metrics, path, started: Instant::now(), status: 499 };
+    // Probes and scrapes come all the time, and nobody follows one.
+    let traces =
+        state.traces.as_ref().filter(|_| !path.starts_with("/health") && path != "/metrics");
+    let span = traces.map(|traces| traces.begin(&request, &method, path));
+    let started = Instant::now();
+    let mut counted = Counted { metrics, path, started, id, status: 499, error_type: None, span };
     let mut response = next.run(request).await;
-    counted.status = response.status().as_u16();
-    let error_type = response.extensions().get::<ErrorType>().map(|kind| kind.0);
+    let Counted { status, error_type, id, span, .. } = &mut counted;
+    *status = response.status().as_u16();
+    *error_type = response.extensions().get::<ErrorType>().map(|kind| kind.0);
     if let Some(error_type) = error_type {
         metrics.errors.with_label_values(&[error_type]).inc();
     }
-    let ms = (counted.started.elapsed().as_secs_f64() * 1e5).round() / 1e2;
-    let status = counted.status;
-    tracing::info!(id, method, path, status, ms, error_type, "request");
-    if let Ok(id) = HeaderValue::from_str(&id) {
+    if let (Some(span), Some(timing)) = (&span, response.extensions().get()) {
+        span.parts(timing);
+    }
+    let trace = span.as_ref().map(RequestSpan::trace);
+    let ms = (started.elapsed().as_secs_f64() * 1e5).round() / 1e2;
+    tracing::info!(id, method, path, status, ms, error_type, trace, "request");
+    if let Ok(id) = HeaderValue::from_str(id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
     response

@@ -24,6 +24,7 @@ use crate::error::bounded;
 use crate::linger::Lingering;
 use crate::origin::Listening;
 use crate::state::State;
+use crate::traces::Traces;
 
 /// Time between two looks at a store, where nothing else is said.
 const POLL: Duration = Duration::from_secs(1);
@@ -76,6 +77,10 @@ pub async fn serve(
         () = tokio::time::sleep(state.limits.timeout + SENDING) => {
             tracing::warn!("connections were still open when time was up");
         }
+    }
+    if state.traces.is_some() {
+        let _ =
+            tokio::task::spawn_blocking(move || state.traces.as_ref().map(Traces::finish)).await;
     }
     Ok(())
 }

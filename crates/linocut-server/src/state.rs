@@ -19,6 +19,7 @@ use crate::metrics::Metrics;
 use crate::origin::Host;
 use crate::room::Room;
 use crate::source::{Cuts, Source};
+use crate::traces::Traces;
 
 /// Uploads that are checked at one time.
 const UPLOADS: usize = 4;
@@ -142,6 +143,8 @@ pub struct Settings {
     pub strict: bool,
     /// Time between two looks at a store; a second where it is zero.
     pub poll: Duration,
+    /// Where traces of requests go.
+    pub traces: Option<Traces>,
 }
 
 /// What all requests share: the bank, where its cuts are, and the queue to the compute thread.
@@ -160,6 +163,7 @@ pub struct State {
     pub(crate) stopping: AtomicBool,
     /// Time between two looks at a store.
     pub(crate) poll: Duration,
+    pub(crate) traces: Option<Traces>,
     /// Room for large answers that are not taken yet, in KiB.
     pub(crate) untaken: Arc<Semaphore>,
     /// Memory for bodies under way.
@@ -201,7 +205,7 @@ impl State {
         settings: Settings,
         progress: impl FnMut(usize, usize),
     ) -> Result<(Arc<Self>, Worker)> {
-        let Settings { limits, keys, hosts, address, read_only, strict, poll } = settings;
+        let Settings { limits, keys, hosts, address, read_only, strict, poll, traces } = settings;
         limits.check()?;
         let hosts = hosts.iter().map(|host| Host::named(host)).collect::<Result<_>>()?;
         let bank = Arc::new(bank);
@@ -237,6 +241,7 @@ impl State {
             keys: keys.map(RwLock::new),
             hosts,
             poll,
+            traces,
         };
         Ok((Arc::new(state), worker))
     }

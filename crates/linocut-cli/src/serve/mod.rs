@@ -10,10 +10,10 @@ use clap::{ArgGroup, Args};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use linocut::bank::{Bank, Dtype, Options};
 use linocut::model::Pooling;
-use linocut::output::Budget;
+use linocut::output::{Budget, check_folder};
 use linocut::store::{Store, Trusted};
 use linocut::{Error, ErrorKind, Result};
-use linocut_server::{Cuts, Keys, Limits, Settings, State};
+use linocut_server::{Cuts, Keys, Limits, Settings, State, Traces};
 use log::LogFormat;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -98,6 +98,10 @@ pub(crate) struct ServeArgs {
     #[arg(long, default_value = "text")]
     pub log: LogFormat,
 
+    /// Collector of OpenTelemetry traces (OTLP over HTTP), such as http://localhost:4318
+    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    pub otlp_endpoint: Option<String>,
+
     /// Memory for materialised matrices in MB
     #[arg(long, value_name = "MB", default_value_t = 256)]
     pub materialise_budget: usize,
@@ -170,6 +174,7 @@ pub(crate) fn run(args: ServeArgs) -> Result<()> {
     let files = allow_files();
     let limits = limits(&args)?;
     let keys = args.keys.as_deref().map(Keys::read).transpose()?;
+    let traces = args.otlp_endpoint.as_deref().map(Traces::to).transpose()?;
     let listener = listen(&args)?;
     let mut hosts = args.allow_host.clone();
     // A name that it listens on is one that it is asked by; addresses are known as such.
@@ -184,6 +189,7 @@ pub(crate) fn run(args: ServeArgs) -> Result<()> {
         read_only: args.read_only,
         strict: args.strict,
         poll: args.poll.unwrap_or(POLL),
+        traces,
     };
     let bytes = |option: &str, mb: usize| {
         mb.checked_mul(1_000_000).ok_or_else(|| {
@@ -313,7 +319,18 @@ fn open_store(at: &str, read_only: bool) -> Result<Store> {
         say(&format!("warning: {at} is empty: a new store, without tasks"));
         return Store::create(at);
     }
-    Store::open(at)
+    let store = Store::open(at)?;
+    let tasks = Path::new(at).join("tasks");
+    if !read_only
+        && tasks.is_dir()
+        && let Err(error) = check_folder(&tasks)
+    {
+        say(&format!(
+            "warning: {}: tasks cannot be changed over HTTP; let this user write there, or say --read-only",
+            error.message()
+        ));
+    }
+    Ok(store)
 }
 
 /// On SIGHUP reads keys and store again, from now on.

@@ -1,12 +1,13 @@
 //! `linocut train`
 
+mod log;
 mod report;
 
 use crate::args::TrainArgs;
 use crate::choices;
 use crate::flags;
 use crate::interrupt;
-use crate::output::{json_line, say};
+use crate::output::{json_line, print_json, say};
 use crate::place;
 use crate::predict::{More, Predictions};
 use crate::progress::{self, Progress};
@@ -22,6 +23,7 @@ use linocut::tune::{
     self, Choices, Event, Folds, Method, Shared, Storage, TrainOptions, Trained, Unlabelled,
 };
 use linocut::{Error, ErrorKind, Result};
+use log::RunLog;
 use report::Scored;
 use serde_json::{Map, json};
 use std::path::Path;
@@ -32,6 +34,9 @@ pub(crate) fn run(args: TrainArgs) -> Result<()> {
     let folds = args.fold_predictions.as_ref();
     let _folds_held =
         folds.map(|path| place::claim(path, "fold_predictions", args.force)).transpose()?;
+    let goes_on = args.resume || args.force;
+    let log = args.log.as_ref();
+    let _log_held = log.map(|path| place::claim(path, "log", goes_on)).transpose()?;
     check_state(&args, &state)?;
     let choices = choices(&args)?;
     // With folds every row is reported on by a cut that was not trained on it.
@@ -59,6 +64,14 @@ pub(crate) fn run(args: TrainArgs) -> Result<()> {
     if let Some(teacher) = &args.distill {
         task.train = taught(&args, teacher, &base, (task.train, unlabelled))?;
     }
+    let about = json!({
+        "task": task.train.name,
+        "base": base.name,
+        "method": options.method.name(),
+        "rows": task.train.rows(),
+        "dev_rows": task.dev.rows(),
+    });
+    let mut log = RunLog::open(args.log.as_deref(), args.resume, about)?;
     let mut progress = Progress::new(args.base.quiet);
     progress.say(&report::task(&task, &options, &base.name));
     progress.say(&report::labels(&task.train));
@@ -89,6 +102,7 @@ pub(crate) fn run(args: TrainArgs) -> Result<()> {
         if let Event::Start { trained: n, .. } = event {
             trained = n;
         }
+        log.event(&event);
         progress.show(event);
         !interrupt::interrupted()
     };
@@ -96,17 +110,22 @@ pub(crate) fn run(args: TrainArgs) -> Result<()> {
     let trained_task =
         tune::train_as(&base, &task.train, dev, metric, asked, &storage, &mut observe);
     progress.finish();
-    let Trained { outcome, folds, searched } = trained_task?;
+    let Trained { outcome, folds, searched } = trained_task.inspect_err(|e| log.failed(e))?;
     let kept = keep(&args.out, args.force, |path, force| outcome.cut.write(path, force))?;
     if kept.in_place()
         && let Err(e) = tune::remove_state(&state)
     {
         say(&format!("warning: {}", e.message()));
     }
-    let numbers = (trained, dense_bytes);
     let (folds, found) = (folds.as_ref(), searched.as_ref());
     let scored = Scored { held_out: task.held_out, majority, folds, found };
-    report::result(&args, &kept.path, &outcome, numbers, (&scored, &progress))?;
+    let scored = (&scored, &progress);
+    let result = report::result(&kept.path, &outcome, (trained, dense_bytes), scored);
+    log.result(&result);
+    match args.json {
+        true => print_json(&result)?,
+        false => report::print_result(&kept.path, &outcome, dense_bytes, scored)?,
+    }
     kept.check(&args.out)?;
     if let (Some(path), Some(folds)) = (&args.fold_predictions, folds) {
         write_folds(path, args.force, (&task.train, folds), outcome.cut.card())?;

@@ -1,16 +1,16 @@
 //! What is said before and after a training run.
 
-use crate::args::TrainArgs;
 use crate::flags;
-use crate::output::{print, print_json, say};
+use crate::output::{print, say};
 use crate::progress::Progress;
 use linocut::Result;
+use linocut::cut::Card;
 use linocut::data::{Dataset, Targets, TaskRows};
 use linocut::model::{Slim, SlimLayer};
 use linocut::output::{first_of, in_words};
 use linocut::tune::metrics::{ClassScore, Score, percent};
 use linocut::tune::{Folds, Method, Objective, Outcome, Searched, TrainOptions};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::path::Path;
 
 /// The task, and how it is learned.
@@ -97,44 +97,55 @@ pub(super) struct Scored<'a> {
     pub(super) found: Option<&'a Searched>,
 }
 
-/// Says what a run gave.
+/// What a run gave, for programs.
 pub(super) fn result(
-    args: &TrainArgs,
     out: &Path,
     outcome: &Outcome,
     (trained, dense_bytes): (usize, usize),
     (scored, progress): (&Scored<'_>, &Progress),
+) -> Value {
+    let (card, sizes) = (outcome.cut.card(), outcome.cut.sizes());
+    let zeros: u64 = card.tensors.values().filter_map(|note| note.zeros).sum();
+    let seconds = progress.steps_time.as_secs_f64();
+    json!({
+        "cut": out,
+        "task": card.task,
+        "method": card.method,
+        "training": card.training,
+        "evaluation": outcome.evaluation,
+        "dev_rows_held_out": scored.held_out,
+        "majority": scored.majority,
+        "folds": scored.folds,
+        "decision": card.decision,
+        "trained_parameters": trained,
+        "zeros": zeros,
+        "sparsity": sparsity(card),
+        "bytes": sizes.file,
+        "head_bytes": sizes.head,
+        "base_bytes": dense_bytes,
+        "training_texts_cut": outcome.texts_cut,
+        "dev_texts_cut": outcome.evaluation_texts_cut,
+        "seconds": seconds,
+        "tokens_per_second": progress.steps_tokens as f64 / seconds.max(1e-9),
+    })
+}
+
+/// Share of zeros in the masked tensors, if there are any.
+fn sparsity(card: &Card) -> Option<f64> {
+    let masked = || card.tensors.values().filter(|note| note.zeros.is_some());
+    let entries: usize = masked().map(|note| note.shape.iter().product::<usize>()).sum();
+    let zeros: u64 = masked().filter_map(|note| note.zeros).sum();
+    (entries > 0).then(|| zeros as f64 / entries as f64)
+}
+
+/// Says what a run gave, for people.
+pub(super) fn print_result(
+    out: &Path,
+    outcome: &Outcome,
+    dense_bytes: usize,
+    (scored, progress): (&Scored<'_>, &Progress),
 ) -> Result<()> {
     let (card, sizes) = (outcome.cut.card(), outcome.cut.sizes());
-    let masked = card.tensors.values().filter(|note| note.zeros.is_some());
-    let masked: usize = masked.map(|note| note.shape.iter().product::<usize>()).sum();
-    let zeros: u64 = card.tensors.values().filter_map(|note| note.zeros).sum();
-    let sparsity = (masked > 0).then(|| zeros as f64 / masked as f64);
-    let seconds = progress.steps_time.as_secs_f64();
-    if args.json {
-        let result = json!({
-            "cut": out,
-            "task": card.task,
-            "method": card.method,
-            "training": card.training,
-            "evaluation": outcome.evaluation,
-            "dev_rows_held_out": scored.held_out,
-            "majority": scored.majority,
-            "folds": scored.folds,
-            "decision": card.decision,
-            "trained_parameters": trained,
-            "zeros": zeros,
-            "sparsity": sparsity,
-            "bytes": sizes.file,
-            "head_bytes": sizes.head,
-            "base_bytes": dense_bytes,
-            "training_texts_cut": outcome.texts_cut,
-            "dev_texts_cut": outcome.evaluation_texts_cut,
-            "seconds": seconds,
-            "tokens_per_second": progress.steps_tokens as f64 / seconds.max(1e-9),
-        });
-        return print_json(&result);
-    }
     for (count, which) in [(outcome.texts_cut, "training"), (outcome.evaluation_texts_cut, "dev")] {
         if count > 0 {
             say(&format!(
@@ -188,7 +199,7 @@ pub(super) fn result(
         let compute = card.training["compute"].as_f64().unwrap_or(1.0);
         text += &format!("{:.1}% of the compute: {}\n", 100.0 * compute, slim_in_words(slim));
     }
-    let zeros = sparsity.map_or(String::new(), |s| format!(", {:.2}% zeros", 100.0 * s));
+    let zeros = sparsity(card).map_or(String::new(), |s| format!(", {:.2}% zeros", 100.0 * s));
     text += &format!(
         "{}: {} ({} without the head){zeros}; the base is {}\n",
         out.display(),

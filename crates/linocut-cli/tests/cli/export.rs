@@ -366,7 +366,7 @@ fn what_is_not_in_a_graph_is_said() {
     exit 2
     --- stderr
     error: an export is in f32: ONNX quantises inputs by the tensor, linocut's int8 by the token, so that an int8 model of ONNX would give other logits than --dtype int8 of `predict`
-    hint: export with --format onnx, quantise the file and see what it changes: onnxruntime.quantization.quantize_dynamic("x/model.onnx", "int8.onnx")
+    hint: export with --format onnx, quantise the file and see what it changes: onnxruntime.quantization.quantize_dynamic("model.onnx", "int8.onnx")
     "#);
     assert!(!place.path("x").exists());
 }

@@ -1,5 +1,4 @@
 //! Bases by their name on the hub, from a server on this machine.
-#![cfg(feature = "hub")]
 
 use super::place::{Place, Shown};
 use insta::assert_snapshot;

@@ -112,6 +112,13 @@ fn answers_as_predict_does_until_it_is_told_to_stop() {
         place.run_with("predict topics.cut --base base --json --quiet", &["warm rain today"], b"");
     assert_eq!(label(&answer), label(&alone.to_string().replace("\": \"", "\":\"")));
 
+    let well = || place.run(&format!("health http://{address}/")).to_string();
+    assert_snapshot!(well(), @"
+    exit 0
+    --- stdout
+    ready
+    ");
+
     // A second one on the same folder says whose it is, and takes over when the first has ended.
     let mut command = place.command();
     command
@@ -126,6 +133,11 @@ fn answers_as_predict_does_until_it_is_told_to_stop() {
 
     terminate(&server);
     assert!(server.wait().unwrap().success());
+    assert_snapshot!(well().replace(&address, "ADDRESS"), @"
+    exit 1
+    --- stderr
+    error: http://ADDRESS/health: no answer: io: Connection refused (os error 111)
+    ");
     let mut line = String::new();
     second_log.read_line(&mut line).unwrap();
     let (_, address) = line.split_once("listening on http://").unwrap();

@@ -3,6 +3,7 @@
 
 use super::place::{Place, Shown, start};
 use insta::assert_snapshot;
+use serde_json::Value;
 use std::process::{Child, Command};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -63,6 +64,50 @@ fn killed_and_resumed_gives_the_same_cut() {
     killed_and_resumed(&format!("{lora} --epochs 60 --batch 4 --early-stop 0.2"));
     let layers = "train --base base --task topics --method layers --layers 1-2 --out t.cut -q";
     killed_and_resumed(&format!("{layers} --epochs 60 --batch 4"));
+}
+
+#[test]
+fn the_log_of_a_killed_run_goes_on() {
+    let place = Place::new();
+    let run = format!("{RUN} --log run.jsonl");
+    let mut child = underway(&place, &run);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let before = place.text("run.jsonl");
+    // The kill may have come in the middle of a line.
+    place.write("run.jsonl", format!("{before}{{\"event\":\"st"));
+    assert_snapshot!(place.run(&format!("{RUN} --log run.jsonl --out other.cut").replace("--out t.cut ", "")), @"
+    exit 1
+    --- stderr
+    error: run.jsonl exists already
+    hint: give another --log, or --force to replace it
+    ");
+    let result = place.run(&format!("{run} --json --resume")).json();
+    let text = place.text("run.jsonl");
+    assert!(text.starts_with(&before), "{text}");
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let names = |lines: &[Value]| {
+        let mut names: Vec<_> =
+            lines.iter().map(|line| line["event"].as_str().unwrap().to_string()).collect();
+        names.dedup();
+        names.retain(|name| name != "saved");
+        names.dedup();
+        names
+    };
+    let (first, rest) = lines.split_at(before.lines().count());
+    assert_eq!(names(first), ["run", "texts", "start", "step"]);
+    assert_eq!(names(rest), ["run", "texts", "start", "step", "result"]);
+    let first_step = rest.iter().find(|line| line["event"] == "step").unwrap();
+    let start = rest.iter().find(|line| line["event"] == "start").unwrap();
+    assert!(start["step"].as_u64().unwrap() > 0, "{start}");
+    assert_eq!(first_step["step"].as_u64().unwrap(), start["step"].as_u64().unwrap() + 1);
+    let step = rest.iter().rfind(|line| line["event"] == "step").unwrap();
+    assert_eq!(step["step"], start["steps"]);
+    assert!(step["loss"].is_f64() && step["tokens"].is_u64(), "{step}");
+    let last = lines.last().unwrap();
+    for name in ["cut", "evaluation", "bytes", "zeros", "tokens_per_second"] {
+        assert_eq!(last[name], result[name], "{name}");
+    }
 }
 
 #[test]

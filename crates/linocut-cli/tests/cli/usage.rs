@@ -154,6 +154,7 @@ fn help() {
         "rollback",
         "keygen",
         "doctor",
+        "health",
         "completions",
         "man",
     ] {
@@ -212,6 +213,7 @@ fn help() {
                    given to servers
       base         Look at bases
       doctor       Say what this machine has and whether the base and cuts work on it
+      health       Ask a server whether it is well: exit 0 if so
       completions  Print what completes this command's options in a shell
       man          Write manual pages, one a command
       help         Print this message or the help of the given subcommand(s)

@@ -14,3 +14,4 @@ mod predict;
 mod queue;
 mod refusals;
 mod socket;
+mod traces;

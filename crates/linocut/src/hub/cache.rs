@@ -1,6 +1,6 @@
 //! A model from the hub, kept in its cache.
 
-use super::Fetch;
+use super::{Fetch, variable};
 use crate::data::Remark;
 use crate::{Error, ErrorKind, Result};
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
@@ -31,13 +31,7 @@ const INDEX: &str = "model.safetensors.index.json";
 
 /// The cache's folder of the model `name`, downloaded as far as it is not there yet.
 pub(super) fn folder(name: &str, fetch: Fetch, remarks: &mut Vec<Remark>) -> Result<PathBuf> {
-    let cache = match variable("HF_HUB_CACHE").or_else(|| variable("HUGGINGFACE_HUB_CACHE")) {
-        Some(path) => Cache::new(path.into()),
-        None => match (variable("HF_HOME"), variable("XDG_CACHE_HOME")) {
-            (None, Some(path)) => Cache::new(Path::new(&path).join("huggingface").join("hub")),
-            _ => Cache::from_env(),
-        },
-    };
+    let cache = place();
     let mut copy = || {
         let folder = cached(&cache, name)?;
         if fetch.own_pooling && !folder.join(POOLING).exists() && !absent_pooling(&folder).exists()
@@ -83,8 +77,15 @@ pub(super) fn folder(name: &str, fetch: Fetch, remarks: &mut Vec<Remark>) -> Res
     }
 }
 
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
+/// The cache of the hub, which all its tools share.
+pub(super) fn place() -> Cache {
+    match variable("HF_HUB_CACHE").or_else(|| variable("HUGGINGFACE_HUB_CACHE")) {
+        Some(path) => Cache::new(path.into()),
+        None => match (variable("HF_HOME"), variable("XDG_CACHE_HOME")) {
+            (None, Some(path)) => Cache::new(Path::new(&path).join("huggingface").join("hub")),
+            _ => Cache::from_env(),
+        },
+    }
 }
 
 /// Why a download failed: a cached copy helps against the first only.

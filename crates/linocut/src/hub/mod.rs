@@ -1,10 +1,14 @@
-//! Where a base is that is named by its folder, or by its name on the Hugging Face hub.
+//! Where a base is that is named by its folder, or by its name on the Hugging Face hub; and a folder's way there.
 
 #[cfg(feature = "hub")]
 mod cache;
+#[cfg(feature = "hub")]
+mod push;
 
 use crate::data::Remark;
 use crate::{Error, ErrorKind, Result};
+#[cfg(feature = "hub")]
+pub use push::{Account, Pushed, check_name};
 use std::path::{Path, PathBuf};
 
 const EXPECTED: &str = "expected a Hugging Face folder with config.json, model.safetensors and \
@@ -49,6 +53,11 @@ pub fn find(name: &str, fetch: Fetch, remarks: &mut Vec<Remark>) -> Result<PathB
             "`base` {name}: no such folder, and this linocut was built without the hub"
         ))
     }
+}
+
+#[cfg(feature = "hub")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// Whether `name` is `owner/name` as the hub spells it.

@@ -34,7 +34,10 @@ impl Folder {
     pub(super) fn prepare(&self, folders: &[&str]) -> Result<()> {
         for folder in folders {
             let path = self.path(folder);
-            fs::create_dir_all(&path).map_err(|e| Error::io(&path, "make the folder", e))?;
+            fs::create_dir_all(&path).map_err(|e| {
+                Error::io(&path, "make the folder", e)
+                    .with_hint("let the user of this process write there")
+            })?;
         }
         Ok(())
     }

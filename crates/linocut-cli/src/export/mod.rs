@@ -1,5 +1,7 @@
 //! `linocut export`
 
+mod push;
+
 use crate::args::BaseArgs;
 use crate::output::print;
 use crate::place;
@@ -8,7 +10,7 @@ use clap::Args;
 use linocut::bank::Dtype;
 use linocut::cut::TaskModel;
 use linocut::export::{self, Format, onnx};
-use linocut::output::in_words;
+use linocut::output::{TemporaryFolder, in_words};
 use linocut::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
 
@@ -26,7 +28,8 @@ Examples:
   python -c \"from transformers import pipeline as p; \\
     t = p('text-classification', 'trec6-hf', trust_remote_code=True); \\
     print(t('Who wrote Faust?'))\"
-  linocut export trec6.cut --format onnx --out trec6-onnx")]
+  linocut export trec6.cut --format onnx --out trec6-onnx
+  linocut export trec6.cut --push me/trec6 --private")]
 pub(crate) struct ExportArgs {
     /// Cut to export
     #[arg(value_name = "CUT")]
@@ -36,8 +39,17 @@ pub(crate) struct ExportArgs {
     pub base: BaseArgs,
 
     /// Folder to write
-    #[arg(long, value_name = "DIR")]
-    pub out: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "push")]
+    pub out: Option<PathBuf>,
+
+    /// Push what was written to this model on the Hugging Face hub, as one commit; a new model is made. The token is
+    /// HF_TOKEN, or that of `hf auth login`
+    #[arg(long, value_name = "OWNER/NAME")]
+    pub push: Option<String>,
+
+    /// Make the new model private
+    #[arg(long, requires = "push")]
+    pub private: bool,
 
     /// Replace an earlier export
     #[arg(long)]
@@ -54,29 +66,44 @@ pub(crate) struct ExportArgs {
 
 pub(crate) fn run(args: ExportArgs) -> Result<()> {
     if args.dtype != Dtype::F32 {
-        return Err(no_int8(&args));
+        return Err(no_int8());
     }
-    let _held = export::claim(&args.out, args.force, &place::doing())?;
+    let push = args.push.as_deref().map(push::to).transpose()?;
+    let (temporary, aside);
+    let out = match &args.out {
+        Some(out) => out,
+        // What is only pushed goes away again.
+        None => {
+            let place = std::env::temp_dir();
+            temporary =
+                TemporaryFolder::new(&place).map_err(|e| Error::io(&place, "write into", e))?;
+            aside = temporary.path().join("export");
+            &aside
+        }
+    };
+    let _held = export::claim(out, args.force, &place::doing())?;
     let model = model::open(&args.cut, &args.base)?;
-    export::write(&model, &args.out, args.format)?;
+    export::write(&model, out, args.format)?;
+    let shown = args.out.as_deref().or(args.push.as_deref().map(Path::new)).unwrap_or(out);
     let mut text = match args.format {
         Format::Transformers => {
-            let size = size(&args.out.join("model.safetensors"))?;
-            format!("{}: {}, {}\n", args.out.display(), export::class(&model), in_words(size))
+            let size = size(&out.join("model.safetensors"))?;
+            format!("{}: {}, {}\n", shown.display(), export::class(&model), in_words(size))
         }
-        Format::Onnx => about_onnx(&model, &args.out)?,
+        Format::Onnx => about_onnx(&model, out, shown)?,
     };
     for note in export::notes(&model, args.format) {
         text += &format!("{note}\n");
     }
-    print(&text)
+    print(&text)?;
+    push.map_or(Ok(()), |push| push.send(out, args.private, args.base.quiet))
 }
 
 /// What was written, and how it is to be fed.
-fn about_onnx(model: &TaskModel, out: &Path) -> Result<String> {
+fn about_onnx(model: &TaskModel, out: &Path, shown: &Path) -> Result<String> {
     let card = model.cut.card();
-    let (path, data) = (out.join(onnx::FILE), out.join(onnx::DATA));
-    let (mut total, mut beside) = (size(&path)?, String::new());
+    let data = out.join(onnx::DATA);
+    let (mut total, mut beside) = (size(&out.join(onnx::FILE))?, String::new());
     if data.exists() {
         total += size(&data)?;
         beside = format!(", tensors in {}", onnx::DATA);
@@ -86,7 +113,7 @@ fn about_onnx(model: &TaskModel, out: &Path) -> Result<String> {
          inputs {}: int64 [batch, tokens], padded on the right\n\
          output logits: float32 [batch, {}]\n\
          a text has at most {} tokens: the folder's tokenizer cuts longer ones where it is told to truncate\n",
-        path.display(),
+        shown.join(onnx::FILE).display(),
         onnx::OPSET,
         in_words(total),
         onnx::inputs(model).join(", "),
@@ -100,13 +127,11 @@ fn size(path: &Path) -> Result<u64> {
 }
 
 /// Why nothing is exported in whole numbers.
-fn no_int8(args: &ExportArgs) -> Error {
+fn no_int8() -> Error {
     let message = "an export is in f32: ONNX quantises inputs by the tensor, linocut's int8 by the token, so that an \
                    int8 model of ONNX would give other logits than --dtype int8 of `predict`";
-    let path = args.out.join(onnx::FILE);
-    Error::new(ErrorKind::Config, message).with_hint(format!(
+    Error::new(ErrorKind::Config, message).with_hint(
         "export with --format onnx, quantise the file and see what it changes: \
-         onnxruntime.quantization.quantize_dynamic({:?}, \"int8.onnx\")",
-        path.display().to_string(),
-    ))
+         onnxruntime.quantization.quantize_dynamic(\"model.onnx\", \"int8.onnx\")",
+    )
 }
