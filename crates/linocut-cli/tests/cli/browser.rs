@@ -3,6 +3,7 @@
 use super::place::Place;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -77,8 +78,13 @@ impl Browser {
 
     /// Opens the page of `linocut serve` with the cuts of `place`, and gives the server with its address.
     pub(crate) fn open_page(&self, place: &Place, more: &str) -> (Running, String) {
+        self.open_page_of(place, &format!("--cuts cuts{more}"))
+    }
+
+    /// The same with other tasks.
+    pub(crate) fn open_page_of(&self, place: &Place, tasks: &str) -> (Running, String) {
         let mut command = place.command();
-        let line = format!("serve --base base --cuts cuts --listen 127.0.0.1:0 --quiet{more}");
+        let line = format!("serve --base base {tasks} --listen 127.0.0.1:0 --quiet");
         let (server, said) =
             started(command.args(line.split(' ')), "listening on http://", true).unwrap();
         let address = format!("http://{}/", said.split_whitespace().next().unwrap());
@@ -91,6 +97,13 @@ impl Browser {
         let size = json!({"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false});
         let command = "Emulation.setDeviceMetricsOverride";
         self.post("goog/cdp/execute", json!({"cmd": command, "params": size}));
+    }
+
+    /// Has downloads end in this folder.
+    pub(crate) fn download_to(&self, folder: &Path) {
+        let wanted = json!({"behavior": "allow", "downloadPath": folder});
+        let command = json!({"cmd": "Browser.setDownloadBehavior", "params": wanted});
+        self.post("goog/cdp/execute", command);
     }
 
     fn darken(&self, dark: bool) {

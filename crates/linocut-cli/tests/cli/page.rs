@@ -322,3 +322,57 @@ fn the_page_with_two_hundred_tasks() {
     assert_eq!(browser.count("[role=alert]:not(:empty)"), 1);
     browser.check_look();
 }
+
+#[test]
+fn the_page_of_a_store() {
+    let place = Place::trained();
+    place.train("--method head --epochs 1 --seed 5", "next.cut");
+    for (cut, name) in [("topics.cut", "topics"), ("next.cut", "topics"), ("next.cut", "other")] {
+        let pushed = place.run(&format!("push {cut} fleet --name {name}")).to_string();
+        assert!(pushed.starts_with("exit 0"), "{pushed}");
+    }
+    let current = || {
+        let record = place.run("history topics fleet --json").json();
+        record["current"].as_u64().unwrap()
+    };
+    let Some(browser) = Browser::open(&place) else { return };
+    let _server = browser.open_page_of(&place, "--store fleet --poll 1h");
+    let more = "document.querySelector('#tasks [aria-label=\"More about topics\"]').click()";
+    let versions = "#tasks .panel tbody tr";
+    browser.until("document.querySelectorAll('#tasks tr').length === 2");
+    browser.script(more);
+    browser.until(&format!("document.querySelectorAll('{versions}').length === 2"));
+    browser.check_look();
+    let served = "return [...document.querySelectorAll('#tasks .panel tbody tr')].filter(row => \
+                  row.lastChild.innerText === 'served').map(row => row.firstChild.innerText)";
+    assert_eq!(browser.script(served), json!(["2"]));
+
+    browser.script(
+        "document.querySelector('#tasks .panel [aria-label=\"Roll back to version 1\"]').click()",
+    );
+    browser.until("document.querySelector('#tasks .panel [role=status]').innerText === 'topics is version 1 again'");
+    browser.until(&format!("({}).toString() === '1'", served.replacen("return ", "", 1)));
+    assert_eq!(current(), 1);
+
+    browser.download_to(&place.path(""));
+    browser.script("[...document.querySelectorAll('#tasks .panel button')].find(button => button.innerText.startsWith('Download')).click()");
+    let start = std::time::Instant::now();
+    let expected = place.read("topics.cut");
+    std::fs::rename(place.path("topics.cut"), place.path("first.cut")).unwrap();
+    while std::fs::read(place.path("topics.cut")).unwrap_or_default() != expected {
+        assert!(start.elapsed().as_secs() < 20, "{:?}", place.names());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert_eq!(browser.console(), Vec::<String>::new());
+
+    // Nobody may change anything: the page offers nothing that would.
+    let _server = browser.open_page_of(&place, "--store fleet --read-only");
+    browser.until("document.querySelectorAll('#tasks tr').length === 2");
+    browser.script(more);
+    browser.until(&format!("document.querySelectorAll('{versions}').length === 2"));
+    assert_eq!(browser.count("#upload"), 0);
+    let buttons = "return [...document.querySelectorAll('#tasks .panel button')].filter(e => e.checkVisibility()).map(e => e.innerText)";
+    assert_eq!(browser.script(buttons), json!(["Download"]));
+    browser.check_look();
+    assert_eq!(browser.console(), Vec::<String>::new());
+}
