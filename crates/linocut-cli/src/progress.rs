@@ -119,7 +119,7 @@ impl Progress {
                 self.bar.set_position(step as u64);
             }
             Event::Fold { fold, folds } => self.say(&format!("fold {} of {folds}", fold + 1)),
-            Event::Tried(Trial { change, score }) => {
+            Event::Tried(Trial { change, score, .. }) => {
                 let what: Vec<String> =
                     change.iter().map(|(name, value)| flags::of_choice(name, value)).collect();
                 let what = if what.is_empty() { "as it is".into() } else { what.join(" ") };

@@ -44,6 +44,8 @@ pub mod data;
 mod error;
 pub mod export;
 pub mod hub;
+// Public for this project's own benchmarks alone: no part of the interface.
+#[doc(hidden)]
 pub mod kernels;
 pub mod model;
 mod nearest;

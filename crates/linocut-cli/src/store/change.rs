@@ -63,7 +63,7 @@ pub(crate) fn push(args: PushArgs) -> Result<()> {
     let signer = args.sign.as_deref().map(keys::signer).transpose()?;
     let store = Store::create(&args.store)?;
     for (name, bytes) in cuts {
-        let Pushed { version, is_new_content, is_new_version } =
+        let Pushed { version, is_new_content, is_new_version, .. } =
             store.push(&name, &bytes, signer.as_ref())?;
         if args.json {
             print_json(&json!({

@@ -174,7 +174,7 @@ fn table(rows: &[Row]) -> Vec<Vec<String>> {
 fn over_tasks(arms: &[OverTasks]) -> Vec<Vec<String>> {
     let header = ["arm", "tasks", "to full, over tasks", "deviation", "worst task"];
     let mut table = vec![header.map(String::from).to_vec()];
-    table.extend(arms.iter().map(|OverTasks { arm, to_full, deviation, worst }| {
+    table.extend(arms.iter().map(|OverTasks { arm, to_full, deviation, worst, .. }| {
         let worst = format!("{} ({})", points(worst.1), worst.0);
         let deviation = deviation.map_or("·".into(), points);
         vec![arm.clone(), to_full.pairs.to_string(), interval(to_full), deviation, worst]

@@ -43,7 +43,7 @@ impl RunLog {
                 }),
             ),
             Event::Fold { fold, folds } => ("fold", json!({"fold": fold + 1, "folds": folds})),
-            Event::Tried(Trial { change, score }) => {
+            Event::Tried(Trial { change, score, .. }) => {
                 ("tried", json!({"change": change, "score": score}))
             }
             Event::Start { step, steps, trained } => {

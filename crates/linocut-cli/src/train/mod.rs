@@ -110,7 +110,7 @@ pub(crate) fn run(args: TrainArgs) -> Result<()> {
     let trained_task =
         tune::train_as(&base, &task.train, dev, metric, asked, &storage, &mut observe);
     progress.finish();
-    let Trained { outcome, folds, searched } = trained_task.inspect_err(|e| log.failed(e))?;
+    let Trained { outcome, folds, searched, .. } = trained_task.inspect_err(|e| log.failed(e))?;
     let kept = keep(&args.out, args.force, |path, force| outcome.cut.write(path, force))?;
     if kept.in_place()
         && let Err(e) = tune::remove_state(&state)

@@ -209,6 +209,7 @@ impl Costs {
 
 /// What a bank does with one task. Key and value matrices of a layer count as one.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct TaskPlan {
     /// The task.
     pub task: Arc<Task>,

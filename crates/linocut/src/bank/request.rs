@@ -25,6 +25,7 @@ pub struct Request {
 
 /// What one task says of one text.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Answer {
     /// The task, in the version that answered.
     pub task: Arc<Task>,

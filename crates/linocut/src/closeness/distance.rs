@@ -10,6 +10,7 @@ use crate::kernels::difference::Differences;
 ///
 /// With Δ = v − u over the entries that are finite in both. `docs/measure.md` defines each figure.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Figures {
     /// Entries compared.
     pub entries: u64,

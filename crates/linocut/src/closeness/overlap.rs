@@ -11,6 +11,7 @@ use crate::cut::{Cut, Edit, Zeros};
 
 /// The zeros of two cuts compared. `docs/measure.md` defines each figure.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Overlap {
     /// Zeros of the first.
     pub first: u64,
@@ -31,6 +32,7 @@ pub struct Overlap {
 
 /// Overlaps of parts of two cuts, each with its name, in the network's order.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct OverlapByPlace {
     /// Of each layer's matrices.
     pub layers: Vec<(String, Overlap)>,

@@ -20,6 +20,7 @@ pub const FAR: f64 = 0.25;
 
 /// Everything that one run measured.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Report {
     /// The base's path, as given.
     pub base: String,
@@ -37,6 +38,7 @@ pub struct Report {
 
 /// How far one model lies from the base.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct ModelReport {
     /// Its name: the last part of its path.
     pub name: String,
@@ -69,6 +71,7 @@ pub struct ModelReport {
 
 /// Figures of some tensors, taken as one vector.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Group {
     /// How far they moved.
     #[serde(flatten)]
@@ -83,6 +86,7 @@ pub struct Group {
 
 /// A group under a name.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Named {
     /// Layer or kind.
     pub name: String,
@@ -93,6 +97,7 @@ pub struct Named {
 
 /// The tensors of one kind in one layer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Cell {
     /// Layer, as in [`ModelReport::layers`].
     pub layer: String,
@@ -105,6 +110,7 @@ pub struct Cell {
 
 /// One tensor.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct TensorReport {
     /// Its name in the base, without the prefix of a task model.
     pub name: String,
@@ -122,6 +128,7 @@ pub struct TensorReport {
 /// Two models compared by their task vectors: what each adds to the base, over all tensors that
 /// both have.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct PairReport {
     /// Index of one model in [`Report::models`].
     pub first: usize,

@@ -22,6 +22,7 @@ pub const INT8_TOLERANCE: f32 = 0.3;
 
 /// What becomes of a cut's probes on another base.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct MovedProbes {
     /// The largest difference of a logit, relative to the largest expected logit of its probe or 1.
     pub difference: f32,

@@ -7,6 +7,7 @@ use super::format::file_size;
 
 /// Bytes of a cut file by part. `file` is the sum of all others but `tensors`.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Sizes {
     /// The whole file.
     pub file: u64,

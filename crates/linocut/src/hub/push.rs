@@ -32,6 +32,7 @@ pub struct Account {
 }
 
 /// What was pushed.
+#[non_exhaustive]
 pub struct Pushed {
     /// Where people see the model.
     pub url: String,

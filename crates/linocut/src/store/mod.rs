@@ -49,6 +49,7 @@ pub struct Store {
 
 /// What a push did.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Pushed {
     /// The version that is now in force.
     pub version: Version,
@@ -60,6 +61,7 @@ pub struct Pushed {
 
 /// Cuts of a store: all of them, or those that [`Store::collect`] removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Cuts {
     /// How many.
     pub cuts: usize,

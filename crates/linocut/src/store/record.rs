@@ -19,6 +19,7 @@ pub(super) const RECORD_BYTES: usize = 4 << 20;
 /// A task of a store: a small JSON file, so that people can read it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Record {
     /// Version of this format, from 1.
     pub(super) format: u32,
@@ -33,6 +34,7 @@ pub struct Record {
 /// One version of a task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Version {
     /// Its number, from 1.
     pub version: u64,
@@ -52,6 +54,7 @@ pub struct Version {
 /// What one can know of a task without its cut.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct About {
     /// The base that it belongs to.
     pub base: BaseId,

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 /// One conclusion.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Advice {
     /// The task it is of; none for all together.
     pub task: Option<String>,

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// What a run of an arm leaves.
+#[non_exhaustive]
 pub struct ArmOutcome {
     /// The cut with its scores.
     pub outcome: Outcome,

@@ -18,6 +18,7 @@ use std::path::Path;
 
 /// Everything that is said of a study.
 #[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
 pub struct Summary {
     /// Each task, in the order given.
     pub tasks: Vec<TaskSummary>,
@@ -35,6 +36,7 @@ pub struct Summary {
 
 /// The arms on one task.
 #[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
 pub struct TaskSummary {
     /// Its name.
     pub name: String,
@@ -55,6 +57,7 @@ pub struct TaskSummary {
 /// An arm's differences to `full` over the tasks that both have run on, each the mean over the seeds that both
 /// have there.
 #[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
 pub struct OverTasks {
     /// Its name.
     pub arm: String,
@@ -68,6 +71,7 @@ pub struct OverTasks {
 
 /// Arm `mask` with every entry kept with its probability instead of by threshold.
 #[derive(Debug, Clone, Copy, Serialize)]
+#[non_exhaustive]
 pub struct Sampled {
     /// Mean score of the drawn masks over seeds.
     pub mean: f64,
@@ -77,6 +81,7 @@ pub struct Sampled {
 
 /// One arm's runs.
 #[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
 pub struct Row {
     /// Its name.
     pub arm: String,
@@ -104,6 +109,7 @@ pub struct Row {
 
 /// Which layers and kinds matter.
 #[derive(Debug, Clone, Default, Serialize)]
+#[non_exhaustive]
 pub struct Critical {
     /// Each layer, in order.
     pub layers: Vec<Signals>,
@@ -116,6 +122,7 @@ pub struct Critical {
 
 /// Three signals for one layer or kind; none where an arm that it needs has not run.
 #[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
 pub struct Signals {
     /// The layer's number or the kind's name.
     pub name: String,
@@ -129,6 +136,7 @@ pub struct Signals {
 
 /// The masks of two runs.
 #[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
 pub struct Pair {
     /// Task and seed of one.
     pub first: (String, u64),

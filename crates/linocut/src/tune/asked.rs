@@ -11,6 +11,7 @@ use crate::{Error, ErrorKind, Result};
 use std::time::Duration;
 
 /// What [`train_as`] leaves.
+#[non_exhaustive]
 pub struct Trained {
     /// The run that the cut is of.
     pub outcome: Outcome,

@@ -13,6 +13,7 @@ const DRAWS: usize = 1000;
 /// The middle 95% of what a score is where as many rows are drawn from these, with replacement (Efron's
 /// percentile bootstrap). It covers the choice of rows to score on, not that of rows to train on.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+#[non_exhaustive]
 pub struct Interval {
     /// 2.5% of the scores are lower.
     pub low: f64,
@@ -79,6 +80,7 @@ fn quantile(sorted: &[f64], share: f64) -> f64 {
 
 /// Two tasks' answers to the same rows.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[non_exhaustive]
 pub struct Comparison {
     /// Key of the metric that they are compared by.
     pub metric: String,

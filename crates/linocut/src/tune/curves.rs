@@ -23,6 +23,7 @@ pub struct Scored {
 
 /// The rows, or with several labels a row the labels of rows, whose probability lies in one of [`BINS`] equal parts.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct Bin {
     /// How many.
     pub count: usize,
@@ -34,6 +35,7 @@ pub struct Bin {
 
 /// What is found of a label from some probability on.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct Found {
     /// The least probability that is answered.
     pub threshold: f32,
@@ -45,6 +47,7 @@ pub struct Found {
 
 /// Precision and recall from every probability on.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct PrecisionRecall {
     /// One for each probability that occurs, descending; recall ascends.
     pub points: Vec<Found>,
@@ -54,6 +57,7 @@ pub struct PrecisionRecall {
 
 /// The rows that a single-label task answers which is sure enough.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct Covered {
     /// The least probability that is answered.
     pub threshold: f32,
@@ -209,6 +213,7 @@ fn steps(mut scored: Vec<(f32, bool)>) -> Vec<(f32, usize, usize)> {
 
 /// Predicted numbers less the true ones.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Residuals {
     /// Each row's true and predicted number.
     pub points: Vec<(f64, f64)>,

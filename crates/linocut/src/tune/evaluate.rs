@@ -11,6 +11,7 @@ use std::borrow::Cow;
 
 /// Everything that is said about predictions on a data set.
 #[derive(Debug, Clone, serde::Serialize)]
+#[non_exhaustive]
 pub struct Evaluation {
     /// Scores.
     #[serde(flatten)]
@@ -30,6 +31,7 @@ pub struct Evaluation {
 
 /// The rows that a task answers.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+#[non_exhaustive]
 pub struct Answered {
     /// How many.
     pub rows: usize,

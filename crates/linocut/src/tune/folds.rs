@@ -13,6 +13,7 @@ use serde_json::json;
 
 /// What cross-validation says of a task.
 #[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
 pub struct Folds {
     /// The primary score of each fold, by a cut that was trained on the others; `None` where it is not defined.
     pub scores: Vec<Option<f64>>,

@@ -4,6 +4,7 @@ use crate::data::{Extent, Long, Texts};
 
 /// Tokens of the training texts, or of the pairs of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Lengths {
     /// Texts.
     pub rows: usize,

@@ -13,6 +13,7 @@ use crate::{Error, ErrorKind, Result};
 
 /// A named score; `None` where it is undefined.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Score {
     /// A key of [`Metrics::values`].
     pub name: String,
@@ -22,6 +23,7 @@ pub struct Score {
 
 /// All scores of one set of predictions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Metrics {
     /// Rows judged.
     pub rows: usize,
@@ -137,6 +139,7 @@ impl Metrics {
 
 /// Precision, recall and F1 of one class.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ClassScore {
     /// Of the rows given this class, the share that has it.
     pub precision: f64,

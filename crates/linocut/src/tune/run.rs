@@ -117,6 +117,7 @@ pub enum Event {
 }
 
 /// What a run leaves.
+#[non_exhaustive]
 pub struct Outcome {
     /// The task.
     pub cut: Cut,

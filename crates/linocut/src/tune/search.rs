@@ -28,6 +28,7 @@ pub struct Search {
 
 /// What was tried.
 #[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
 pub struct Trial {
     /// What was other than the best before it; nothing in the first.
     pub change: Map<String, Value>,
@@ -37,6 +38,7 @@ pub struct Trial {
 
 /// What a search found.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Searched {
     /// The best method that was tried.
     pub method: Method,
