@@ -5,7 +5,7 @@
 set -u
 cd "$(dirname "$0")"
 seconds=${SECONDS_EACH:-60}
-[ $# -gt 0 ] || set -- cut weights config tokenizer tuned csv tsv jsonl parquet state study keys http
+[ $# -gt 0 ] || set -- cut weights config tokenizer tuned csv tsv jsonl parquet state study record keys http
 bad=0
 echo "| reader | inputs | inputs/s | corpus | found |"
 echo "|---|--:|--:|--:|--:|"

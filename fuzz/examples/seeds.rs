@@ -31,7 +31,8 @@ fn main() -> std::io::Result<()> {
     let stopped = linocut_fuzz::run(&mut { half }, false);
     assert!(stopped.is_err(), "stopped after a step");
     seed("state", "half", &fs::read(PLACE.path("run.state"))?)?;
-    let tuned = String::from_utf8_lossy(CONFIG).replace("BertModel", "BertForSequenceClassification");
+    let tuned =
+        String::from_utf8_lossy(CONFIG).replace("BertModel", "BertForSequenceClassification");
     seed("tuned", "base", &[tuned.as_bytes(), &[0], &weights].concat())?;
 
     let csv = "text,label\n\"no, cook\",a\r\ngo \"\"with,b\n\"a \"\"b\"\"\nc\",a\n";
@@ -39,8 +40,16 @@ fn main() -> std::io::Result<()> {
     seed("csv", "numbers", b"text;label;x\nno cook;1.5;\ngo with;-2;y\n")?;
     seed("tsv", "plain", b"text\tlabel\nno cook\ta\ngo with\tb\n")?;
     seed("tsv", "pairs", b"sentence1\tsentence2\tlabel\na\tb\t0.5\nc\t\"d\"\t1\n")?;
-    seed("jsonl", "lists", b"{\"text\":\"a\",\"label\":[\"x\",\"y\"]}\n{\"text\":\"\\u00e9\",\"label\":[]}\n")?;
-    seed("jsonl", "numbers", b"{\"text\":\"a\",\"label\":1}\n{\"text\":\"b\",\"label\":2,\"x\":{}}\n")?;
+    seed(
+        "jsonl",
+        "lists",
+        b"{\"text\":\"a\",\"label\":[\"x\",\"y\"]}\n{\"text\":\"\\u00e9\",\"label\":[]}\n",
+    )?;
+    seed(
+        "jsonl",
+        "numbers",
+        b"{\"text\":\"a\",\"label\":1}\n{\"text\":\"b\",\"label\":2,\"x\":{}}\n",
+    )?;
     for file in fs::read_dir(testdata.join("data"))? {
         let file = file?.path();
         if file.extension().is_some_and(|e| e == "parquet") {
@@ -48,12 +57,17 @@ fn main() -> std::io::Result<()> {
             seed("parquet", &name, &fs::read(&file)?)?;
         }
     }
+    linocut_fuzz::store(&cut).expect("a store");
+    seed("record", "one", &fs::read(PLACE.path("store/tasks/a.json"))?)?;
     seed("keys", "two", br#"[{"name":"a","key":"0123456789abcdef","rights":["predict"]},{"name":"b","key":"fedcba9876543210","tasks":["x"],"rights":["manage"]}]"#)?;
     seed("study", "two", STUDY.as_bytes())?;
 
     let body = r#"{"inputs": ["no cook", "go with"], "tasks": "all"}"#;
     let post = |path: &str, body: &str| {
-        format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+        format!(
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
     };
     seed("http", "predict", post("/v1/predict", body).as_bytes())?;
     seed("http", "tei", post("/predict?task=a", r#"{"inputs": "no cook"}"#).as_bytes())?;
@@ -61,9 +75,16 @@ fn main() -> std::io::Result<()> {
         let get = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
         seed("http", &format!("get{}", path.replace('/', "-")), get.as_bytes())?;
     }
-    let put = format!("PUT /v1/tasks/a HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n", cut.len());
+    let put = format!(
+        "PUT /v1/tasks/a HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n",
+        cut.len()
+    );
     let delete = "DELETE /v1/tasks/a HTTP/1.1\r\nhost: localhost\r\n\r\n";
-    seed("http", "put", &[put.as_bytes(), &cut, post("/v1/predict", body).as_bytes(), delete.as_bytes()].concat())
+    seed(
+        "http",
+        "put",
+        &[put.as_bytes(), &cut, post("/v1/predict", body).as_bytes(), delete.as_bytes()].concat(),
+    )
 }
 
 /// A study of two runs.

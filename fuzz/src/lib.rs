@@ -13,6 +13,7 @@ use linocut::bank::{Bank, Costs, Options};
 use linocut::cut::Cut;
 use linocut::data::{Dataset, Reading, Table, TaskSpec, Tokenizer};
 use linocut::pack::Tuned;
+use linocut::store::{Signer, Store, Trusted};
 use linocut::tune::{self, Method, Shared, Storage, TrainOptions};
 use linocut::{Result, study};
 use linocut_server::{Keys, Limits, Settings, State, app};
@@ -41,7 +42,15 @@ fn within<T>(bytes: usize, read: impl FnOnce() -> T) -> T {
 
 /// A bank on the tiny base, its costs given: measuring them takes longer than most inputs.
 fn bank() -> Bank {
-    let costs = Costs { dense: 0.03, own: 0.2, make: 0.1, zero: 2.0, zero_row: 0.03, turn: 0.2 };
+    let costs = Costs {
+        dense: 0.03,
+        own: 0.2,
+        make: 0.1,
+        zero: 2.0,
+        zero_row: 0.03,
+        turn: 0.2,
+        thin: 0.05,
+    };
     let options = Options { costs: Some(costs), ..Options::default() };
     Bank::new(PLACE.base().expect("the tiny base"), options).expect("a bank")
 }
@@ -88,7 +97,9 @@ pub fn tokenizer(data: &[u8]) {
     PLACE.write("base/tokenizer.json", data);
     within(data.len(), || {
         let Ok(tokenizer) = Tokenizer::open(&PLACE.path("base")) else { return };
-        for (text, pair) in [("go with no road ticket", None), ("\u{a3} e\u{301} \u{200c}", Some("no cook"))] {
+        for (text, pair) in
+            [("go with no road ticket", None), ("\u{a3} e\u{301} \u{200c}", Some("no cook"))]
+        {
             if let Ok(encoding) = tokenizer.encode(text, pair, 8) {
                 assert!(encoding.ids.len() <= 8, "more tokens than asked for");
                 assert_eq!(encoding.ids.len(), encoding.type_ids.len());
@@ -142,7 +153,8 @@ pub fn run(observe: &mut dyn FnMut(tune::Event) -> bool, resume: bool) -> Result
         let spec = TaskSpec::default();
         Dataset::train(&table.expect("rows"), &spec, &mut Vec::new()).expect("a task")
     });
-    let options = TrainOptions { epochs: 1, batch: 2, max_length: 8, ..TrainOptions::new(Method::mask(), 4) };
+    let options =
+        TrainOptions { epochs: 1, batch: 2, max_length: 8, ..TrainOptions::new(Method::mask(), 4) };
     let storage = Storage {
         state: Some(PLACE.path("run.state")),
         resume,
@@ -171,6 +183,34 @@ pub fn study(data: &[u8]) {
     });
 }
 
+/// A store with the task `a` of `bytes`, signed, and a key that is trusted.
+pub fn store(bytes: &[u8]) -> Result<(Store, Trusted)> {
+    let (secret, public) = (PLACE.path("key"), PLACE.path("key.pub"));
+    Signer::generate(&secret, &public, None)?;
+    let signer = Signer::read(&secret, || Ok(String::new()))?;
+    let store = Store::create(&PLACE.path("store").to_string_lossy())?;
+    store.push("a", bytes, Some(&signer))?;
+    Ok((store, Trusted::read(&public)?))
+}
+
+/// A task's record in a store: read, followed to its cuts and signatures, and put back a version.
+pub fn record(data: &[u8]) {
+    static STORE: LazyLock<(Store, Trusted)> = LazyLock::new(|| {
+        let cut = run(&mut |_| true, false).expect("a run of two steps").cut;
+        store(&cut.to_bytes()).expect("a store")
+    });
+    let (store, trusted) = &*STORE;
+    PLACE.write("store/tasks/a.json", data);
+    within(data.len(), || {
+        let _ = store.records();
+        for version in store.record("a").iter().flat_map(|record| &record.versions) {
+            let cut = store.read(version).unwrap_or_default();
+            let _ = trusted.check("a", &cut, version.signature.as_deref());
+        }
+        let _ = store.roll_back("a", None);
+    });
+}
+
 /// The file of API keys.
 pub fn keys(data: &[u8]) {
     let path = PLACE.write("keys.json", data);
@@ -182,7 +222,7 @@ pub fn http(data: &[u8]) {
     static STATE: LazyLock<Arc<State>> = LazyLock::new(|| {
         let limits = Limits { timeout: Duration::from_secs(5), ..Limits::default() };
         let settings = Settings { limits, ..Settings::default() };
-        State::open(bank(), &PLACE.path("cuts"), settings, |_, _| ()).expect("a server")
+        State::open(bank(), PLACE.path("cuts"), settings, |_, _| ()).expect("a server")
     });
     static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")

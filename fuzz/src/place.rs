@@ -17,7 +17,8 @@ impl Place {
     /// In memory where the system has such a folder: every input is written and read.
     fn new() -> Self {
         let memory = Path::new("/dev/shm");
-        let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+        let folder =
+            if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
         let place = Self { folder: folder.expect("a temporary folder") };
         for folder in ["base", "cuts", "tuned", "study"] {
             std::fs::create_dir(place.path(folder)).expect("a folder in it");
