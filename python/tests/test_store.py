@@ -135,7 +135,7 @@ def test_the_life_of_a_task(bucket, tmp_path):
     run(bucket, "pull", "Größe (2)~", at, "--out", tmp_path / "x.cut")
     assert (tmp_path / "x.cut").read_bytes() == CUTS[1].read_bytes()
     run(bucket, "remove", "Größe (2)~", at)
-    assert run(bucket, "gc", at).startswith("1 cuts removed")
+    assert run(bucket, "gc", at).startswith("1 cut removed")
     wrong = {**bucket, bucket["WRONG_KEY"]: base64.b64encode(b"other").decode()}
     assert "check the keys in the environment" in run(wrong, "list", at, fails=True)
     nowhere = {**bucket, bucket["NOWHERE"]: "http://127.0.0.1:9"}

@@ -1,7 +1,7 @@
 //! `linocut doctor`
 
 use crate::args::BaseArgs;
-use crate::output::{aligned, print};
+use crate::output::{aligned, counted, print};
 use clap::Args;
 use linocut::cut::Cut;
 use linocut::model::{Base, Pooling};
@@ -33,11 +33,16 @@ pub(crate) fn run(args: DoctorArgs) -> Result<()> {
         ("linocut", env!("CARGO_PKG_VERSION").to_string()),
         (
             "processor",
-            format!("{}, {cores} cores, {} threads", instructions(), threads.unwrap_or(cores)),
+            [instructions(), counted(cores, "core"), counted(threads.unwrap_or(cores), "thread")]
+                .join(", "),
         ),
     ];
     if let Some((total, free)) = memory() {
-        rows.push(("memory", format!("{}, {} of it free", in_words(total), in_words(free))));
+        let limit = memory_limit().filter(|limit| *limit < total);
+        let limit = limit.map_or(String::new(), |limit| {
+            format!("; {} for this container or service", in_words(limit))
+        });
+        rows.push(("memory", format!("{}, {} of it free{limit}", in_words(total), in_words(free))));
     }
     let base = args.base.open(Some(Pooling::First));
     match &base {
@@ -118,4 +123,11 @@ fn memory() -> Option<(u64, u64)> {
         line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib << 10)
     };
     Some((of("MemTotal:")?, of("MemAvailable:")?))
+}
+
+/// The bound that the control group of this process sets, in bytes, if it sets one.
+fn memory_limit() -> Option<u64> {
+    let of = |path| std::fs::read_to_string(path).ok()?.trim().parse().ok();
+    // Version 2 and version 1, as a container sees its own.
+    of("/sys/fs/cgroup/memory.max").or_else(|| of("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 }

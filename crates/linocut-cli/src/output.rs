@@ -3,7 +3,7 @@
 
 use crate::flags;
 use linocut::output::obeyed;
-pub(crate) use linocut::output::{aligned, escaped, shortened, shown};
+pub(crate) use linocut::output::{aligned, counted, escaped, shortened, shown};
 use linocut::{Error, ErrorKind, Result};
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind as Io, IsTerminal, Write};

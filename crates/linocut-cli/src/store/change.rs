@@ -1,7 +1,7 @@
 //! What changes a store.
 
 use super::{keys, time};
-use crate::output::{print, print_json, short, shown};
+use crate::output::{counted, print, print_json, short, shown};
 use clap::Args;
 use linocut::output::in_words;
 use linocut::store::{Pushed, Store};
@@ -156,8 +156,8 @@ pub(crate) fn gc(args: GcArgs) -> Result<()> {
     let removed = store.collect()?;
     let left = store.cuts()?;
     print(&format!(
-        "{} cuts removed, {}; {} left, {}\n",
-        removed.cuts,
+        "{} removed, {}; {} left, {}\n",
+        counted(removed.cuts, "cut"),
         in_words(removed.bytes),
         left.cuts,
         in_words(left.bytes)

@@ -1,7 +1,7 @@
 //! `linocut list`
 
 use super::{age, score};
-use crate::output::{aligned, print, print_json, say, short};
+use crate::output::{aligned, counted, print, print_json, say, short};
 use clap::Args;
 use linocut::cut::Cut;
 use linocut::output::in_words;
@@ -140,11 +140,11 @@ fn text(lines: &[Line], cuts: Option<Cuts>) -> String {
     let bases: BTreeSet<&str> =
         lines.iter().map(|line| line.about.base.fingerprint.as_str()).collect();
     text += &format!(
-        "\n{} tasks in {} cuts, {}, of {} bases\n",
-        lines.len(),
-        distinct.len(),
+        "\n{} in {}, {}, of {}\n",
+        counted(lines.len(), "task"),
+        counted(distinct.len(), "cut"),
         in_words(distinct.values().sum()),
-        bases.len()
+        counted(bases.len(), "base")
     );
     if let Some(cuts) = cuts.filter(|cuts| cuts.cuts > distinct.len()) {
         text += &format!(

@@ -1,7 +1,7 @@
 //! What is said before and after a training run.
 
 use crate::flags;
-use crate::output::{print, say};
+use crate::output::{counted, print, say};
 use crate::progress::Progress;
 use linocut::Result;
 use linocut::cut::Card;
@@ -34,7 +34,7 @@ pub(super) fn task(task: &TaskRows, options: &TrainOptions, base: &str) -> Strin
         (Objective::Pairs, _) => format!("{} epochs of pairs", options.epochs),
     };
     let unlabelled = match train.unlabelled() {
-        Some(more) => format!(", {} without labels", rows(more.rows())),
+        Some(more) => format!(", {} without labels", counted(more.rows(), "row")),
         None => String::new(),
     };
     format!(
@@ -55,11 +55,11 @@ pub(super) fn labels(train: &Dataset) -> String {
         return format!("numbers from {least} to {most}, mean {mean:.4}");
     }
     let counts = train.label_counts();
-    let label = |at: usize| format!("{:?} ({})", train.labels[at], rows(counts[at]));
+    let label = |at: usize| format!("{:?} ({})", train.labels[at], counted(counts[at], "row"));
     let most = train.most_frequent().unwrap_or(0);
     let least = (0..counts.len()).min_by_key(|&at| counts[at]).unwrap_or(0);
     let often = if counts[most] == counts[least] {
-        format!("{} of each label", rows(counts[most]))
+        format!("{} of each label", counted(counts[most], "row"))
     } else {
         format!("most frequent label: {}, rarest: {}", label(most), label(least))
     };
@@ -67,13 +67,12 @@ pub(super) fn labels(train: &Dataset) -> String {
         Targets::MultiHot(rows) => rows.iter().filter(|row| row.is_empty()).count(),
         _ => 0,
     };
-    let without =
-        if without > 0 { format!("; without any: {}", rows(without)) } else { String::new() };
+    let without = if without > 0 {
+        format!("; without any: {}", counted(without, "row"))
+    } else {
+        String::new()
+    };
     often + &without
-}
-
-fn rows(count: usize) -> String {
-    format!("{count} {}", if count == 1 { "row" } else { "rows" })
 }
 
 /// What there is to say of labels that stand in the rows scored and were never given rightly.
@@ -82,7 +81,7 @@ fn not_found(labels: &[String], classes: &[ClassScore]) -> Option<String> {
         .iter()
         .zip(classes)
         .filter(|(_, class)| class.support > 0 && class.recall == 0.0)
-        .map(|(label, class)| format!("{label:?} ({})", rows(class.support)))
+        .map(|(label, class)| format!("{label:?} ({})", counted(class.support, "row")))
         .collect();
     (!missed.is_empty())
         .then(|| format!("note: labels of which no row was found: {}", first_of(&missed)))

@@ -40,7 +40,7 @@ fn the_life_of_a_task() {
     one # KB #a6405df4a6b tiny b4b4b4b4b4b4 – accuracy # # # s no
     two # KB #fbdbd12c7c tiny b4b4b4b4b4b4 – – # # s no
 
-    # tasks in # cuts, # KB, of # bases
+    # tasks in # cuts, # KB, of # base
     ");
     assert_snapshot!(place.run("history a fleet").rough(), @"
     exit 0
@@ -93,7 +93,7 @@ fn the_life_of_a_task() {
     assert_snapshot!(place.run("gc fleet"), @"
     exit 0
     --- stdout
-    1 cuts removed, 1.7 KB; 1 left, 1.2 KB
+    1 cut removed, 1.7 KB; 1 left, 1.2 KB
     ");
     assert_snapshot!(place.run("list fleet").rough(), @"
     exit 0
@@ -101,7 +101,7 @@ fn the_life_of_a_task() {
     task bytes content base method score version age signed
     two # KB #fbdbd12c7c tiny b4b4b4b4b4b4 – – # # s no
 
-    # tasks in # cuts, # KB, of # bases
+    # task in # cut, # KB, of # base
     ");
     let list = place.run("list fleet --json").json();
     assert_eq!((&list["tasks"][0]["task"], &list["cuts"]), (&"two".into(), &1.into()));
@@ -119,7 +119,7 @@ fn a_folder_of_cuts_is_listed() {
     one   1.7 KB  9a6405df4a6b  tiny b4b4b4b4b4b4       –  accuracy 95.6
     two   1.2 KB  62fbdbd12c7c  tiny b4b4b4b4b4b4       –              –
 
-    2 tasks in 2 cuts, 2.9 KB, of 1 bases
+    2 tasks in 2 cuts, 2.9 KB, of 1 base
     --- stderr
     warning: ./bad.cut: not a whole and unaltered cut: the last 32 of its 6 bytes are not the digest of those before
     error: 1 of 3 cannot be read

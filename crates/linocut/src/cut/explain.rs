@@ -1,5 +1,6 @@
 //! Which words moved a decision: each is left out in turn.
 
+use crate::output::counted;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -148,7 +149,7 @@ fn output_of(card: &Card, label: &str) -> Result<usize> {
 impl Explanation {
     /// What there is to say of so many words untried, of one text or several.
     pub fn note(untried: usize) -> Option<String> {
-        let words = if untried == 1 { "1 word".into() } else { format!("{untried} words") };
+        let words = counted(untried, "word");
         let note = || format!("{words} beyond {WORDS} of a text were not tried");
         (untried > 0).then(note)
     }

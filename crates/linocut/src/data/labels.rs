@@ -14,7 +14,7 @@ use super::column::Cell;
 use super::remark::{Remark, shown};
 use super::table::{Table, data_error};
 use super::task::TaskSpec;
-use crate::output::first_of;
+use crate::output::{counted, first_of};
 use crate::{Error, ErrorKind, Result};
 use cells::{multiple, single};
 use infer::wrong;
@@ -259,7 +259,7 @@ fn collect(
         let name = spelling::trimmed(&group[0].0).to_string();
         for (label, n, first) in &group[1..] {
             let place = table.place(*first);
-            let rows = if *n == 1 { "1 row".into() } else { format!("{n} rows") };
+            let rows = counted(*n, "row");
             let (label, taken) = (shown(label), shown(&group[0].0));
             merged.push(format!("{label} ({rows}, the first {place}) for {taken}"));
         }

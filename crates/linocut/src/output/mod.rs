@@ -14,6 +14,6 @@ mod terminal;
 
 pub use lock::Lock;
 pub use place::{Kept, check_folder, check_free, check_room, claim, folder_of, hold, keep};
-pub use size::{Budget, in_words};
+pub use size::{Budget, counted, in_words};
 pub use temporary::{TemporaryFile, TemporaryFolder, remove_all, rename, sweep};
 pub use terminal::{aligned, escaped, first_of, obeyed, shortened, shown};

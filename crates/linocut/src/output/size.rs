@@ -1,4 +1,4 @@
-//! Sizes in bytes, in words.
+//! Sizes and numbers, in words.
 
 use serde::Deserialize;
 use std::str::FromStr;
@@ -10,6 +10,11 @@ pub fn in_words(bytes: u64) -> String {
         1000..1_000_000 => format!("{:.1} KB", bytes as f64 / 1e3),
         _ => format!("{:.1} MB", bytes as f64 / 1e6),
     }
+}
+
+/// `1 row`, `2 rows`: for nouns that take an s.
+pub fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 /// A number of bytes, or a share of a model's: `2MB`, `500KB`, `123456` or `0.5%`.

@@ -1,5 +1,6 @@
 //! What a fine-tuned model's `config.json` makes of it: only what is understood is packed.
 
+use crate::output::counted;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -157,10 +158,9 @@ pub(super) fn problem(
     };
     let place = if given.is_some() { "`problem`" } else { "config.json" };
     let kind = if given.is_some() { ErrorKind::Config } else { ErrorKind::Base };
-    let s = if outputs == 1 { "" } else { "s" };
-    let message = format!(
-        "{shown}: {place} makes it {name}, and its head has {outputs} output{s}, expected {expected}"
-    );
+    let found = counted(outputs, "output");
+    let message =
+        format!("{shown}: {place} makes it {name}, and its head has {found}, expected {expected}");
     Err(Error::new(kind, message))
 }
 
@@ -172,12 +172,14 @@ pub(super) fn problem(
 /// `label2id`.
 pub(super) fn labels(shown: &str, config: &Value, outputs: usize) -> Result<Vec<String>> {
     let wrong = |what: String| Err(tuned_error(format!("{shown}: {what}")));
-    let rows = |n: usize| if n == 1 { "1 output".to_string() } else { format!("{n} outputs") };
     let map = match &config["id2label"] {
         Value::Object(map) => map,
         Value::Null => {
             if let Some(n) = config["num_labels"].as_u64().filter(|&n| n != outputs as u64) {
-                return wrong(format!("num_labels is {n}, the head has {}", rows(outputs)));
+                return wrong(format!(
+                    "num_labels is {n}, the head has {}",
+                    counted(outputs, "output")
+                ));
             }
             return Ok((0..outputs).map(|i| format!("LABEL_{i}")).collect());
         }
@@ -196,7 +198,11 @@ pub(super) fn labels(shown: &str, config: &Value, outputs: usize) -> Result<Vec<
     }
     let missing = (0..outputs).find(|i| !labels.contains_key(i));
     if labels.len() != outputs {
-        return wrong(format!("id2label has {} labels, the head {}", labels.len(), rows(outputs)));
+        return wrong(format!(
+            "id2label has {} labels, the head {}",
+            labels.len(),
+            counted(outputs, "output")
+        ));
     }
     if let Some(missing) = missing {
         let last = labels.keys().last().copied().unwrap_or_default();

@@ -7,6 +7,7 @@ use super::stats::mean_and_deviation;
 use crate::cut::StoreType;
 use crate::data::{Dataset, Problem};
 use crate::model::Base;
+use crate::output::counted;
 use crate::tune::{Choices, Method, TrainOptions, method_within};
 use crate::{Error, ErrorKind, Result};
 use std::cmp::Reverse;
@@ -38,7 +39,6 @@ pub struct Choice {
 impl Choice {
     /// What was chosen, and by what, for people.
     pub fn in_words(&self) -> String {
-        let counted = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
         let mut line = format!(
             "{} is the best of {} that fit, by {} of each on {}",
             self.arm,
