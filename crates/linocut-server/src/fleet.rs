@@ -228,8 +228,7 @@ impl Fleet {
             }
             Err(e) => {
                 if e.kind() == ErrorKind::Cut && is_current {
-                    tracing::error!(task = name, error = e.message(), "a task is not served");
-                    *entry.loaded() = Loaded::Bad(e.message().into(), Instant::now());
+                    *entry.loaded() = Loaded::bad(name, &e);
                 }
                 Err(e)
             }
@@ -384,10 +383,7 @@ impl Fleet {
             Some(served) if served.version == known.current => Loaded::Yes(served),
             Some(_) => match self.first_good(name, &known.current) {
                 Ok(served) => Loaded::Yes(Box::new(served)),
-                Err(e) if e.kind() == ErrorKind::Cut => {
-                    tracing::error!(task = name, error = e.message(), "a task is not served");
-                    Loaded::Bad(e.message().into(), Instant::now())
-                }
+                Err(e) if e.kind() == ErrorKind::Cut => Loaded::bad(name, &e),
                 // On its next use.
                 Err(_) => Loaded::No,
             },

@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use linocut::Error;
 use linocut::bank::Task;
 use linocut::store::{Known, Version};
 
@@ -24,6 +25,14 @@ pub(super) enum Loaded {
     Yes(Box<Served>),
     /// It cannot be served, nor can an earlier version; and since when.
     Bad(String, Instant),
+}
+
+impl Loaded {
+    /// The task `name` cannot be served from now on, which the log says.
+    pub(super) fn bad(name: &str, error: &Error) -> Self {
+        tracing::error!(task = name, error = error.message(), "a task is not served");
+        Self::Bad(error.message().into(), Instant::now())
+    }
 }
 
 /// What is served as a task.

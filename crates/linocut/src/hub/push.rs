@@ -45,7 +45,7 @@ pub struct Pushed {
 }
 
 /// A file of the folder.
-struct Sent {
+struct SentFile {
     path: PathBuf,
     /// Its name there.
     name: String,
@@ -135,7 +135,7 @@ impl Account {
 
     /// Asks how each file is to be sent, and takes the digest of those that are sent by themselves. Files that the model's own
     /// rules leave out are left out.
-    fn choose(&self, name: &str, files: &mut Vec<Sent>) -> Result<()> {
+    fn choose(&self, name: &str, files: &mut Vec<SentFile>) -> Result<()> {
         let mut wanted = vec![];
         for file in &*files {
             let mut sample = vec![];
@@ -151,7 +151,7 @@ impl Account {
         let url = format!("{}/api/models/{name}/preupload/main", self.endpoint);
         let (status, found) = self.post(&url, &json!({ "files": wanted }))?;
         let found = expect(&url, status, found)?;
-        let of = |file: &Sent| {
+        let of = |file: &SentFile| {
             let told = found["files"].as_array().into_iter().flatten();
             told.clone().find(|told| told["path"] == *file.name).cloned().unwrap_or_default()
         };
@@ -171,7 +171,7 @@ impl Account {
     fn send_large(
         &self,
         name: &str,
-        files: &[Sent],
+        files: &[SentFile],
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<u64> {
         let large = || files.iter().filter_map(|file| Some((file, file.digest.as_ref()?)));
@@ -230,7 +230,7 @@ impl Account {
         &self,
         href: &str,
         header: &Value,
-        (file, digest): (&Sent, &str),
+        (file, digest): (&SentFile, &str),
         show: &mut dyn FnMut(u64),
     ) -> Result<()> {
         let size = match &header["chunk_size"] {
@@ -272,7 +272,7 @@ impl Account {
         &self,
         href: &str,
         header: &Value,
-        file: &Sent,
+        file: &SentFile,
         from: u64,
         bytes: u64,
         show: &mut dyn FnMut(u64),
@@ -295,7 +295,7 @@ impl Account {
     }
 
     /// One commit of all files.
-    fn commit(&self, name: &str, files: &[Sent]) -> Result<String> {
+    fn commit(&self, name: &str, files: &[SentFile]) -> Result<String> {
         let header = json!({"summary": "A task of linocut", "description": ""});
         let mut lines = json!({"key": "header", "value": header}).to_string() + "\n";
         for file in files {
@@ -365,7 +365,7 @@ impl Read for Watched<'_> {
 }
 
 /// The files of a folder, by name.
-fn files_of(folder: &Path) -> Result<Vec<Sent>> {
+fn files_of(folder: &Path) -> Result<Vec<SentFile>> {
     let io = |e| Error::io(folder, "read", e);
     let mut files = vec![];
     for entry in fs::read_dir(folder).map_err(io)? {
@@ -373,7 +373,7 @@ fn files_of(folder: &Path) -> Result<Vec<Sent>> {
         let name = entry.file_name().to_string_lossy().into_owned();
         let path = entry.path();
         let bytes = path.metadata().map_err(|e| Error::io(&path, "read", e))?.len();
-        files.push(Sent { path, name, bytes, digest: None });
+        files.push(SentFile { path, name, bytes, digest: None });
     }
     files.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(files)
