@@ -10,6 +10,8 @@ def test_the_quickstart_runs(tmp_path):
     notebook = nbformat.read(ROOT / "examples" / "quickstart.ipynb", as_version=4)
     for cell in notebook.cells:
         cell["source"] = cell["source"].replace('"role.cut"', f'"{tmp_path}/role.cut"')
+        # What is tried is that it runs, not how well it learns.
+        cell["source"] = cell["source"].replace("epochs=3", "epochs=1")
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(ROOT / "examples")}}).execute()
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     shown = [output for cell in code for output in cell.outputs if output.output_type == "execute_result"]

@@ -158,6 +158,11 @@ fn what_is_missing_is_named_with_what_to_do() {
 
     fs::write(dir.path().join("config.json"), "{").unwrap();
     assert!(refusal(dir.path()).contains("config.json is not JSON"));
+    for other in ["2", "null", "true", "[]", "\"bert\""] {
+        fs::write(dir.path().join("config.json"), other).unwrap();
+        let text = refusal(dir.path());
+        assert!(text.contains("config.json: expected an object"), "{other}: {text}");
+    }
     fs::write(dir.path().join("config.json"), config().to_string()).unwrap();
     assert!(refusal(dir.path()).contains("has no model.safetensors"));
     fs::write(dir.path().join("pytorch_model.bin"), "").unwrap();

@@ -12,6 +12,7 @@ mod write;
 pub use fingerprint::Fingerprint;
 pub use names::{Canonical, Field, LayerNames, Module, Spelling};
 pub use pooling::Pooling;
+pub(crate) use read::json_object;
 pub use read::{Checkpoint, TensorInfo};
 pub use role::{Kind, Role};
 pub use stored::{StoredTensor, StoredTensors, read_model_config};

@@ -297,8 +297,20 @@ pub(super) fn file_name(path: &Path) -> String {
 
 pub(super) fn read_json(path: &Path) -> Result<Value> {
     let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read", e))?;
-    serde_json::from_slice(&bytes)
-        .map_err(|e| base_error(format!("{} is not JSON: {e}", path.display())).with_source(e))
+    json_object(path, &bytes)
+}
+
+/// The JSON of a model folder's file: its fields are read and changed by name.
+///
+/// # Errors
+/// If it is no JSON, or no object.
+pub(crate) fn json_object(path: &Path, bytes: &[u8]) -> Result<Value> {
+    let value: Value = serde_json::from_slice(bytes)
+        .map_err(|e| base_error(format!("{} is not JSON: {e}", path.display())).with_source(e))?;
+    if value.is_object() {
+        return Ok(value);
+    }
+    Err(base_error(format!("{}: expected an object", path.display())))
 }
 
 /// `config.json` of a folder, and where it stands.

@@ -1,6 +1,7 @@
 //! Files of tokenizers, which anyone may have written: read up to a size, and the vocabularies from
 //! before `tokenizer.json` as the model that it would hold.
 
+use crate::checkpoint::json_object;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -29,10 +30,7 @@ pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>> {
 /// A file's JSON; null where it is not there.
 pub(super) fn read_json(path: &Path) -> Result<Value> {
     let Some(bytes) = read(path)? else { return Ok(Value::Null) };
-    serde_json::from_slice(&bytes).map_err(|e| {
-        let message = format!("{} is not JSON: {e}", path.display());
-        Error::new(ErrorKind::Base, message).with_source(e)
-    })
+    json_object(path, &bytes)
 }
 
 /// WordPiece of `vocab.txt`: a token a line, its number the line's.
@@ -56,15 +54,9 @@ pub(super) fn word_piece(folder: &Path) -> Result<Option<Value>> {
 /// Byte pairs of `vocab.json` and `merges.txt`.
 pub(super) fn byte_pairs(folder: &Path) -> Result<Option<Value>> {
     let (path, beside) = (folder.join("vocab.json"), folder.join("merges.txt"));
-    if !path.exists() {
-        return Ok(None);
-    }
-    let vocab = read_json(&path)?;
-    let Some(tokens) = vocab.as_object() else {
-        return Err(wrong(&path, "expected an object of tokens and numbers".into()));
-    };
+    let Value::Object(tokens) = read_json(&path)? else { return Ok(None) };
     let mut numbers = Vec::with_capacity(tokens.len());
-    for (token, number) in tokens {
+    for (token, number) in &tokens {
         let number = number.as_u64().and_then(|number| u32::try_from(number).ok());
         let Some(number) = number else {
             return Err(wrong(&path, format!("{token:?} has the number {}", tokens[token])));
@@ -93,7 +85,7 @@ pub(super) fn byte_pairs(folder: &Path) -> Result<Option<Value>> {
         }
         merges.push(json!([a, b]));
     }
-    Ok(Some(json!({"type": "BPE", "vocab": vocab, "merges": merges})))
+    Ok(Some(json!({"type": "BPE", "vocab": tokens, "merges": merges})))
 }
 
 fn read_text(path: &Path) -> Result<Option<String>> {

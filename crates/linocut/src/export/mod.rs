@@ -5,7 +5,7 @@ pub mod onnx;
 mod slim;
 mod texts;
 
-use crate::checkpoint::{write_atomically, write_safetensors};
+use crate::checkpoint::{json_object, write_atomically, write_safetensors};
 use crate::cut::{Card, TaskModel};
 use crate::model::{Base, Place, Pooling, TensorSpec};
 use crate::output::check_room;
@@ -200,10 +200,7 @@ fn write_tokenizer(base: &Base, card: &Card, to: &Path) -> Result<()> {
 fn read_json(folder: &Path, name: &str) -> Result<Value> {
     let path = folder.join(name);
     let content = std::fs::read(&path).map_err(|e| Error::io(&path, "read", e))?;
-    serde_json::from_slice(&content).map_err(|e| {
-        let message = format!("{} is not JSON: {e}", path.display());
-        Error::new(ErrorKind::Base, message).with_source(e)
-    })
+    json_object(&path, &content)
 }
 
 fn write_json(path: &Path, value: &Value) -> Result<()> {
