@@ -23,7 +23,7 @@ class Hub(http.server.ThreadingHTTPServer):
 
     def __init__(self, multipart):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.multipart, self.models, self.objects, self.parts, self.log, self.role = multipart, {}, {}, {}, [], "write"
+        self.multipart, self.models, self.objects, self.parts, self.log, self.role, self.ignored = multipart, {}, {}, {}, [], "write", []
         self.url = f"http://127.0.0.1:{self.server_port}"
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -87,7 +87,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             for file in files:
                 assert len(base64.b64decode(file["sample"])) == min(file["size"], 512)
             mode = lambda file: "lfs" if file["path"].endswith((".safetensors", ".onnx")) else "regular"
-            return self.answer(200, {"files": [{"path": f["path"], "uploadMode": mode(f), "shouldIgnore": False} for f in files]})
+            ignored = lambda file: file["path"] in hub.ignored
+            return self.answer(200, {"files": [{"path": f["path"], "uploadMode": mode(f), "shouldIgnore": ignored(f)} for f in files]})
         if found := re.fullmatch("/(.+).git/info/lfs/objects/batch", path):
             told = json.loads(body)
             assert told["operation"] == "upload" and told["hash_algo"] == "sha256" and "multipart" in told["transfers"]
@@ -110,7 +111,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             commit = f"{len(model['commits']):040x}"
             return self.answer(200, {"commitUrl": f"{hub.url}/{found[1]}/commit/{commit}", "commitOid": commit, "success": True})
         if found := re.fullmatch("/api/models/(.+?)(/revision/main)?", path):
-            return self.answer(200, {"id": found[1], "sha": "0" * 40, "siblings": []})
+            return self.answer(200, {"id": found[1], "sha": "0" * 40, "siblings": [], "private": hub.models[found[1]]["private"]})
         return self.answer(404, {"error": f"there is nothing at {path}"})
 
     def upload(self, one):
@@ -180,6 +181,8 @@ def test_mistakes_cost_no_work(hub, head, tmp_path):
         ("queue", {}, 'is "queue", expected owner/name'),
         ("me/queue", {"HF_TOKEN": ""}, "set HF_TOKEN to a token that may write"),
         ("me/queue", {"HF_TOKEN": "hf_wrong"}, "the hub does not know the token"),
+        ("me/queue", {"HF_TOKEN": "hf wrong"}, "there is no usable token of the hub"),
+        ("me/queue", {"HF_ENDPOINT": "hub.example"}, 'HF_ENDPOINT is "hub.example"'),
         ("me/queue", {"HF_ENDPOINT": "http://127.0.0.1:9"}, "http://127.0.0.1:9/api/whoami-v2: the hub does not answer"),
     ]:
         found = push(hub, head, "--push", name, "--out", tmp_path / "out", fails=True, **more)
@@ -192,3 +195,11 @@ def test_mistakes_cost_no_work(hub, head, tmp_path):
     found = push(hub, head, "--push", "others/queue", "--quiet", fails=True)
     assert "me may not make the model others/queue on the hub" in found, found
     assert not hub.models and "hf_right" not in found
+
+
+def test_nothing_is_published_or_left_out_unasked(hub, head):
+    hub.models["me/queue"] = {"files": {}, "commits": [], "private": False}
+    assert "is not private" in push(hub, head, "--push", "me/queue", "--private", fails=True)
+    hub.ignored = ["tokenizer.json"]
+    assert "the model's own rules leave out tokenizer.json" in push(hub, head, "--push", "me/queue", fails=True)
+    assert hub.models["me/queue"]["commits"] == []

@@ -36,18 +36,31 @@ pub(crate) fn run(args: HealthArgs) -> Result<()> {
     let agent: Agent = Agent::config_builder()
         .http_status_as_error(false)
         .timeout_global(Some(time))
+        .max_redirects(0)
+        // It is mostly this machine that is asked, and always this very server.
+        .proxy(None)
         .build()
         .into();
+    if args.url.contains(['?', '#']) {
+        let message = format!("{}: expected an address without ? and #", args.url);
+        return Err(Error::new(ErrorKind::Config, message));
+    }
     let url = format!("{}/health", args.url.trim_end_matches('/'));
     let silent =
         |e: ureq::Error| Error::new(ErrorKind::Io, format!("{url}: no answer: {e}")).with_source(e);
     let mut answer = agent.get(&url).call().map_err(silent)?;
     let body = answer.body_mut().with_config().limit(MOST).read_to_string().map_err(silent)?;
     let found: Value = serde_json::from_str(&body).unwrap_or_default();
-    let said = found["status"].as_str().unwrap_or("no status");
-    if answer.status().is_success() {
-        return print(&format!("{said}\n"));
+    let status = answer.status().as_u16();
+    match found["status"].as_str().or(found["error_type"].as_str()) {
+        Some(said @ ("ready" | "overloaded")) if status == 200 => print(&format!("{said}\n")),
+        Some(said) if status != 404 => {
+            Err(Error::new(ErrorKind::Io, format!("{url}: {said} (status {status})")))
+        }
+        _ => {
+            let message = format!("{url}: not the answer of `linocut serve` (status {status})");
+            Err(Error::new(ErrorKind::Io, message)
+                .with_hint("the address is that of the server, without a path: http://HOST:PORT"))
+        }
     }
-    let message = format!("{url}: {said} (status {})", answer.status().as_u16());
-    Err(Error::new(ErrorKind::Io, message))
 }

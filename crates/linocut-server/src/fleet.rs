@@ -344,8 +344,13 @@ impl Fleet {
             let name = key.rsplit('/').next().unwrap_or(key);
             name.strip_suffix(".json").unwrap_or(name).to_string()
         };
-        let failed = records.failed.iter().map(|(key, why)| (name(key), why.clone())).collect();
-        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = failed;
+        let failed: BTreeMap<String, String> =
+            records.failed.iter().map(|(key, why)| (name(key), why.clone())).collect();
+        let mut before = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, why) in failed.iter().filter(|(name, why)| before.get(*name) != Some(why)) {
+            tracing::error!(task = name, error = why, "a record cannot be read");
+        }
+        *before = failed;
         Ok(())
     }
 

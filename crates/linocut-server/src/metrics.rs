@@ -286,6 +286,8 @@ pub(crate) async fn metrics(
     let text = metrics.per_task(&tasks, &names).and_then(|mut families| {
         families.splice(0..0, metrics.registry.gather());
         families.extend(Metrics::lost()?);
+        // Without a task in memory some have no samples, which the encoder takes for a mistake.
+        families.retain(|family| !family.get_metric().is_empty());
         TextEncoder::new().encode_to_string(&families)
     });
     let text = text.map_err(|e| Problem::new(Kind::Internal, format!("the metrics: {e}")))?;

@@ -1,5 +1,6 @@
 //! Traces of requests for OpenTelemetry, sent to a collector by OTLP over HTTP.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
 use axum::extract::Request;
@@ -10,10 +11,11 @@ use opentelemetry::trace::{
     Span, SpanBuilder, SpanKind, Status, TraceContextExt, Tracer, TracerProvider,
 };
 use opentelemetry::{Context, Key, KeyValue};
-use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
+use opentelemetry_otlp::{Protocol, SpanExporter as OtlpExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
-use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
+use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, SpanData, SpanExporter};
 
 use crate::batch::Timing;
 
@@ -45,12 +47,17 @@ impl Traces {
         if !matches!(scheme, Some("http" | "https")) {
             return Err(wrong("no address of HTTP".into()));
         }
-        let exporter = SpanExporter::builder()
-            .with_http()
-            .with_protocol(Protocol::HttpBinary)
-            .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
-            .build()
-            .map_err(|e| wrong(e.to_string()))?;
+        let to = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
+        let collector = Collector {
+            inner: OtlpExporter::builder()
+                .with_http()
+                .with_protocol(Protocol::HttpBinary)
+                .with_endpoint(&to)
+                .build()
+                .map_err(|e| wrong(e.to_string()))?,
+            to,
+            failing: AtomicBool::new(false),
+        };
         let mut resource = Resource::builder().build();
         let named = resource.get(&Key::new("service.name"));
         if named.is_none_or(|name| name.as_str().starts_with("unknown_service")) {
@@ -58,7 +65,7 @@ impl Traces {
         }
         let provider = SdkTracerProvider::builder()
             .with_resource(resource)
-            .with_batch_exporter(exporter)
+            .with_batch_exporter(collector)
             .build();
         let tracer = provider.tracer("linocut");
         Ok(Self { provider, tracer })
@@ -83,6 +90,37 @@ impl Traces {
         if let Err(error) = self.provider.shutdown_with_timeout(LAST) {
             tracing::warn!(%error, "traces were not sent");
         }
+    }
+}
+
+/// A collector, of which the log says once that it takes no traces, and once that it takes them again.
+#[derive(Debug)]
+struct Collector {
+    inner: OtlpExporter,
+    to: String,
+    failing: AtomicBool,
+}
+
+impl SpanExporter for Collector {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let sent = self.inner.export(batch).await;
+        let (was_failing, to) = (self.failing.swap(sent.is_err(), Relaxed), &self.to);
+        match sent {
+            Err(error) if !was_failing => {
+                tracing::error!(%error, to, "traces are not taken, and lost until they are");
+            }
+            Ok(()) if was_failing => tracing::info!(to, "traces are taken again"),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.inner.shutdown_with_timeout(timeout)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.inner.set_resource(resource);
     }
 }
 

@@ -95,8 +95,16 @@ pub(crate) fn run(args: ExportArgs) -> Result<()> {
     for note in export::notes(&model, args.format) {
         text += &format!("{note}\n");
     }
-    print(&text)?;
-    push.map_or(Ok(()), |push| push.send(out, args.private, args.base.quiet))
+    // What was only pushed is nowhere before it is on the hub.
+    let pushed = |push: push::Push<'_>| push.send(out, args.private, args.base.quiet);
+    if args.out.is_some() {
+        print(&text)?;
+        return push.map_or(Ok(()), |push| print(&pushed(push)?));
+    }
+    match push {
+        Some(push) => print(&(text + &pushed(push)?)),
+        None => Ok(()),
+    }
 }
 
 /// What was written, and how it is to be fed.

@@ -1,6 +1,5 @@
 //! An export's way to the hub.
 
-use crate::output::print;
 use crate::progress;
 use linocut::Result;
 use linocut::hub::{self, Account};
@@ -20,7 +19,8 @@ pub(super) fn to(name: &str) -> Result<Push<'_>> {
 }
 
 impl Push<'_> {
-    pub(super) fn send(&self, folder: &Path, private: bool, quiet: bool) -> Result<()> {
+    /// Sends the folder's files; says what was sent.
+    pub(super) fn send(&self, folder: &Path, private: bool, quiet: bool) -> Result<String> {
         let bar = progress::plain(quiet, "pushing {wide_bar} {bytes} of {total_bytes}, {eta} left");
         let pushed = self.account.push(folder, self.name, private, &mut |sent, total| {
             bar.set_length(total);
@@ -32,9 +32,7 @@ impl Push<'_> {
             0 => "large ones were there already".into(),
             bytes => format!("{} of large ones sent", in_words(bytes)),
         };
-        print(&format!(
-            "{}: {} files in commit {}, {sent}\n",
-            pushed.url, pushed.files, pushed.commit
-        ))
+        let (url, files) = (pushed.url, pushed.files);
+        Ok(format!("{url}: {files} files in commit {}, {sent}\n", pushed.commit))
     }
 }

@@ -174,7 +174,9 @@ pub(crate) fn run(args: ServeArgs) -> Result<()> {
     let files = allow_files();
     let limits = limits(&args)?;
     let keys = args.keys.as_deref().map(Keys::read).transpose()?;
-    let traces = args.otlp_endpoint.as_deref().map(Traces::to).transpose()?;
+    // An empty variable is none, as OpenTelemetry has it.
+    let collector = args.otlp_endpoint.as_deref().filter(|url| !url.is_empty());
+    let traces = collector.map(Traces::to).transpose()?;
     let listener = listen(&args)?;
     let mut hosts = args.allow_host.clone();
     // A name that it listens on is one that it is asked by; addresses are known as such.
@@ -199,7 +201,12 @@ pub(crate) fn run(args: ServeArgs) -> Result<()> {
     };
     let budget = bytes("--materialise-budget", args.materialise_budget)?;
     let trusted = args.trust.as_deref().map(Trusted::read).transpose()?;
-    let store = args.store.as_deref().map(|at| open_store(at, args.read_only)).transpose()?;
+    let mut warnings = Vec::new();
+    let store = args
+        .store
+        .as_deref()
+        .map(|at| open_store(at, args.read_only, &mut warnings))
+        .transpose()?;
     let mut base = args.base.open(Some(Pooling::First))?;
     if args.dtype == Dtype::Int8
         && let Err(error) = base.weights.page()
@@ -229,6 +236,7 @@ pub(crate) fn run(args: ServeArgs) -> Result<()> {
     })?;
     bar.finish_and_clear();
     let log = log::start(args.log)?;
+    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|e| cannot("start the server's threads", e))?;
     let served = runtime.block_on(async {
@@ -313,10 +321,10 @@ fn check_of_store(args: &ServeArgs) -> Result<()> {
 }
 
 /// A store to serve from. An empty folder becomes one, so that a server may start before its first task.
-fn open_store(at: &str, read_only: bool) -> Result<Store> {
+fn open_store(at: &str, read_only: bool, warnings: &mut Vec<String>) -> Result<Store> {
     let is_empty = std::fs::read_dir(at).is_ok_and(|mut entries| entries.next().is_none());
     if is_empty && !read_only {
-        say(&format!("warning: {at} is empty: a new store, without tasks"));
+        warnings.push(format!("{at} is empty: a new store, without tasks"));
         return Store::create(at);
     }
     let store = Store::open(at)?;
@@ -325,8 +333,8 @@ fn open_store(at: &str, read_only: bool) -> Result<Store> {
         && tasks.is_dir()
         && let Err(error) = check_folder(&tasks)
     {
-        say(&format!(
-            "warning: {}: tasks cannot be changed over HTTP; let this user write there, or say --read-only",
+        warnings.push(format!(
+            "{}: tasks cannot be changed over HTTP; let this user write there, or say --read-only",
             error.message()
         ));
     }

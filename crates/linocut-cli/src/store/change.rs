@@ -1,7 +1,7 @@
 //! What changes a store.
 
 use super::{keys, time};
-use crate::output::{counted, print, print_json, short, shown};
+use crate::output::{counted, print, print_json, say, short, shown};
 use clap::Args;
 use linocut::output::in_words;
 use linocut::store::{Pushed, Store};
@@ -61,7 +61,11 @@ pub(crate) fn push(args: PushArgs) -> Result<()> {
         cuts.push((name, bytes));
     }
     let signer = args.sign.as_deref().map(keys::signer).transpose()?;
+    let is_new = Store::open(&args.store).is_err();
     let store = Store::create(&args.store)?;
+    if is_new {
+        say(&format!("note: {} is a new store", args.store));
+    }
     for (name, bytes) in cuts {
         let Pushed { version, is_new_content, is_new_version, .. } =
             store.push(&name, &bytes, signer.as_ref())?;

@@ -4,10 +4,10 @@ use super::{age, score, time};
 use crate::output::{aligned, print, print_json, short, shown};
 use crate::place;
 use clap::Args;
-use linocut::Result;
 use linocut::checkpoint::write_file;
 use linocut::output::{check_free, in_words};
 use linocut::store::{Store, Trusted};
+use linocut::{Error, Result};
 use serde_json::json;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -63,8 +63,15 @@ pub(crate) fn pull(args: PullArgs) -> Result<()> {
         trusted.check(&args.name, &bytes, version.signature.as_deref())?;
     }
     write_file(&args.out, args.force, |out| out.write_all(&bytes))?;
-    if let Some(signature) = &version.signature {
-        write_file(&beside, args.force, |out| out.write_all(signature.as_bytes()))?;
+    match &version.signature {
+        Some(signature) => {
+            write_file(&beside, args.force, |out| out.write_all(signature.as_bytes()))?;
+        }
+        // One that is there is of the file that was replaced.
+        None if beside.exists() => {
+            std::fs::remove_file(&beside).map_err(|e| Error::io(&beside, "remove", e))?;
+        }
+        None => {}
     }
     let (number, size, digest) = (version.version, in_words(version.bytes), short(&version.digest));
     let line = format!("{}: {} version {number}, {size}, {digest}", args.out.display(), args.name);

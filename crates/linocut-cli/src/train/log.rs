@@ -5,7 +5,7 @@ use linocut::tune::{Event, Trial};
 use linocut::{Error, Result};
 use serde_json::{Map, Value, json};
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
 
@@ -65,7 +65,7 @@ impl RunLog {
 
     /// What the run gave, as `--json` prints it.
     pub(super) fn result(&mut self, result: &Value) {
-        self.line("result", result.clone());
+        self.line("result", json!({ "result": result }));
     }
 
     /// Why it gave nothing.
@@ -90,6 +90,14 @@ impl RunLog {
             self.0 = None;
         }
     }
+}
+
+/// Whether a file is what such a run wrote: nothing else is added to.
+pub(super) fn is_log(path: &Path) -> bool {
+    let mut first = String::new();
+    let read = |file: File| BufReader::new(file.take(1 << 16)).read_line(&mut first);
+    let is_read = File::open(path).and_then(read).is_ok();
+    is_read && serde_json::from_str(&first).is_ok_and(|line: Value| line["event"] == "run")
 }
 
 /// The file, empty, or whole up to its last line break: a kill or a full disk may have left half a line.

@@ -14,7 +14,7 @@ use crate::progress::{self, Progress};
 use crate::task::Tell;
 use linocut::checkpoint::write_file;
 use linocut::cut::Card;
-use linocut::data::{Dataset, Targets, TaskRows};
+use linocut::data::{Dataset, Targets, TaskFolder, TaskRows};
 use linocut::model::Base;
 use linocut::output::{check_room, folder_of, in_words, keep};
 use linocut::pack;
@@ -26,16 +26,17 @@ use linocut::{Error, ErrorKind, Result};
 use log::RunLog;
 use report::Scored;
 use serde_json::{Map, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub(crate) fn run(args: TrainArgs) -> Result<()> {
     let state = tune::state_path(&args.out);
+    check_apart(&args, &state)?;
     let _held = place::claim(&args.out, "out", args.force)?;
     let folds = args.fold_predictions.as_ref();
     let _folds_held =
         folds.map(|path| place::claim(path, "fold_predictions", args.force)).transpose()?;
-    let goes_on = args.resume || args.force;
     let log = args.log.as_ref();
+    let goes_on = args.force || args.resume && log.is_some_and(|path| log::is_log(path));
     let _log_held = log.map(|path| place::claim(path, "log", goes_on)).transpose()?;
     check_state(&args, &state)?;
     let choices = choices(&args)?;
@@ -143,6 +144,43 @@ pub(crate) fn run(args: TrainArgs) -> Result<()> {
         .with_hint("it is written and whole; a smaller --budget gives a smaller cut")),
         _ => Ok(()),
     }
+}
+
+/// Refuses to write two things into one file, or over what is read.
+fn check_apart(args: &TrainArgs, state: &Path) -> Result<()> {
+    let rows = &args.rows;
+    let named = |field, path: &Option<PathBuf>| path.clone().map(|path| (field, path));
+    let in_folder = |folder: &PathBuf| {
+        let task = TaskFolder::open(folder).ok(); // what is wrong with it is said later
+        let files = task.map(|task| [Some(task.train), task.dev, Some(folder.join("task.json"))]);
+        files.into_iter().flatten().flatten().map(|path| ("`task`", path))
+    };
+    let read = [
+        named("`train`", &rows.train),
+        named("`dev`", &rows.dev),
+        named("`labels`", &rows.labels),
+        named("`unlabelled`", &args.unlabelled),
+        named("`distill`", &args.distill),
+    ];
+    let written = [
+        Some(("`out`", args.out.clone())),
+        Some(("the state of the run", state.to_path_buf())),
+        named("`fold_predictions`", &args.fold_predictions),
+        named("`log`", &args.log),
+    ];
+    let read = read.into_iter().flatten().chain(args.task.iter().flat_map(in_folder));
+    let mut taken: Vec<_> = read.map(|(what, path)| (what, place::whole(&path))).collect();
+    for (what, path) in written.into_iter().flatten() {
+        let whole = place::whole(&path);
+        if let Some((other, _)) = taken.iter().find(|(_, other)| *other == whole) {
+            let message = format!("{}: {other} and {what} are the same file", path.display());
+            return Err(
+                Error::new(ErrorKind::Config, message).with_hint("give each a file of its own")
+            );
+        }
+        taken.push((what, whole));
+    }
+    Ok(())
 }
 
 /// Refuses to lose an earlier run's state, and to resume without one.

@@ -74,6 +74,29 @@ fn the_log_of_a_killed_run_goes_on() {
     child.kill().unwrap();
     child.wait().unwrap();
     let before = place.text("run.jsonl");
+    // What is no log is never added to, nor what is read or written otherwise.
+    place.write("mine.txt", "mine");
+    let logs = ["mine.txt", "topics/train.tsv", "./topics/../t.cut", "t.cut.state"];
+    let said = logs.map(|log| place.run(&format!("{RUN} --log {log} --resume")).to_string());
+    assert_snapshot!(said.concat(), @"
+    exit 1
+    --- stderr
+    error: mine.txt exists already
+    hint: give another --log, or --force to replace it
+    exit 2
+    --- stderr
+    error: topics/train.tsv: --task and --log are the same file
+    hint: give each a file of its own
+    exit 2
+    --- stderr
+    error: ./topics/../t.cut: --out and --log are the same file
+    hint: give each a file of its own
+    exit 2
+    --- stderr
+    error: t.cut.state: the state of the run and --log are the same file
+    hint: give each a file of its own
+    ");
+    assert_eq!(place.text("mine.txt"), "mine");
     // The kill may have come in the middle of a line.
     place.write("run.jsonl", format!("{before}{{\"event\":\"st"));
     assert_snapshot!(place.run(&format!("{RUN} --log run.jsonl --out other.cut").replace("--out t.cut ", "")), @"
@@ -104,7 +127,7 @@ fn the_log_of_a_killed_run_goes_on() {
     let step = rest.iter().rfind(|line| line["event"] == "step").unwrap();
     assert_eq!(step["step"], start["steps"]);
     assert!(step["loss"].is_f64() && step["tokens"].is_u64(), "{step}");
-    let last = lines.last().unwrap();
+    let last = &lines.last().unwrap()["result"];
     for name in ["cut", "evaluation", "bytes", "zeros", "tokens_per_second"] {
         assert_eq!(last[name], result[name], "{name}");
     }

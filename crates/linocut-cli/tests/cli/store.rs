@@ -142,6 +142,8 @@ fn mistakes() {
         "push one.cut one.cut",
         "push one.cut ftp://fleet",
         "push one.cut s3://",
+        "push one.cut .",
+        "push one.cut new",
         "push one.cut fleet --sign one.cut",
         "pull c fleet --out c.cut",
         "pull a nowhere --out c.cut",
@@ -212,6 +214,19 @@ fn mistakes() {
     exit 2
     --- stderr
     error: a store at "s3://": no bucket, expected s3://bucket/path
+
+    $ linocut push one.cut .
+    exit 2
+    --- stderr
+    error: . is no store, and has other things in it (bad.cut)
+    hint: name a new or an empty folder, which then becomes a store
+
+    $ linocut push one.cut new
+    exit 0
+    --- stdout
+    one: version 1, 1.7 KB, 9a6405df4a6b: in force
+    --- stderr
+    note: new is a new store
 
     $ linocut push one.cut fleet --sign one.cut
     exit 2
@@ -298,6 +313,10 @@ fn signed_and_checked() {
     error: the task "b" is not trusted: it is not signed
     hint: push it with --sign and a key whose public half is trusted
     "#);
+    // The signature of what was there before does not stay beside another cut.
+    place.run("pull b fleet --out x.cut --force");
+    assert!(!place.path("x.cut.minisig").exists());
+    place.run("pull one fleet --out x.cut --trust key.pub --force");
     // Where people have minisign itself, it agrees.
     let mut minisign = std::process::Command::new("minisign");
     place.prepare(&mut minisign);

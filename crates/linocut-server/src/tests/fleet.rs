@@ -308,3 +308,60 @@ async fn a_cold_task_is_loaded_once_for_all_who_ask() {
     let metrics = get(&state, "/metrics").await.body;
     assert!(metrics.as_str().unwrap().contains("\nlinocut_task_loads_total 1\n"));
 }
+
+#[tokio::test]
+async fn a_cut_that_is_gone_or_another_is_answered_by_the_version_before() {
+    for harm in ["gone", "longer", "a folder"] {
+        let place = Place::empty();
+        place.add("intent", Like::version(1));
+        let store = place.pushed();
+        let good = logits(&place.fleet(roomy(), None), "intent").await;
+        let second = store.push("intent", &bytes(&place.base(), 2), None).unwrap().version;
+        let path = place.folder.path().join(format!("store/cuts/{}.cut", second.digest));
+        let mut content = std::fs::read(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        match harm {
+            "longer" => {
+                content.push(0);
+                std::fs::write(&path, content).unwrap();
+            }
+            "a folder" => std::fs::create_dir(&path).unwrap(),
+            _ => {}
+        }
+        let state = place.fleet(roomy(), None);
+        assert_eq!(logits(&state, "intent").await, good, "{harm}");
+        let failed = get(&state, "/v1/tasks").await.ok()["failed"].clone();
+        let why = failed[0]["error"].as_str().unwrap();
+        assert!(why.starts_with("version 2 cannot be served, version 1 is in its place"), "{why}");
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_leaves_its_task_as_it_was() {
+    let place = Place::empty();
+    place.add("intent", Like::version(1));
+    place.add("cold", Like::version(2));
+    place.pushed();
+    let state = place.fleet(roomy(), None);
+    // No task is in memory, and none has answered: there are metrics all the same.
+    let metrics = get(&state, "/metrics").await.ok();
+    assert!(metrics.as_str().unwrap().contains("\nlinocut_tasks_in_memory 0\n"), "{metrics}");
+    let before = logits(&state, "intent").await;
+    let record = |task: &str| place.folder.path().join(format!("store/tasks/{task}.json"));
+    let good = std::fs::read(record("intent")).unwrap();
+    for task in ["intent", "cold"] {
+        std::fs::write(record(task), "{").unwrap();
+    }
+    state.refresh().unwrap();
+    assert_eq!(logits(&state, "intent").await, before);
+    logits(&state, "cold").await;
+    let failed = get(&state, "/v1/tasks").await.ok()["failed"].clone();
+    assert_eq!((&failed[0]["name"], &failed[1]["name"]), (&json!("cold"), &json!("intent")));
+    let metrics = get(&state, "/metrics").await.ok();
+    assert!(metrics.as_str().unwrap().contains("\nlinocut_failed_cuts 2\n"), "{metrics}");
+    std::fs::write(record("intent"), good).unwrap();
+    std::fs::remove_file(record("cold")).unwrap();
+    state.refresh().unwrap();
+    assert_eq!(listed(&state, "name").await, ["intent"]);
+    assert_eq!(get(&state, "/v1/tasks").await.ok()["failed"], json!([]));
+}

@@ -1,6 +1,7 @@
 //! A folder sent to the hub as one commit, by the requests that `create_commit` of `huggingface_hub` makes.
 
 use super::{is_hub_name, variable};
+use crate::output::{shortened, shown};
 use crate::{Error, ErrorKind, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -15,10 +16,16 @@ use ureq::{Agent, Body, SendBody};
 
 const ENDPOINT: &str = "https://huggingface.co";
 const LFS: &str = "application/vnd.git-lfs+json";
+/// Time for an answer, for its body, and, beside a second for every [`SLOWEST`] bytes, for what is sent.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Bytes a second that a connection has at least.
+const SLOWEST: u64 = 20_000;
 /// Most bytes read of an answer.
 const LARGEST_ANSWER: u64 = 16 << 20;
 /// From this size on a file is sent by itself, whatever the hub says: others are held in memory, as base64.
 const LARGE: u64 = 10 << 20;
+/// Most characters shown of what the hub says.
+const MOST_SHOWN: usize = 300;
 /// The hub sees this much of a file's beginning when it chooses how it is to be sent.
 const SAMPLE: u64 = 512;
 
@@ -62,15 +69,26 @@ impl Account {
     /// If there is no token, the hub does not know it, or it may only read.
     pub fn open() -> Result<Self> {
         let kept = || super::cache::place().token();
-        let token = variable("HF_TOKEN").or_else(kept).ok_or_else(|| {
-            Error::new(ErrorKind::Config, "there is no token of the hub")
-                .with_hint("set HF_TOKEN to a token that may write, or run `hf auth login`")
-        })?;
+        let token = variable("HF_TOKEN").or_else(kept).unwrap_or_default().trim().to_string();
+        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            let state = if token.is_empty() { "no token" } else { "no usable token" };
+            return Err(Error::new(ErrorKind::Config, format!("there is {state} of the hub"))
+                .with_hint("set HF_TOKEN to a token that may write, or run `hf auth login`"));
+        }
         let endpoint = variable("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.into());
+        if !["http://", "https://"].iter().any(|scheme| endpoint.starts_with(scheme)) {
+            let message = format!("HF_ENDPOINT is {endpoint:?}");
+            return Err(Error::new(ErrorKind::Config, message)
+                .with_hint("expected an address such as https://huggingface.co"));
+        }
         let agent = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_connect(Some(Duration::from_secs(30)))
-            .timeout_recv_response(Some(Duration::from_secs(120)))
+            .timeout_recv_response(Some(PATIENCE))
+            .timeout_recv_body(Some(PATIENCE))
+            // Nothing is sent where the hub did not say.
+            .max_redirects(0)
+            .max_redirects_will_error(false)
             .user_agent(concat!("linocut/", env!("CARGO_PKG_VERSION")))
             .build()
             .into();
@@ -123,6 +141,7 @@ impl Account {
             json!({"type": "model", "name": model, "organization": owner, "private": private});
         let url = format!("{}/api/repos/create", self.endpoint);
         match self.post(&url, &wanted)? {
+            (StatusCode::CONFLICT, _) if private => self.check_private(name),
             (StatusCode::CONFLICT, _) => Ok(()),
             (StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED, _) => Err(Error::new(
                 ErrorKind::Config,
@@ -133,8 +152,20 @@ impl Account {
         }
     }
 
-    /// Asks how each file is to be sent, and takes the digest of those that are sent by themselves. Files that the model's own
-    /// rules leave out are left out.
+    /// Refuses to publish what was to be private.
+    fn check_private(&self, name: &str) -> Result<()> {
+        let url = format!("{}/api/models/{name}", self.endpoint);
+        let (status, found) = self.answer(&url, self.allowed(self.agent.get(&url)).call())?;
+        if expect(&url, status, found)?["private"] == true {
+            return Ok(());
+        }
+        let message = format!("the model {name} is on the hub already, and is not private");
+        Err(Error::new(ErrorKind::Config, message)
+            .with_hint("make it private there, or push without `private`"))
+    }
+
+    /// Asks how each file is to be sent, and takes the digest of those that are sent by themselves. That the model's own rules leave one out
+    /// is an error.
     fn choose(&self, name: &str, files: &mut Vec<SentFile>) -> Result<()> {
         let mut wanted = vec![];
         for file in &*files {
@@ -155,7 +186,13 @@ impl Account {
             let told = found["files"].as_array().into_iter().flatten();
             told.clone().find(|told| told["path"] == *file.name).cloned().unwrap_or_default()
         };
-        files.retain(|file| of(file)["shouldIgnore"] != true);
+        let (ignored, kept): (Vec<_>, Vec<_>) =
+            std::mem::take(files).into_iter().partition(|file| of(file)["shouldIgnore"] == true);
+        *files = kept;
+        if let Some(file) = ignored.first() {
+            let what = format!("the model's own rules leave out {}", file.name);
+            return Err(refused(&url, &what).with_hint("mend .gitignore or .gitattributes there"));
+        }
         for file in files {
             if file.bytes >= LARGE || of(file)["uploadMode"] == "lfs" {
                 let io = |e| Error::io(&file.path, "read", e);
@@ -281,7 +318,9 @@ impl Account {
         let mut opened = File::open(&file.path).map_err(io)?;
         opened.seek(SeekFrom::Start(from)).map_err(io)?;
         let mut content = Watched { file: opened.take(bytes), show };
-        let mut request = self.agent.put(href).header("content-length", bytes.to_string());
+        let time = PATIENCE + Duration::from_secs(bytes / SLOWEST);
+        let request = self.agent.put(href).config().timeout_send_body(Some(time)).build();
+        let mut request = request.header("content-length", bytes.to_string());
         for (name, value) in header.as_object().into_iter().flatten() {
             request = request.header(name, value.as_str().unwrap_or_default());
         }
@@ -313,9 +352,12 @@ impl Account {
             lines += &(line.to_string() + "\n");
         }
         let url = format!("{}/api/models/{name}/commit/main", self.endpoint);
-        let request = self.agent.post(&url).header("content-type", "application/x-ndjson");
+        let time = PATIENCE + Duration::from_secs(lines.len() as u64 / SLOWEST);
+        let request = self.agent.post(&url).config().timeout_send_body(Some(time)).build();
+        let request = request.header("content-type", "application/x-ndjson");
         let (status, found) = self.answer(&url, self.allowed(request).send(lines))?;
-        text(&url, &expect(&url, status, found)?, "commitOid")
+        let commit = text(&url, &expect(&url, status, found)?, "commitOid")?;
+        Ok(shown(&shortened(&commit, MOST_SHOWN)).into_owned())
     }
 
     fn post(&self, url: &str, value: &Value) -> Result<(StatusCode, Vec<u8>)> {
@@ -385,7 +427,10 @@ fn expect(url: &str, status: StatusCode, body: Vec<u8>) -> Result<Value> {
     if status.is_success() {
         return Ok(found.unwrap_or_default());
     }
-    let why = found.as_ref().and_then(|found| found["error"].as_str()).unwrap_or("no reason");
+    let text = String::from_utf8_lossy(&body);
+    let why = found.as_ref().and_then(|found| found["error"].as_str()).unwrap_or(&text);
+    let why = shortened(why.trim(), MOST_SHOWN);
+    let why = shown(&why);
     Err(refused(url, &format!("answers with status {}: {why}", status.as_u16())))
 }
 

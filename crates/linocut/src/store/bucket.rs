@@ -110,7 +110,7 @@ impl Bucket {
         if found.meta.size > most as u64 {
             let size = found.meta.size;
             let message = format!("{}/{key} has {size} bytes, expected at most {most}", self.at);
-            return Err(Error::new(ErrorKind::Io, message));
+            return Err(Error::new(ErrorKind::Cut, message));
         }
         let tag =
             UpdateVersion { e_tag: found.meta.e_tag.clone(), version: found.meta.version.clone() };

@@ -30,8 +30,19 @@ impl Folder {
         self.0.join(key)
     }
 
-    /// Makes the folder and those in it.
+    /// Makes the folder and those in it; a folder that has something else in it stays as it is.
     pub(super) fn prepare(&self, folders: &[&str]) -> Result<()> {
+        let entries = fs::read_dir(&self.0).into_iter().flatten().flatten();
+        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        // Those that are wanted may be left of a push that was killed; hidden ones are locks.
+        let other =
+            names.filter(|name| !name.starts_with('.') && !folders.contains(&&**name)).min();
+        if let Some(name) = other {
+            let folder = self.0.display();
+            let message = format!("{folder} is no store, and has other things in it ({name})");
+            return Err(Error::new(ErrorKind::Config, message)
+                .with_hint("name a new or an empty folder, which then becomes a store"));
+        }
         for folder in folders {
             let path = self.path(folder);
             fs::create_dir_all(&path).map_err(|e| {
@@ -51,7 +62,7 @@ impl Folder {
         };
         if !found.is_file() {
             // Anything else might be waited for without end.
-            return Err(Error::new(ErrorKind::Io, format!("{} is no file", path.display())));
+            return Err(Error::new(ErrorKind::Cut, format!("{} is no file", path.display())));
         }
         let file = match File::open(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -61,7 +72,7 @@ impl Folder {
         file.take(most as u64 + 1).read_to_end(&mut bytes).map_err(unread)?;
         if bytes.len() > most {
             let message = format!("{} has more than {most} bytes", path.display());
-            return Err(Error::new(ErrorKind::Io, message));
+            return Err(Error::new(ErrorKind::Cut, message));
         }
         let tag = Tag::Content(blake3::hash(&bytes));
         Ok(Some(Found { bytes, tag }))

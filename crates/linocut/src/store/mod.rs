@@ -96,7 +96,7 @@ impl From<Record> for Known {
 pub struct Records {
     /// By name.
     pub tasks: BTreeMap<String, Known>,
-    /// Files that are no record, with the reason.
+    /// Files that are no record, with the reason; of one that was, its task stays as it was.
     pub failed: BTreeMap<String, String>,
     /// Tasks by file, and what says that the file is still the same.
     files: BTreeMap<String, (Option<String>, Listed)>,
@@ -213,7 +213,7 @@ impl Store {
         let most = usize::try_from(version.bytes).unwrap_or(usize::MAX);
         let found = self.place.read(&key, most)?.ok_or_else(|| {
             let message = format!("{}/{key} is missing", self.at);
-            Error::new(ErrorKind::Io, message).with_hint("push the cut once more")
+            Error::new(ErrorKind::Cut, message).with_hint("push the cut once more")
         })?;
         let digest = blake3::hash(&found.bytes).to_hex();
         if *digest != *version.digest {
@@ -355,7 +355,8 @@ impl Store {
         }
         let is_known = |file: &Listed| {
             let known = records.files.get(&file.key).map(|(_, known)| known);
-            file.stamp.is_some() && known == Some(file)
+            let is_good = !records.failed.contains_key(&file.key);
+            is_good && file.stamp.is_some() && known == Some(file)
         };
         let stale: Vec<&Listed> = listed.values().filter(|file| !is_known(file)).collect();
         let keys: Vec<&str> = stale.iter().map(|file| file.key.as_str()).collect();
@@ -454,10 +455,10 @@ impl Records {
                 }
                 Some(name)
             }
+            // What is known of the task stays: it answers until the record is mended or removed.
             Err(e) => {
-                self.forget(&file.key, changed);
                 self.failed.insert(file.key.clone(), e.message().into());
-                None
+                self.files.get(&file.key).and_then(|(name, _)| name.clone())
             }
         };
         self.files.insert(file.key.clone(), (name, file.clone()));
