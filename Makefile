@@ -31,7 +31,7 @@ wheel: $(VENV)/bin/pytest ## a Python wheel into target/wheels, for any Python f
 $(VENV)/bin/pytest: python/requirements.txt
 	@rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -r python/requirements.txt && touch $@
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-compile -r python/requirements.txt && touch $@
 
 base: $(BASE)/model.safetensors ## all-MiniLM-L6-v2 into models/, checked
 
@@ -70,8 +70,8 @@ test-python: base $(VENV)/bin/pytest ## the Python package's tests, types and ex
 	cargo build --workspace --locked
 	@rm -rf target/python && mkdir -p target/python && cp -r python/linocut target/python/ \
 	&& cp target/debug/lib_core.so target/python/linocut/_core.abi3.so
-	$(VENV)/bin/mypy --strict target/python/linocut
-	MYPYPATH=target/python $(VENV)/bin/mypy --check-untyped-defs --ignore-missing-imports examples/ray
+	$(VENV)/bin/mypy --strict --cache-dir target/mypy target/python/linocut & strict=$$!; \
+	MYPYPATH=target/python $(VENV)/bin/mypy --check-untyped-defs --ignore-missing-imports --cache-dir target/mypy-examples examples/ray && wait $$strict
 	PYTHONPATH=$(CURDIR)/target/python $(VENV)/bin/pytest -q -p no:cacheprovider python/tests
 
 deny: target/tools/bin/cargo-deny ## licences, bans and sources of the dependencies, and known advisories where their database can be had
