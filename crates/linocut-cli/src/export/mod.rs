@@ -95,16 +95,16 @@ pub(crate) fn run(args: ExportArgs) -> Result<()> {
     for note in export::notes(&model, args.format) {
         text += &format!("{note}\n");
     }
-    // What was only pushed is nowhere before it is on the hub.
-    let pushed = |push: push::Push<'_>| push.send(out, args.private, args.base.quiet);
+    // What is only pushed is nowhere before it is on the hub.
     if args.out.is_some() {
         print(&text)?;
-        return push.map_or(Ok(()), |push| print(&pushed(push)?));
+        text.clear();
     }
-    match push {
-        Some(push) => print(&(text + &pushed(push)?)),
-        None => Ok(()),
+    if let Some(push) = push {
+        text += &push.send(out, args.private, args.base.quiet)?;
+        print(&text)?;
     }
+    Ok(())
 }
 
 /// What was written, and how it is to be fed.
